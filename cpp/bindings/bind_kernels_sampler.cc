@@ -1,0 +1,89 @@
+#include <pybind11/stl.h>
+
+#include <memory>
+
+#include "bindings/array_arg.h"
+#include "bindings/kernels_module.h"
+#include "ops/sample/sampler.h"
+
+namespace octavo {
+namespace {
+
+using TokenIds = std::vector<std::int32_t>;
+
+template <typename T>
+T attribute(const py::handle& object, const char* name) {
+  return py::cast<T>(object.attr(name));
+}
+
+RowSampling row_sampling(const py::handle& from) {
+  RowSampling sampling;
+  sampling.temperature = attribute<float>(from, "temperature");
+  sampling.top_k = attribute<std::int32_t>(from, "top_k");
+  sampling.top_p = attribute<float>(from, "top_p");
+  sampling.min_p = attribute<float>(from, "min_p");
+  sampling.seed = attribute<std::uint64_t>(from, "seed");
+  sampling.choice = attribute<std::uint32_t>(from, "choice");
+  sampling.repetition_penalty = attribute<float>(from, "repetition_penalty");
+  sampling.presence_penalty = attribute<float>(from, "presence_penalty");
+  sampling.frequency_penalty = attribute<float>(from, "frequency_penalty");
+  sampling.logit_bias = attribute<decltype(sampling.logit_bias)>(from, "logit_bias");
+  sampling.allowed_token_ids = attribute<decltype(sampling.allowed_token_ids)>(from, "allowed_token_ids");
+  sampling.bad_words = attribute<decltype(sampling.bad_words)>(from, "bad_words");
+  sampling.min_tokens = attribute<std::int64_t>(from, "min_tokens");
+  sampling.blocked_until_min = attribute<TokenIds>(from, "blocked_until_min");
+  sampling.num_logprobs = attribute<std::optional<std::int32_t>>(from, "num_logprobs");
+  return sampling;
+}
+
+Span<const std::int32_t> span_of(const TokenIds& ids) { return {ids.data(), static_cast<std::int64_t>(ids.size())}; }
+
+py::object report_tuple(const std::optional<TokenReport>& report) {
+  if (!report) return py::none();
+  return py::make_tuple(report->logprob, report->rank, report->top_ids, report->top_logprobs);
+}
+
+py::tuple sample(Sampler& self, const py::array& logits, const TokenIds& rows) {
+  const auto view = matrix_arg<float>(logits, "logits");
+  std::vector<SampledToken> sampled;
+  {
+    py::gil_scoped_release release;
+    sampled = self.sample(view, span_of(rows));
+  }
+  py::list token_ids, reports;
+  for (const SampledToken& token : sampled) {
+    token_ids.append(py::cast(token.token_id));
+    reports.append(report_tuple(token.report));
+  }
+  return py::make_tuple(token_ids, reports);
+}
+
+py::list score(Sampler& self, const py::array& logits, const TokenIds& token_ids, std::int64_t num_top) {
+  const auto view = matrix_arg<float>(logits, "logits");
+  std::vector<std::optional<TokenReport>> reports;
+  {
+    py::gil_scoped_release release;
+    reports = self.score(view, span_of(token_ids), num_top);
+  }
+  py::list tuples;
+  for (const auto& report : reports) tuples.append(report_tuple(report));
+  return tuples;
+}
+
+}  // namespace
+
+void bind_sampler(py::module_& module) {
+  py::class_<Sampler>(module, "Sampler")
+      .def(py::init<std::int64_t, std::int64_t, cpu::ThreadPool&>(), py::arg("max_num_seqs"), py::arg("vocab_size"), py::arg("pool"),
+           py::keep_alive<1, 4>())
+      .def("start_row",
+           [](Sampler& self, std::int64_t row, const TokenIds& token_ids, std::int64_t num_prompt_tokens, const py::object& sampling) {
+             self.start_row(row, span_of(token_ids), num_prompt_tokens, row_sampling(sampling));
+           },
+           py::arg("row"), py::arg("token_ids"), py::arg("num_prompt_tokens"), py::arg("sampling"))
+      .def("end_row", &Sampler::end_row, py::arg("row"))
+      .def("sample", &sample, py::arg("logits"), py::arg("rows"))
+      .def("score", &score, py::arg("logits"), py::arg("token_ids"), py::arg("num_top"));
+}
+
+}  // namespace octavo

@@ -1,0 +1,12 @@
+#include "bindings/kernels_module.h"
+
+PYBIND11_MODULE(_kernels, module) {
+  module.doc() = "Octavo's data plane on the CPU; documented in _kernels.pyi";
+  module.def("version", [] { return OCTAVO_VERSION; });
+  octavo::bind_machine(module);
+  octavo::bind_linear(module);
+  octavo::bind_ops(module);
+  octavo::bind_attention(module);
+  octavo::bind_sampler(module);
+  octavo::bind_program(module);
+}

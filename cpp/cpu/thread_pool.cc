@@ -1,0 +1,123 @@
+#include "cpu/thread_pool.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace octavo::cpu {
+namespace {
+
+constexpr int kSpins = 20000;  // about 0.2 to 0.5 ms: longer than the pause between two ops, shorter than one between two steps
+
+void relax() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+// One job at a time. `ticket` packs (job number, next task) so that a worker that wakes late can never take a task of another
+// job: taking is a compare-and-swap on both at once.
+struct ThreadPool::State {
+  std::vector<std::thread> workers;
+  std::atomic<std::uint64_t> ticket{0};
+  std::atomic<std::int64_t> num_done{0};
+  std::atomic<std::int64_t> num_tasks{0};
+  std::atomic<const TaskRef*> task{nullptr};
+  std::atomic<bool> stopping{false};
+  std::atomic<int> num_sleeping{0};
+  std::mutex mutex;
+  std::condition_variable wake;
+
+  static std::uint32_t job_of(std::uint64_t value) { return static_cast<std::uint32_t>(value >> 32); }
+
+  // Takes tasks of job `job` until none is left.
+  void work(std::uint32_t job) {
+    std::uint64_t seen = ticket.load(std::memory_order_acquire);
+    while (job_of(seen) == job) {
+      const auto index = static_cast<std::int64_t>(seen & 0xffffffffu);
+      if (index >= num_tasks.load(std::memory_order_relaxed)) return;
+      const TaskRef* current = task.load(std::memory_order_relaxed);
+      if (!ticket.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) continue;
+      (*current)(index);
+      num_done.fetch_add(1, std::memory_order_release);
+      seen = ticket.load(std::memory_order_acquire);
+    }
+  }
+
+  // Returns when a job other than `last` is there, or the pool stops.
+  std::uint32_t await_job(std::uint32_t last) {
+    for (int spin = 0; spin < kSpins; ++spin) {
+      const std::uint32_t job = job_of(ticket.load(std::memory_order_acquire));
+      if (job != last || stopping.load(std::memory_order_relaxed)) return job;
+      relax();
+    }
+    std::unique_lock<std::mutex> lock(mutex);
+    num_sleeping.fetch_add(1);
+    wake.wait(lock, [&] { return job_of(ticket.load()) != last || stopping.load(); });
+    num_sleeping.fetch_sub(1);
+    return job_of(ticket.load());
+  }
+
+  void worker_loop() {
+    std::uint32_t job = 0;
+    while (true) {
+      job = await_job(job);
+      if (stopping.load()) return;
+      work(job);
+    }
+  }
+};
+
+ThreadPool::ThreadPool(int num_threads) : state_(std::make_unique<State>()) {
+  require(num_threads >= 1, "threads is ", num_threads, "; it must be at least 1");
+  for (int index = 1; index < num_threads; ++index) {
+    state_->workers.emplace_back([state = state_.get()] { state->worker_loop(); });
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard<std::mutex> lock(state_->mutex);
+    state_->stopping = true;
+  }
+  state_->wake.notify_all();
+  for (std::thread& worker : state_->workers) worker.join();
+}
+
+int ThreadPool::num_threads() const { return static_cast<int>(state_->workers.size()) + 1; }
+
+void ThreadPool::run(std::int64_t num_tasks, TaskRef task) {
+  if (num_tasks <= 1 || state_->workers.empty()) {
+    for (std::int64_t index = 0; index < num_tasks; ++index) task(index);
+    return;
+  }
+  State& state = *state_;
+  const std::uint32_t closed = State::job_of(state.ticket.load()) + 1;
+  // A job without tasks first: a worker still holding the last ticket can no longer take from it while the fields change.
+  state.ticket.store((static_cast<std::uint64_t>(closed) << 32) | 0xffffffffu);
+  const std::uint32_t job = closed + 1;
+  state.num_done.store(0, std::memory_order_relaxed);
+  state.num_tasks.store(num_tasks, std::memory_order_relaxed);
+  state.task.store(&task, std::memory_order_relaxed);
+  state.ticket.store(static_cast<std::uint64_t>(job) << 32);
+  if (state.num_sleeping.load() > 0) {
+    { std::lock_guard<std::mutex> lock(state.mutex); }  // a worker about to sleep has the new ticket or is waiting by now
+    state.wake.notify_all();
+  }
+  state.work(job);
+  while (state.num_done.load(std::memory_order_acquire) < num_tasks) relax();
+}
+
+}  // namespace octavo::cpu

@@ -1,0 +1,40 @@
+// Compute threads of the data plane: the caller and `num_threads - 1` workers that spin briefly for the next job, then sleep.
+//
+// `run(num_tasks, task)` calls task(index) once for each index below num_tasks and returns when all are done. Tasks are handed
+// out one by one (dynamic), so which thread computes what varies: a task's result must not depend on the thread. One caller at a
+// time; calls do not nest. A task must not throw.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+namespace octavo::cpu {
+
+// A non-owning reference to a callable: two words, no allocation.
+class TaskRef {
+ public:
+  template <typename F>
+  TaskRef(const F& function) : object_(&function), call_([](const void* object, std::int64_t index) { (*static_cast<const F*>(object))(index); }) {}
+  void operator()(std::int64_t index) const { call_(object_, index); }
+
+ private:
+  const void* object_;
+  void (*call_)(const void*, std::int64_t);
+};
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int num_threads);  // >= 1
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int num_threads() const;
+  void run(std::int64_t num_tasks, TaskRef task);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace octavo::cpu

@@ -1,0 +1,44 @@
+#include "ops/activation/activation.h"
+
+#include "cpu/split.h"
+#include "ops/activation/activation_kernels.h"
+
+namespace octavo {
+namespace {
+
+void gate(const char* op, decltype(ActivationKernels::silu_and_mul) kernel, Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {
+  require(x.rows == y.rows && x.cols == 2 * y.cols, op, ": x [", x.rows, ", ", x.cols, "] must have twice the columns of y [", y.rows, ", ", y.cols, "]");
+  cpu::for_row_pieces(pool, y.rows, y.cols, [&](std::int64_t row, std::int64_t col, std::int64_t count) {
+    kernel(x.row(row) + col, x.row(row) + y.cols + col, y.row(row) + col, count);
+  });
+}
+
+}  // namespace
+
+void silu_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {
+  gate("silu_and_mul", activation_kernels(cpu::active_isa()).silu_and_mul, x, y, pool);
+}
+
+void gelu_tanh_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {
+  gate("gelu_tanh_and_mul", activation_kernels(cpu::active_isa()).gelu_tanh_and_mul, x, y, pool);
+}
+
+void add(Matrix<const float> x, Matrix<const float> y, Matrix<float> out, cpu::ThreadPool& pool) {
+  require_same_shape("add", x, y);
+  require_same_shape("add", x, out);
+  const ActivationKernels& kernels = activation_kernels(cpu::active_isa());
+  cpu::for_row_pieces(pool, x.rows, x.cols, [&](std::int64_t row, std::int64_t col, std::int64_t count) {
+    kernels.add(x.row(row) + col, y.row(row) + col, out.row(row) + col, count);
+  });
+}
+
+void softcap(Matrix<const float> x, float cap, Matrix<float> y, cpu::ThreadPool& pool) {
+  require_same_shape("softcap", x, y);
+  require(cap > 0.0f, "softcap: cap is ", cap, "; it must be greater than 0");
+  const ActivationKernels& kernels = activation_kernels(cpu::active_isa());
+  cpu::for_row_pieces(pool, x.rows, x.cols, [&](std::int64_t row, std::int64_t col, std::int64_t count) {
+    kernels.softcap(x.row(row) + col, cap, y.row(row) + col, count);
+  });
+}
+
+}  // namespace octavo

@@ -1,0 +1,20 @@
+// Elementwise ops. The gated ones read [T, 2F], gates first (GLU variants, Shazeer, arXiv:2002.05202), and write [T, F].
+#pragma once
+#include "base/tensor_view.h"
+#include "cpu/thread_pool.h"
+
+namespace octavo {
+
+// y[t, f] = silu(x[t, f]) * x[t, F + f], silu(z) = z / (1 + e^-z). y may be the first F columns of x.
+void silu_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
+
+// The same with gelu(z) = z / 2 * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 z^3))) (Hendrycks & Gimpel, arXiv:1606.08415).
+void gelu_tanh_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
+
+// out = x + y; out may be x or y.
+void add(Matrix<const float> x, Matrix<const float> y, Matrix<float> out, cpu::ThreadPool& pool);
+
+// y = cap * tanh(x / cap), cap > 0; y may be x.
+void softcap(Matrix<const float> x, float cap, Matrix<float> y, cpu::ThreadPool& pool);
+
+}  // namespace octavo

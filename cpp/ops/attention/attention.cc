@@ -1,0 +1,217 @@
+#include "ops/attention/attention.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/attention/attention_kernels.h"
+#include "ops/attention/attention_plan.h"
+
+namespace octavo {
+namespace {
+
+void check_request(const PagedAttention& attention, const KVCache& cache, std::int64_t request) {
+  const std::int64_t num_queries = attention.query_indptr[request + 1] - attention.query_indptr[request];
+  const std::int64_t context_len = attention.context_lens[request];
+  require(num_queries >= 0, "paged_attention: query_indptr descends at ", request);
+  require(context_len >= num_queries, "paged_attention: context_lens[", request, "] is ", context_len, ", with ", num_queries, " new tokens");
+  const std::int64_t num_blocks = (context_len + cache.block_size() - 1) / cache.block_size();
+  require(num_blocks <= attention.block_tables.cols, "paged_attention: ", context_len, " tokens do not fit in a block table of ",
+          attention.block_tables.cols, " blocks");
+  const std::int32_t* table = attention.block_tables.row(request);
+  for (std::int64_t block = 0; block < num_blocks; ++block) {
+    require(table[block] >= 0 && table[block] < cache.num_blocks(), "paged_attention: block_tables[", request, "][", block, "] is ",
+            table[block], "; the cache has ", cache.num_blocks(), " blocks");
+  }
+}
+
+void check(Matrix<const float> q, const KVCache& cache, int layer, const PagedAttention& attention, Matrix<float> y) {
+  const std::int64_t num_requests = attention.context_lens.size;
+  require_same_shape("paged_attention", q, y);
+  require(layer >= 0 && layer < cache.num_layers(), "paged_attention: layer ", layer, " of ", cache.num_layers());
+  require(attention.num_heads >= 1 && attention.num_heads % cache.num_kv_heads() == 0, "paged_attention: ", attention.num_heads,
+          " heads are not a multiple of ", cache.num_kv_heads(), " key/value heads");
+  require(q.cols == std::int64_t{attention.num_heads} * cache.head_dim(), "paged_attention: q has ", q.cols, " columns, expected ",
+          attention.num_heads, " heads of ", cache.head_dim());
+  require(!attention.window || *attention.window >= 1, "paged_attention: window must be at least 1");
+  require(!attention.softcap || *attention.softcap > 0.0f, "paged_attention: softcap must be greater than 0");
+  require(attention.query_indptr.size == num_requests + 1 && attention.block_tables.rows == num_requests,
+          "paged_attention: query_indptr, context_lens and block_tables speak of different numbers of requests");
+  require(attention.query_indptr[0] == 0 && attention.query_indptr[num_requests] == q.rows, "paged_attention: query_indptr must go from 0 to ", q.rows);
+  for (std::int64_t request = 0; request < num_requests; ++request) check_request(attention, cache, request);
+}
+
+struct Call {
+  Matrix<const float> q;
+  const KVCache& cache;
+  int layer;
+  const PagedAttention& attention;
+  Matrix<float> y;
+  const AttentionKernels& kernels;
+  int group;  // heads per key/value head
+};
+
+// A tile of a request with one key/value head: rows are (token, head of the group) pairs, tokens first.
+struct Unit {
+  const Call& call;
+  const RequestPlan& plan;
+  int kv_head;
+  std::int64_t first_row;  // within the request
+  int num_rows;
+
+  // Tiles run last to first: a later one sees more, and long tasks should start early.
+  Unit(const Call& call_, const RequestPlan& plan_, std::int64_t index) : call(call_), plan(plan_), kv_head(static_cast<int>(index / plan_.num_tiles)) {
+    const std::int64_t tile = plan.num_tiles - 1 - index % plan.num_tiles;
+    first_row = tile * kTileRows;
+    num_rows = static_cast<int>(std::min<std::int64_t>(kTileRows, plan.num_rows - first_row));
+  }
+  std::int64_t position(int row) const { return plan.first_position + (first_row + row) / call.group; }
+  std::int64_t first_seen(int row) const {
+    return call.attention.window ? std::max<std::int64_t>(0, position(row) - *call.attention.window + 1) : 0;
+  }
+  std::int64_t token(int row) const { return plan.first_row + (first_row + row) / call.group; }
+  std::int64_t column(int row) const { return (kv_head * call.group + (first_row + row) % call.group) * std::int64_t{call.cache.head_dim()}; }
+  const float* query(int row) const { return call.q.row(token(row)) + column(row); }
+  float* output(int row) const { return call.y.row(token(row)) + column(row); }
+};
+
+struct alignas(64) TileScratch {
+  float query[kTileRows * kQueryStride];
+  float scores[kTileRows * kScoreStride];
+};
+
+struct alignas(64) StateScratch {
+  float values[kTileRows * kQueryStride];
+  float max[kTileRows];
+  float sum[kTileRows];
+
+  AttentionState state() { return {values, max, sum, kQueryStride}; }
+};
+
+void load_query(const Unit& unit, TileScratch& scratch) {
+  for (int row = 0; row < unit.num_rows; ++row) {
+    unit.call.kernels.scale(unit.query(row), unit.call.attention.scale, scratch.query + row * kQueryStride, unit.call.cache.head_dim());
+  }
+}
+
+void write_output(const Unit& unit, const AttentionState& state) {
+  for (int row = 0; row < unit.num_rows; ++row) {
+    unit.call.kernels.divide(state.values + row * state.stride, state.sum[row], unit.output(row), unit.call.cache.head_dim());
+  }
+}
+
+// The unit's softmax over one segment; a segment that no row sees leaves max at -inf.
+void compute_segment(const Unit& unit, std::int64_t segment, TileScratch& scratch, const AttentionState& result) {
+  const KVCache& cache = unit.call.cache;
+  const std::int64_t start = segment * kSegmentTokens;
+  int visible_begin[kTileRows], visible_end[kTileRows];
+  int begin = kSegmentTokens, end = 0;
+  for (int row = 0; row < unit.num_rows; ++row) {
+    visible_begin[row] = static_cast<int>(std::clamp<std::int64_t>(unit.first_seen(row) - start, 0, kSegmentTokens));
+    visible_end[row] = static_cast<int>(std::clamp<std::int64_t>(unit.position(row) + 1 - start, 0, kSegmentTokens));
+    begin = std::min(begin, visible_begin[row]);
+    end = std::max(end, visible_end[row]);
+  }
+  if (begin >= end) {
+    std::fill_n(result.max, unit.num_rows, -INFINITY);
+    return;
+  }
+  const float* pages[kSegmentPages];
+  const int first_page = begin / kPageTokens, end_page = (end + kPageTokens - 1) / kPageTokens;
+  const std::int32_t* table = unit.call.attention.block_tables.row(unit.plan.request);
+  const std::int64_t pages_per_block = cache.block_size() / kPageTokens;
+  for (int page = first_page; page < end_page; ++page) {
+    const std::int64_t index = segment * kSegmentPages + page;
+    pages[page] = cache.page(unit.call.layer, table[index / pages_per_block] * pages_per_block + index % pages_per_block, unit.kv_head);
+  }
+  unit.call.kernels.segment({scratch.query, scratch.scores, pages, first_page, end_page, end, visible_begin, visible_end, unit.num_rows,
+                             cache.head_dim(), cache.value_offset(), cache.value_stride(), unit.call.attention.softcap.value_or(0.0f)},
+                            result);
+}
+
+void run_whole(const Unit& unit) {
+  TileScratch tile;
+  StateScratch total, next;
+  load_query(unit, tile);
+  const std::int64_t first = unit.first_seen(0) / kSegmentTokens;
+  const std::int64_t last = unit.position(unit.num_rows - 1) / kSegmentTokens;
+  compute_segment(unit, first, tile, total.state());
+  for (std::int64_t segment = first + 1; segment <= last; ++segment) {
+    compute_segment(unit, segment, tile, next.state());
+    unit.call.kernels.merge(total.state(), next.state(), unit.num_rows, unit.call.cache.head_dim());
+  }
+  write_output(unit, total.state());
+}
+
+// Split units, in waves of as many segments as the cache's scratch has slots for. Slot 0 carries the state of a unit that a wave
+// leaves unfinished into the next wave.
+class SplitRun {
+ public:
+  SplitRun(const Call& call, const TaskList& tasks) : call_(call), tasks_(tasks) {}
+
+  void run(cpu::ThreadPool& pool) {
+    for (wave_begin_ = 0; wave_begin_ < tasks_.num_tasks(); wave_begin_ = wave_end_) {
+      wave_end_ = std::min(tasks_.num_tasks(), wave_begin_ + kPartialSlots - 1);
+      pool.run(wave_end_ - wave_begin_, [&](std::int64_t index) { compute(wave_begin_ + index); });
+      fold_wave();
+    }
+  }
+
+ private:
+  AttentionState slot(std::int64_t index) const {
+    const std::int64_t stride = call_.cache.value_stride();
+    float* values = call_.cache.scratch() + index * partial_elements(stride);
+    return {values, values + kTileRows * stride, values + kTileRows * (stride + 1), stride};
+  }
+  AttentionState slot_of(std::int64_t task) const { return slot(task - wave_begin_ + 1); }
+
+  void compute(std::int64_t task) const {
+    const RequestPlan& plan = tasks_.request_of(task);
+    const Unit unit(call_, plan, (task - plan.first_task) / plan.num_segments);
+    TileScratch tile;
+    load_query(unit, tile);
+    compute_segment(unit, plan.first_segment + (task - plan.first_task) % plan.num_segments, tile, slot_of(task));
+  }
+
+  void fold_wave() const {
+    for (std::int64_t task = wave_begin_; task < wave_end_;) task = fold_unit(task);
+  }
+
+  // Merges the wave's segments of the unit that `task` is the first of; returns the first task of the next unit.
+  std::int64_t fold_unit(std::int64_t task) const {
+    const RequestPlan& plan = tasks_.request_of(task);
+    const std::int64_t index = (task - plan.first_task) / plan.num_segments;
+    const Unit unit(call_, plan, index);
+    const std::int64_t unit_begin = plan.first_task + index * plan.num_segments, unit_end = unit_begin + plan.num_segments;
+    const AttentionState total = task == unit_begin ? slot_of(task) : slot(0);
+    for (std::int64_t next = task == unit_begin ? task + 1 : task; next < std::min(unit_end, wave_end_); ++next) {
+      call_.kernels.merge(total, slot_of(next), unit.num_rows, call_.cache.head_dim());
+    }
+    if (unit_end <= wave_end_) {
+      write_output(unit, total);
+    } else if (task == unit_begin) {
+      std::copy_n(total.values, partial_elements(total.stride), slot(0).values);
+    }
+    return std::min(unit_end, wave_end_);
+  }
+
+  const Call& call_;
+  const TaskList& tasks_;
+  std::int64_t wave_begin_ = 0, wave_end_ = 0;
+};
+
+}  // namespace
+
+void paged_attention(Matrix<const float> q, const KVCache& cache, int layer, const PagedAttention& attention, Matrix<float> y, cpu::ThreadPool& pool) {
+  check(q, cache, layer, attention, y);
+  const Call call{q, cache, layer, attention, y, attention_kernels(cpu::active_isa()), attention.num_heads / cache.num_kv_heads()};
+  for (std::int64_t request = 0; request < attention.context_lens.size; request += kMaxPlannedRequests) {
+    const AttentionPlan plan(attention, cache, request, pool.num_threads());
+    SplitRun(call, plan.split).run(pool);
+    pool.run(plan.whole.num_tasks(), [&](std::int64_t task) {
+      const RequestPlan& of_task = plan.whole.request_of(task);
+      run_whole(Unit(call, of_task, task - of_task.first_task));
+    });
+  }
+}
+
+}  // namespace octavo

@@ -1,0 +1,52 @@
+// What attention.cc asks of the kernels of one instruction set. A *tile* is up to 16 query rows (token x head of one group) that
+// share a key/value head; a *segment* is 128 positions, counted from position 0.
+#pragma once
+#include <cstdint>
+
+#include "cpu/dispatch.h"
+#include "ops/attention/kv_cache.h"
+
+namespace octavo {
+
+constexpr int kTileRows = 16;
+constexpr int kSegmentTokens = 128;
+constexpr int kSegmentPages = kSegmentTokens / kPageTokens;
+constexpr std::int64_t kQueryStride = kMaxHeadDim + 16;    // not a power of two: rows must not fall on one cache set
+constexpr std::int64_t kScoreStride = kSegmentTokens + 16;
+constexpr std::int64_t kPartialSlots = 256;
+
+// Softmax numerators of a tile over some positions: row i stands for values[i] / sum[i], scaled by e^max[i].
+struct AttentionState {
+  float* values;  // [kTileRows, stride]
+  float* max;     // [kTileRows]; -inf: the row saw no position
+  float* sum;     // [kTileRows]
+  std::int64_t stride;
+};
+
+constexpr std::int64_t partial_elements(std::int64_t value_stride) { return kTileRows * (value_stride + 2); }
+
+struct AttentionSegment {
+  const float* query;         // [num_rows, kQueryStride], scaled
+  float* scores;              // scratch [kTileRows, kScoreStride]
+  const float* const* pages;  // [kSegmentPages]: K of each page; only first_page..end_page-1 are read
+  int first_page, end_page;
+  int end_token;              // the last position that a row sees, plus one, within the segment
+  const int* visible_begin;   // [num_rows]: each row sees positions begin..end-1 of the segment; none when begin >= end
+  const int* visible_end;
+  int num_rows;
+  int head_dim;
+  std::int64_t value_offset, value_stride;
+  float softcap;              // 0: none
+};
+
+struct AttentionKernels {
+  void (*segment)(const AttentionSegment& segment, const AttentionState& result);
+  // state := state followed by next; a row that saw nothing in next stays as it is, bit by bit.
+  void (*merge)(const AttentionState& state, const AttentionState& next, int num_rows, int head_dim);
+  void (*scale)(const float* x, float scale, float* y, int count);
+  void (*divide)(const float* x, float divisor, float* y, int count);
+};
+
+OCTAVO_DECLARE_ISA_TABLE(AttentionKernels, attention_kernels)
+
+}  // namespace octavo

@@ -1,0 +1,22 @@
+// y[t, :] = scale * table[token_ids[t], :]
+#pragma once
+#include <cstdint>
+
+#include "base/tensor_view.h"
+#include "cpu/thread_pool.h"
+#include "ops/linear/format.h"
+
+namespace octavo {
+
+// A table [V, E] in its raw format: borrowed memory, row-major. Rows are dequantised as they are read.
+struct EmbeddingWeight {
+  const std::uint8_t* data;
+  Format format;
+  std::int64_t rows;
+  std::int64_t cols;
+};
+
+// token_ids [T], y [T, E]. Throws std::invalid_argument when shapes disagree or a token id is not a row of the table.
+void embedding(Span<const std::int32_t> token_ids, const EmbeddingWeight& weight, float scale, Matrix<float> y, cpu::ThreadPool& pool);
+
+}  // namespace octavo

@@ -1,0 +1,111 @@
+// Decoders of packed blocks (panel_layout.h): from words to vectors of weights, lanes along the columns. For linear_cpu.cc alone.
+//
+// A decoder has kBlock (values of k per block), kBlockBytes (of the panel), kPerWord (values of k per word), and
+//   Scales load_scales(block, vec, zero_point)   what vector `vec` of the panel needs throughout the block
+//   Word load_word(block, index, vec)            word `index` of the block: k = index * kPerWord ...
+//   Vec weight<J>(word, scales)                  the weights of k = index * kPerWord + J
+#pragma once
+#include "cpu/vec.h"
+#include "ops/linear/panel_layout.h"
+
+namespace octavo::OCTAVO_ISA {
+
+constexpr int kPanelVecs = 2;
+constexpr int kPanelWidth = kPanelVecs * kLanes;
+
+typedef std::uint32_t WordVec __attribute__((vector_size(kLanes * 4), aligned(kLanes * 4)));
+
+OCTAVO_VEC WordVec load_words(const std::uint8_t* from) {
+  WordVec words;
+  std::memcpy(&words, from, sizeof words);
+  return words;
+}
+
+OCTAVO_VEC WordVec load_panel_words(const std::uint8_t* block, int index, int vec) {
+  return load_words(block + (index * kPanelWidth + vec * kLanes) * 4);
+}
+
+struct NoScales {};
+
+struct F32Decoder {
+  static constexpr int kBlock = 1, kPerWord = 1, kBlockBytes = 4 * kPanelWidth;
+  typedef NoScales Scales;
+  typedef WordVec Word;
+  OCTAVO_VEC Scales load_scales(const std::uint8_t*, int, float) { return {}; }
+  OCTAVO_VEC Word load_word(const std::uint8_t* block, int index, int vec) { return load_panel_words(block, index, vec); }
+  template <int J>
+  OCTAVO_VEC Vec weight(Word word, Scales) {
+    return (Vec)word;
+  }
+};
+
+struct F16Decoder {
+  static constexpr int kBlock = 1, kPerWord = 1, kBlockBytes = 2 * kPanelWidth;
+  typedef NoScales Scales;
+  typedef Vec Word;
+  OCTAVO_VEC Scales load_scales(const std::uint8_t*, int, float) { return {}; }
+  OCTAVO_VEC Word load_word(const std::uint8_t* block, int, int vec) {
+    return load_f16(reinterpret_cast<const std::uint16_t*>(block) + vec * kLanes);
+  }
+  template <int J>
+  OCTAVO_VEC Vec weight(Word word, Scales) {
+    return word;
+  }
+};
+
+struct Bf16Decoder {
+  static constexpr int kBlock = 2, kPerWord = 2, kBlockBytes = 4 * kPanelWidth;
+  typedef NoScales Scales;
+  typedef WordVec Word;
+  OCTAVO_VEC Scales load_scales(const std::uint8_t*, int, float) { return {}; }
+  OCTAVO_VEC Word load_word(const std::uint8_t* block, int index, int vec) { return load_panel_words(block, index, vec); }
+  template <int J>
+  OCTAVO_VEC Vec weight(Word word, Scales) {
+    return (Vec)(J == 0 ? word << 16 : word & 0xffff0000u);
+  }
+};
+
+// The lowest nibble of each word as a float; what is above it is ignored.
+OCTAVO_VEC Vec float_from_nibble(WordVec words) {
+#if defined(__AVX512F__)  // a table look-up by the lowest four bits: one instruction for mask and conversion
+  const __m512 values = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  return (Vec)_mm512_permutexvar_ps((__m512i)words, values);
+#else
+  return to_float((IntVec)(words & 15u));
+#endif
+}
+
+struct ScaleAndMin {
+  Vec scale;
+  Vec min;
+};
+
+template <Packing P>
+OCTAVO_VEC Vec load_scale(const std::uint8_t* block, int index, int vec) {
+  constexpr BlockShape shape = block_shape(P);
+  const std::uint8_t* from = block + shape.code_bytes * kPanelWidth + (index * kPanelWidth + vec * kLanes) * shape.scale_bytes;
+  if (shape.scale_bytes == 2) return load_f16(reinterpret_cast<const std::uint16_t*>(from));
+  return load(reinterpret_cast<const float*>(from));
+}
+
+template <Packing P>
+struct CodeDecoder {
+  static constexpr BlockShape kShape = block_shape(P);
+  static constexpr bool kNibbles = kShape.code_bytes * 2 == kShape.depth;
+  static constexpr int kBlock = kShape.depth, kPerWord = kNibbles ? 8 : 4, kBlockBytes = block_bytes_per_column(P) * kPanelWidth;
+  typedef ScaleAndMin Scales;
+  typedef WordVec Word;
+  OCTAVO_VEC Scales load_scales(const std::uint8_t* block, int vec, float zero_point) {
+    const Vec scale = load_scale<P>(block, 0, vec);
+    return {scale, kShape.num_scales == 2 ? load_scale<P>(block, 1, vec) : scale * broadcast(-zero_point)};
+  }
+  OCTAVO_VEC Word load_word(const std::uint8_t* block, int index, int vec) { return load_panel_words(block, index, vec); }
+  template <int J>
+  OCTAVO_VEC Vec weight(Word word, Scales scales) {
+    const WordVec shifted = word >> (kNibbles ? J % 4 * 8 + J / 4 * 4 : J * 8);
+    const Vec codes = kNibbles ? float_from_nibble(shifted) : to_float((IntVec)(shifted & 255u));
+    return fma(codes, scales.scale, scales.min);
+  }
+};
+
+}  // namespace octavo::OCTAVO_ISA

@@ -1,0 +1,106 @@
+// Few rows: weights are decoded in registers and used at once, so that each byte of the panel is read from memory once and
+// nothing is written back. Speed is that of memory. For linear_cpu.cc alone.
+#pragma once
+#include "ops/linear/decode_cpu.h"
+#include "ops/linear/linear_kernels.h"
+
+namespace octavo::OCTAVO_ISA {
+
+#ifndef PFB
+#define PFB 2048
+#endif
+constexpr int kPrefetchBytes = PFB;
+
+// Up to kLanes * kPanelVecs results of one row.
+OCTAVO_VEC void store_columns(float* to, const Vec* values, std::int64_t count) {
+  if (count >= kPanelWidth) {
+    for (int vec = 0; vec < kPanelVecs; ++vec) store(to + vec * kLanes, values[vec]);
+  } else {
+    std::memcpy(to, values, static_cast<std::size_t>(count) * sizeof(float));
+  }
+}
+
+// Sums of M rows and P panels: independent chains of fma, enough of them to hide its latency.
+template <int M, int P>
+struct Sums {
+  Vec of[P][M][kPanelVecs];
+};
+
+template <typename Decoder, int M, int P, int J>
+OCTAVO_VEC void add_products(Sums<M, P>& sums, const typename Decoder::Word (*words)[kPanelVecs], const typename Decoder::Scales (*scales)[kPanelVecs],
+                             const float* x, std::int64_t x_stride) {
+  for (int panel = 0; panel < P; ++panel) {
+    for (int vec = 0; vec < kPanelVecs; ++vec) {
+      const Vec weight = Decoder::template weight<J>(words[panel][vec], scales[panel][vec]);
+      for (int row = 0; row < M; ++row) {
+        Vec& sum = sums.of[panel][row][vec];
+        sum = fma(broadcast(x[row * x_stride + J]), weight, sum);
+      }
+    }
+  }
+}
+
+// J = 0 .. kPerWord - 1 in order, as far as `count`, which is a constant after inlining or the odd end of a bf16 row.
+template <typename Decoder, int M, int P, int J = 0>
+OCTAVO_VEC void add_word(Sums<M, P>& sums, const typename Decoder::Word (*words)[kPanelVecs], const typename Decoder::Scales (*scales)[kPanelVecs],
+                         const float* x, std::int64_t x_stride, int count) {
+  if constexpr (J < Decoder::kPerWord) {
+    if (J >= count) return;
+    add_products<Decoder, M, P, J>(sums, words, scales, x, x_stride);
+    add_word<Decoder, M, P, J + 1>(sums, words, scales, x, x_stride, count);
+  }
+}
+
+template <typename Decoder, int M, int P>
+OCTAVO_VEC void add_block(Sums<M, P>& sums, const std::uint8_t* block, const LinearTask& task, const float* x, int count) {
+  typename Decoder::Scales scales[P][kPanelVecs];
+  for (int panel = 0; panel < P; ++panel) {
+    for (int vec = 0; vec < kPanelVecs; ++vec) scales[panel][vec] = Decoder::load_scales(block + panel * task.panel_bytes, vec, task.zero_point);
+  }
+  for (int index = 0; index * Decoder::kPerWord < count; ++index) {
+    typename Decoder::Word words[P][kPanelVecs];
+    for (int panel = 0; panel < P; ++panel) {
+      for (int vec = 0; vec < kPanelVecs; ++vec) words[panel][vec] = Decoder::load_word(block + panel * task.panel_bytes, index, vec);
+    }
+    add_word<Decoder, M, P>(sums, words, scales, x + index * Decoder::kPerWord, task.x_stride, count);
+  }
+}
+
+// Asks for the blocks some way ahead of P panels that are read side by side; hardware loses the track where a panel ends, and the
+// panels that come next lie P further on.
+template <typename Decoder, int P>
+OCTAVO_VEC void prefetch_blocks(const std::uint8_t* block, const LinearTask& task, std::int64_t k) {
+  constexpr int kAhead = (kPrefetchBytes + Decoder::kBlockBytes - 1) / Decoder::kBlockBytes;
+  const bool in_next_panels = k + kAhead * Decoder::kBlock >= task.num_cols;
+  const std::uint8_t* at = block + kAhead * Decoder::kBlockBytes + (in_next_panels ? (P - 1) * task.panel_bytes : 0);
+  for (int panel = 0; panel < P; ++panel, at += task.panel_bytes) {
+    for (int offset = 0; offset < Decoder::kBlockBytes; offset += 64) __builtin_prefetch(at + offset);
+  }
+}
+
+template <typename Decoder, int M, int P>
+static void multiply_direct(const LinearTask& task, std::int64_t column) {
+  const std::uint8_t* block = task.panels + column / kPanelWidth * task.panel_bytes;
+  Sums<M, P> sums = {};
+  std::int64_t k = 0;
+  for (; k + Decoder::kBlock <= task.num_cols; k += Decoder::kBlock, block += Decoder::kBlockBytes) {
+    prefetch_blocks<Decoder, P>(block, task, k);
+    add_block<Decoder, M, P>(sums, block, task, task.x + k, Decoder::kBlock);
+  }
+  if (k < task.num_cols) add_block<Decoder, M, P>(sums, block, task, task.x + k, static_cast<int>(task.num_cols - k));
+  for (int panel = 0; panel < P; ++panel) {
+    const std::int64_t first = column + panel * kPanelWidth;
+    for (int row = 0; row < M; ++row) store_columns(task.y + row * task.y_stride + first, sums.of[panel][row], task.num_outputs - first);
+  }
+}
+
+template <typename Decoder, int M>
+static void compute_direct(const LinearTask& task) {
+  std::int64_t column = 0;
+  if (M <= 2) {
+    for (; column + kPanelWidth < task.num_outputs; column += 2 * kPanelWidth) multiply_direct<Decoder, M, 2>(task, column);
+  }
+  for (; column < task.num_outputs; column += kPanelWidth) multiply_direct<Decoder, M, 1>(task, column);
+}
+
+}  // namespace octavo::OCTAVO_ISA

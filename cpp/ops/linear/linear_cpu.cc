@@ -1,0 +1,43 @@
+// Both ways to multiply do the same operations in the same order for every output (linear.h): see direct_cpu.h, tiled_cpu.h.
+#include "ops/linear/direct_cpu.h"
+#include "ops/linear/linear_kernels.h"
+#include "ops/linear/tiled_cpu.h"
+
+namespace octavo::OCTAVO_ISA {
+namespace {
+
+constexpr int kMaxDirectRows = 4;
+
+void add_bias(const LinearTask& task) {
+  for (std::int64_t row = 0; row < task.num_rows; ++row) {
+    float* y = task.y + row * task.y_stride;
+    for (std::int64_t column = 0; column < task.num_outputs; ++column) y[column] += task.bias[column];
+  }
+}
+
+template <typename Decoder>
+void compute(const LinearTask& task) {
+  switch (task.num_rows) {
+    case 1: compute_direct<Decoder, 1>(task); break;
+    case 2: compute_direct<Decoder, 2>(task); break;
+    case 3: compute_direct<Decoder, 3>(task); break;
+    case 4: compute_direct<Decoder, 4>(task); break;
+    default: compute_tiled<Decoder>(task);
+  }
+  if (task.bias) add_bias(task);
+}
+
+}  // namespace
+
+const LinearKernels& linear_kernels() {
+  static constexpr LinearKernels kernels = {  // in the order of Packing
+      kPanelWidth,
+      kMaxDirectRows,
+      kRowTile,
+      {compute<F32Decoder>, compute<F16Decoder>, compute<Bf16Decoder>, compute<CodeDecoder<Packing::u4_f16>>,
+       compute<CodeDecoder<Packing::u4_f16_min>>, compute<CodeDecoder<Packing::u4_f32_min>>, compute<CodeDecoder<Packing::u8_f16>>,
+       compute<CodeDecoder<Packing::u8_f16_min>>, compute<CodeDecoder<Packing::u8_f32_min>>, compute<CodeDecoder<Packing::u8_group16_f32>>}};
+  return kernels;
+}
+
+}  // namespace octavo::OCTAVO_ISA

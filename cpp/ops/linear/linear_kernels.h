@@ -1,0 +1,34 @@
+// What linear.cc asks of the kernels of one instruction set.
+#pragma once
+#include <cstdint>
+
+#include "cpu/dispatch.h"
+#include "ops/linear/panel_layout.h"
+
+namespace octavo {
+
+// Some rows of x times some neighbouring panels: a task of one thread.
+struct LinearTask {
+  const float* x;  // [num_rows, num_cols], x_stride elements apart
+  std::int64_t x_stride;
+  std::int64_t num_rows;
+  std::int64_t num_cols;  // K
+  const std::uint8_t* panels;
+  std::int64_t panel_bytes;
+  std::int64_t num_outputs;  // columns of y in these panels; the last panel may have fewer than its width
+  float zero_point;
+  const float* bias;  // [num_outputs] or null
+  float* y;           // [num_rows, num_outputs], y_stride elements apart
+  std::int64_t y_stride;
+};
+
+struct LinearKernels {
+  int panel_width;
+  int max_direct_rows;  // up to here codes are decoded in registers; beyond, into a tile shared by all rows
+  int row_tile;         // rows of the register tile: more rows are worked on in runs of this many
+  void (*compute[kNumPackings])(const LinearTask& task);
+};
+
+OCTAVO_DECLARE_ISA_TABLE(LinearKernels, linear_kernels)
+
+}  // namespace octavo

@@ -1,0 +1,77 @@
+#include "ops/linear/linear_weight.h"
+
+#include <cstring>
+#include <new>
+
+#include "base/error.h"
+#include "ops/linear/linear_kernels.h"
+#include "ops/linear/pack_panel.h"
+#include "ops/linear/quantized_group.h"
+
+namespace octavo {
+namespace {
+
+constexpr std::int64_t kAlignment = 64;
+
+struct RawRows {
+  Format format;
+  std::vector<const std::uint8_t*> rows;
+};
+
+void append_rows(RawRows& to, const LinearWeight::Part& part, std::int64_t cols) {
+  const std::int64_t row_bytes = format_bytes(part.format, cols);
+  for (std::int64_t row = 0; row < part.rows; ++row) to.rows.push_back(part.data + row * row_bytes);
+}
+
+// Neighbours of one format become one run of rows, so that their panels have no seams.
+std::vector<RawRows> merge(const std::vector<LinearWeight::Part>& parts, std::int64_t cols) {
+  std::vector<RawRows> merged;
+  for (const LinearWeight::Part& part : parts) {
+    require(part.rows > 0, "linear weight: a part has ", part.rows, " rows; it needs at least one");
+    require(cols % block_elements(part.format) == 0, "linear weight: ", cols, " columns are not whole blocks of ", block_elements(part.format),
+            " (", name_of(part.format), ")");
+    if (merged.empty() || merged.back().format != part.format) merged.push_back({part.format, {}});
+    append_rows(merged.back(), part, cols);
+  }
+  return merged;
+}
+
+void pack(const RawRows& raw, const LinearWeight::PackedPart& part, std::int64_t cols, int width, std::uint8_t* to, cpu::ThreadPool& pool) {
+  pool.run(part.num_panels, [&](std::int64_t panel) {
+    const std::int64_t first = panel * width;
+    const std::int64_t count = part.rows - first < width ? part.rows - first : width;
+    std::uint8_t* bytes = to + panel * part.panel_bytes;
+    std::memset(bytes, 0, static_cast<std::size_t>(part.panel_bytes));
+    pack_panel(raw.rows.data() + first, static_cast<int>(count), raw.format, cols, width, bytes);
+  });
+}
+
+}  // namespace
+
+LinearWeight::LinearWeight(const std::vector<Part>& parts, std::int64_t cols, cpu::ThreadPool& pool) : isa_(cpu::active_isa()), cols_(cols) {
+  require(!parts.empty(), "linear weight: there is no part");
+  require(cols > 0, "linear weight: it has ", cols, " columns; it needs at least one");
+  const int width = linear_kernels(isa_).panel_width;
+  const std::vector<RawRows> merged = merge(parts, cols);
+  for (const RawRows& raw : merged) {
+    const auto rows = static_cast<std::int64_t>(raw.rows.size());
+    const int zero_point = is_quantized(raw.format) ? group_reader(raw.format).zero_point : 0;
+    const Packing packing = packing_of(raw.format);
+    const std::int64_t panel_bytes = packed_panel_bytes(packing, cols, width);
+    packed_parts_.push_back({packing, zero_point, rows_, rows, panel_bytes, (rows + width - 1) / width, nullptr});
+    rows_ += rows;
+    num_bytes_ += packed_parts_.back().num_panels * panel_bytes;
+  }
+  const std::int64_t allocated = (num_bytes_ + kAlignment - 1) / kAlignment * kAlignment;
+  memory_.reset(static_cast<std::uint8_t*>(std::aligned_alloc(kAlignment, static_cast<std::size_t>(allocated))));
+  if (!memory_) throw std::bad_alloc();
+  std::uint8_t* to = memory_.get();
+  for (std::size_t i = 0; i < merged.size(); ++i) {
+    PackedPart& part = packed_parts_[i];
+    part.panels = to;
+    pack(merged[i], part, cols, width, to, pool);
+    to += part.num_panels * part.panel_bytes;
+  }
+}
+
+}  // namespace octavo

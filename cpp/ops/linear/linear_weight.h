@@ -1,0 +1,55 @@
+// A weight matrix [N, K] repacked for the active instruction set.
+#pragma once
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "cpu/isa.h"
+#include "cpu/thread_pool.h"
+#include "ops/linear/format.h"
+#include "ops/linear/panel_layout.h"
+
+namespace octavo {
+
+class LinearWeight {
+ public:
+  struct Part {
+    const std::uint8_t* data;  // raw blocks, row-major [rows, K]; read only by the constructor
+    Format format;
+    std::int64_t rows;
+  };
+  // Neighbouring parts of one format, packed as one matrix.
+  struct PackedPart {
+    Packing packing;
+    int zero_point;
+    std::int64_t first_row;
+    std::int64_t rows;
+    std::int64_t panel_bytes;
+    std::int64_t num_panels;
+    const std::uint8_t* panels;
+  };
+
+  // Parts stack along N. Throws std::invalid_argument when K is not a whole number of a part's blocks.
+  LinearWeight(const std::vector<Part>& parts, std::int64_t cols, cpu::ThreadPool& pool);
+
+  std::int64_t rows() const { return rows_; }
+  std::int64_t cols() const { return cols_; }
+  std::int64_t num_bytes() const { return num_bytes_; }
+  cpu::Isa isa() const { return isa_; }  // the one it was packed for, and is computed with
+  const std::vector<PackedPart>& packed_parts() const { return packed_parts_; }
+
+ private:
+  struct Free {
+    void operator()(std::uint8_t* memory) const { std::free(memory); }
+  };
+
+  cpu::Isa isa_;
+  std::int64_t rows_ = 0;
+  std::int64_t cols_ = 0;
+  std::int64_t num_bytes_ = 0;
+  std::unique_ptr<std::uint8_t, Free> memory_;
+  std::vector<PackedPart> packed_parts_;
+};
+
+}  // namespace octavo

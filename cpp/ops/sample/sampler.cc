@@ -1,0 +1,92 @@
+#include "ops/sample/sampler.h"
+
+#include <cmath>
+#include <utility>
+
+#include "ops/sample/draw.h"
+#include "ops/sample/philox.h"
+
+namespace octavo {
+
+Sampler::Sampler(std::int64_t max_num_seqs, std::int64_t vocab_size, cpu::ThreadPool& pool)
+    : vocab_size_(vocab_size), pool_(pool), workspace_(pool.num_threads(), vocab_size) {
+  require(max_num_seqs >= 1 && vocab_size >= 1, "sampler: max_num_seqs and vocab_size must be at least 1, got ", max_num_seqs, " and ", vocab_size);
+  rows_.resize(static_cast<std::size_t>(max_num_seqs));
+  scheduled_.assign(rows_.size(), 0);
+}
+
+void Sampler::start_row(std::int64_t row, Span<const std::int32_t> token_ids, std::int64_t num_prompt_tokens, RowSampling sampling) {
+  require(row >= 0 && row < static_cast<std::int64_t>(rows_.size()), "sampler: row ", row, " of ", rows_.size());
+  require(!rows_[row], "sampler: row ", row, " is in use; end it first");
+  rows_[row].emplace(std::move(sampling), token_ids, num_prompt_tokens, vocab_size_);
+}
+
+void Sampler::end_row(std::int64_t row) {
+  started(row);
+  rows_[row].reset();
+}
+
+RowState& Sampler::started(std::int64_t row) {
+  require(row >= 0 && row < static_cast<std::int64_t>(rows_.size()) && rows_[row], "sampler: row ", row, " is not started");
+  return *rows_[row];
+}
+
+SampledToken Sampler::sample_row(Span<const float> logits, const RowState& state) {
+  const SampleKernels& kernels = sample_kernels(cpu::active_isa());
+  const RowSampling& sampling = state.sampling();
+  const SampleWorkspace::Lease lease(workspace_);
+  SampleBuffers& buffers = *lease;
+  Span<const float> adjusted = logits;
+  if (!state.keeps_logits()) {
+    if (!std::isfinite(kernels.max(logits.data, logits.size))) return {};
+    state.adjust(logits, {buffers.logits.get(), vocab_size_});
+    adjusted = {buffers.logits.get(), vocab_size_};
+  }
+  SampledToken result;
+  if (sampling.temperature == 0.0f) {
+    result.token_id = most_probable(kernels, adjusted);
+  } else {
+    const double uniform = uniform_draw(sampling.seed, sampling.choice, static_cast<std::uint64_t>(state.num_tokens()));
+    result.token_id = draw_token(kernels, adjusted, sampling, uniform, buffers);
+  }
+  if (result.token_id && sampling.num_logprobs) {
+    result.report = report_token(kernels, logits, *result.token_id, *sampling.num_logprobs, buffers);
+  }
+  return result;
+}
+
+std::vector<SampledToken> Sampler::sample(Matrix<const float> logits, Span<const std::int32_t> rows) {
+  require(logits.cols == vocab_size_ && logits.rows == rows.size, "sampler: logits [", logits.rows, ", ", logits.cols, "] for ", rows.size,
+          " rows of ", vocab_size_);
+  for (std::int64_t i = 0; i < rows.size; ++i) started(rows[i]);
+  bool repeated = false;
+  for (std::int64_t i = 0; i < rows.size; ++i) repeated |= std::exchange(scheduled_[rows[i]], 1) != 0;
+  for (std::int64_t i = 0; i < rows.size; ++i) scheduled_[rows[i]] = 0;
+  require(!repeated, "sampler: a row is named twice");
+  std::vector<SampledToken> sampled(static_cast<std::size_t>(rows.size));
+  pool_.run(rows.size, [&](std::int64_t i) { sampled[i] = sample_row({logits.row(i), logits.cols}, *rows_[rows[i]]); });
+  for (std::int64_t i = 0; i < rows.size; ++i) {
+    if (sampled[i].token_id) rows_[rows[i]]->append(*sampled[i].token_id);
+  }
+  return sampled;
+}
+
+std::vector<std::optional<TokenReport>> Sampler::score(Matrix<const float> logits, Span<const std::int32_t> token_ids, std::int64_t num_top) {
+  require(logits.cols == vocab_size_ && logits.rows == token_ids.size, "sampler: logits [", logits.rows, ", ", logits.cols, "] for ",
+          token_ids.size, " tokens of a vocabulary of ", vocab_size_);
+  require(num_top >= 0, "sampler: num_top is ", num_top, "; it must be at least 0");
+  for (std::int64_t i = 0; i < token_ids.size; ++i) {
+    require(token_ids[i] >= 0 && token_ids[i] < vocab_size_, "sampler: token_ids[", i, "] is ", token_ids[i], ", not within 0..", vocab_size_ - 1);
+  }
+  std::vector<std::optional<TokenReport>> reports(static_cast<std::size_t>(token_ids.size));
+  const SampleKernels& kernels = sample_kernels(cpu::active_isa());
+  pool_.run(token_ids.size, [&](std::int64_t i) {
+    const Span<const float> row{logits.row(i), logits.cols};
+    if (!std::isfinite(kernels.max(row.data, row.size))) return;
+    const SampleWorkspace::Lease lease(workspace_);
+    reports[i] = report_token(kernels, row, token_ids[i], num_top, *lease);
+  });
+  return reports;
+}
+
+}  // namespace octavo

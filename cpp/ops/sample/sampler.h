@@ -1,0 +1,51 @@
+// Logits to tokens. A row's token depends on its logits, its parameters and its own tokens, never on the batch or the threads:
+//
+//   raw logits -> masks (allowed ids, bad words, min_tokens) -> logit_bias -> repetition, frequency, presence penalties
+//   -> temperature 0: the most probable token, else temperature, min_p, top_k, top_p and a draw keyed by (seed, choice, position)
+//
+// where position is the number of tokens the row has. Reports speak of the raw logits.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "base/tensor_view.h"
+#include "cpu/thread_pool.h"
+#include "ops/sample/logprobs.h"
+#include "ops/sample/row_state.h"
+#include "ops/sample/workspace.h"
+
+namespace octavo {
+
+struct SampledToken {
+  std::optional<std::int32_t> token_id;  // none: a logit is NaN, the largest is not finite, or the masks leave no token
+  std::optional<TokenReport> report;     // when the row asks for log-probabilities and has a token
+};
+
+class Sampler {
+ public:
+  Sampler(std::int64_t max_num_seqs, std::int64_t vocab_size, cpu::ThreadPool& pool);
+
+  std::int64_t vocab_size() const { return vocab_size_; }
+  // token_ids: every token of the row, prompt first. Throws std::invalid_argument for a row in use or a parameter out of range.
+  void start_row(std::int64_t row, Span<const std::int32_t> token_ids, std::int64_t num_prompt_tokens, RowSampling sampling);
+  void end_row(std::int64_t row);
+
+  // logits [n, V], row i of which belongs to rows[i] (distinct, started). Draws one token each and appends it to its row.
+  std::vector<SampledToken> sample(Matrix<const float> logits, Span<const std::int32_t> rows);
+
+  // Reports of given tokens, one per row of logits [n, V]; none where a logit is NaN or the largest is not finite.
+  std::vector<std::optional<TokenReport>> score(Matrix<const float> logits, Span<const std::int32_t> token_ids, std::int64_t num_top);
+
+ private:
+  RowState& started(std::int64_t row);
+  SampledToken sample_row(Span<const float> logits, const RowState& state);
+
+  std::int64_t vocab_size_;
+  cpu::ThreadPool& pool_;
+  SampleWorkspace workspace_;
+  std::vector<std::optional<RowState>> rows_;
+  std::vector<char> scheduled_;  // rows of the call under way: a row named twice is a mistake
+};
+
+}  // namespace octavo

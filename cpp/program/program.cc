@@ -1,0 +1,223 @@
+#include "program/program.h"
+
+#include <chrono>
+#include <cstdlib>
+
+#include "ops/activation/activation.h"
+#include "ops/gather/gather.h"
+#include "ops/norm/norm.h"
+#include "ops/rotary/rotary.h"
+#include "program/arena.h"
+
+namespace octavo::program {
+
+struct Program::Frame {
+  const Program& program;
+  const StepArrays& step;
+  cpu::ThreadPool& pool;
+
+  Matrix<float> operator[](Buffer x) const {
+    const Value& value = program.values_[x];
+    const Storage& storage = program.storages_[value.storage];
+    const std::int64_t rows = storage.rows == Rows::tokens ? step.token_ids.size : step.logits_indices.size;
+    return {program.arena_.get() + storage.offset + value.start, rows, value.cols, storage.cols};
+  }
+};
+
+Program::Program(cpu::ThreadPool& pool) : pool_(pool), arena_(nullptr, std::free) {
+  const char* flag = std::getenv("OCTAVO_PROFILE");
+  profiling_ = flag && std::string(flag) == "1";
+}
+
+Program::~Program() = default;
+
+// ---- building -----------------------------------------------------------------------------------------------------------------
+
+const Program::Value& Program::value(Buffer x) const {
+  require(x >= 0 && x < static_cast<int>(values_.size()), "program: there is no buffer ", x);
+  return values_[x];
+}
+
+Rows Program::rows_of(Buffer x) const { return storages_[value(x).storage].rows; }
+
+Buffer Program::new_value(Rows rows, std::int64_t cols) {
+  const int call = static_cast<int>(calls_.size());
+  storages_.push_back({rows, cols, call, call});
+  values_.push_back({static_cast<int>(storages_.size()) - 1, 0, cols});
+  return static_cast<Buffer>(values_.size()) - 1;
+}
+
+void Program::append(std::string op, std::vector<Buffer> reads, std::vector<Buffer> writes, std::function<void(const Frame&)> run) {
+  require(cache_ == nullptr, "program: ", op, " after seal");
+  for (Buffer x : reads) storages_[value(x).storage].last_call = static_cast<int>(calls_.size());
+  calls_.push_back({std::move(op), std::move(reads), std::move(writes), std::move(run)});
+}
+
+Buffer Program::embedding(const EmbeddingWeight& weight, float scale) {
+  const Buffer y = new_value(Rows::tokens, weight.cols);
+  append("embedding", {}, {y}, [=, &weight](const Frame& f) { octavo::embedding(f.step.token_ids, weight, scale, f[y], f.pool); });
+  return y;
+}
+
+Buffer Program::linear(Buffer x, const LinearWeight& weight, const float* bias) {
+  require(num_cols(x) == weight.cols(), "linear: x has ", num_cols(x), " columns and the weight ", weight.cols());
+  const Buffer y = new_value(rows_of(x), weight.rows());
+  append("linear", {x}, {y}, [=, &weight](const Frame& f) { octavo::linear(f[x], weight, bias, f[y], f.pool); });
+  return y;
+}
+
+Buffer Program::rms_norm(Buffer x, Span<const float> weight, float eps) {
+  require(weight.size > 0 && num_cols(x) % weight.size == 0, "rms_norm: ", num_cols(x), " columns are no multiple of ", weight.size);
+  const Buffer y = new_value(rows_of(x), num_cols(x));
+  append("rms_norm", {x}, {y}, [=](const Frame& f) { octavo::rms_norm(f[x], weight, eps, f[y], f.pool); });
+  return y;
+}
+
+Buffer Program::add(Buffer x, Buffer y) {
+  require(num_cols(x) == num_cols(y) && rows_of(x) == rows_of(y), "add: shapes differ");
+  const Buffer out = new_value(rows_of(x), num_cols(x));
+  append("add", {x, y}, {out}, [=](const Frame& f) { octavo::add(f[x], f[y], f[out], f.pool); });
+  return out;
+}
+
+std::pair<Buffer, Buffer> Program::add_rms_norm(Buffer x, Buffer residual, Span<const float> weight, float eps) {
+  require(num_cols(x) == num_cols(residual) && num_cols(x) == weight.size, "add_rms_norm: shapes differ");
+  const Buffer y = new_value(rows_of(x), num_cols(x));
+  const Buffer sum = new_value(rows_of(x), num_cols(x));
+  append("add_rms_norm", {x, residual}, {y, sum},
+         [=](const Frame& f) { octavo::add_rms_norm(f[x], f[residual], weight, eps, f[y], f[sum], f.pool); });
+  return {y, sum};
+}
+
+Buffer Program::silu_and_mul(Buffer x) {
+  const Buffer y = new_value(rows_of(x), num_cols(x) / 2);
+  append("silu_and_mul", {x}, {y}, [=](const Frame& f) { octavo::silu_and_mul(f[x], f[y], f.pool); });
+  return y;
+}
+
+Buffer Program::gelu_tanh_and_mul(Buffer x) {
+  const Buffer y = new_value(rows_of(x), num_cols(x) / 2);
+  append("gelu_tanh_and_mul", {x}, {y}, [=](const Frame& f) { octavo::gelu_tanh_and_mul(f[x], f[y], f.pool); });
+  return y;
+}
+
+Buffer Program::columns(Buffer x, std::int64_t start, std::int64_t count) {
+  const Value whole = value(x);
+  require(start >= 0 && count > 0 && start + count <= whole.cols, "columns: ", start, " + ", count, " is beyond ", whole.cols);
+  values_.push_back({whole.storage, whole.start + start, count});
+  return static_cast<Buffer>(values_.size()) - 1;
+}
+
+Buffer Program::rotary_embedding(Buffer x, Matrix<const float> cos_sin, int head_dim) {
+  require(head_dim > 0 && num_cols(x) % head_dim == 0, "rotary_embedding: ", num_cols(x), " columns are no multiple of head_dim ", head_dim);
+  const Buffer y = new_value(rows_of(x), num_cols(x));
+  append("rotary_embedding", {x}, {y},
+         [=](const Frame& f) { octavo::rotary_embedding(f[x], f.step.positions, cos_sin, head_dim, f[y], f.pool); });
+  return y;
+}
+
+void Program::store_kv(Buffer k, Buffer v, int layer) {
+  append("store_kv", {k, v}, {}, [=](const Frame& f) { octavo::store_kv(f[k], f[v], *cache_, layer, f.step.slot_mapping, f.pool); });
+}
+
+Buffer Program::paged_attention(Buffer q, int layer, int num_heads, float scale, std::optional<int> window, std::optional<float> softcap) {
+  const Buffer y = new_value(Rows::tokens, num_cols(q));
+  append("paged_attention", {q}, {y}, [=](const Frame& f) {
+    const PagedAttention plan{f.step.query_indptr, f.step.context_lens, f.step.block_tables, num_heads, scale, window, softcap};
+    octavo::paged_attention(f[q], *cache_, layer, plan, f[y], f.pool);
+  });
+  return y;
+}
+
+Buffer Program::select_logits_rows(Buffer x) {
+  require(rows_of(x) == Rows::tokens, "select_logits_rows: the rows are selected already");
+  const Buffer y = new_value(Rows::logits, num_cols(x));
+  append("select_rows", {x}, {y}, [=](const Frame& f) { octavo::select_rows(f[x], f.step.logits_indices, f[y], f.pool); });
+  return y;
+}
+
+Buffer Program::softcap(Buffer x, float cap) {
+  const Buffer y = new_value(rows_of(x), num_cols(x));
+  append("softcap", {x}, {y}, [=](const Frame& f) { octavo::softcap(f[x], cap, f[y], f.pool); });
+  return y;
+}
+
+// ---- sealing ------------------------------------------------------------------------------------------------------------------
+
+void Program::seal(Buffer output, KVCache& cache, std::int64_t max_num_tokens, std::int64_t max_num_logits) {
+  require(cache_ == nullptr, "program: sealed twice");
+  require(rows_of(output) == Rows::logits && value(output).start == 0, "program: the output must be whole rows of logits");
+  require(max_num_tokens > 0 && max_num_logits > 0, "program: the largest step has no rows");
+  storages_[value(output).storage].last_call = static_cast<int>(calls_.size());
+  output_ = output;
+  cache_ = &cache;
+  max_num_tokens_ = max_num_tokens;
+  max_num_logits_ = max_num_logits;
+  lay_out(max_num_tokens, max_num_logits);
+}
+
+void Program::lay_out(std::int64_t max_num_tokens, std::int64_t max_num_logits) {
+  std::vector<ArenaItem> items;
+  for (const Storage& storage : storages_) {
+    const std::int64_t rows = storage.rows == Rows::tokens ? max_num_tokens : max_num_logits;
+    items.push_back({rows * storage.cols, storage.first_call, storage.last_call, 0});
+  }
+  arena_floats_ = assign_offsets(items);
+  for (std::size_t index = 0; index < items.size(); ++index) storages_[index].offset = items[index].offset;
+  arena_.reset(static_cast<float*>(std::aligned_alloc(kArenaAlignment * sizeof(float), arena_floats_ * sizeof(float))));
+  if (!arena_) throw std::runtime_error(concat("program: no memory for ", num_bytes(), " bytes of activations"));
+}
+
+std::string Program::describe() const {
+  std::string text;
+  for (const Call& call : calls_) {
+    text += call.op + "(";
+    for (std::size_t i = 0; i < call.reads.size(); ++i) text += concat(i ? ", %" : "%", call.reads[i]);
+    text += ")";
+    for (std::size_t i = 0; i < call.writes.size(); ++i) {
+      const Value& written = values_[call.writes[i]];
+      const Storage& storage = storages_[written.storage];
+      text += concat(i ? ", %" : " -> %", call.writes[i], " [", storage.rows == Rows::tokens ? "T" : "L", ", ", written.cols, "]");
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+// ---- running ------------------------------------------------------------------------------------------------------------------
+
+void Program::check(const StepArrays& step) const {
+  require(cache_ != nullptr, "program: run before seal");
+  const std::int64_t tokens = step.token_ids.size;
+  require(tokens <= max_num_tokens_, "program: ", tokens, " tokens, at most ", max_num_tokens_);
+  require(step.logits_indices.size <= max_num_logits_, "program: ", step.logits_indices.size, " logits rows, at most ", max_num_logits_);
+  require(step.positions.size == tokens && step.slot_mapping.size == tokens, "program: positions and slot_mapping need ", tokens, " entries");
+  require(step.query_indptr.size == step.context_lens.size + 1 && step.block_tables.rows == step.context_lens.size,
+          "program: query_indptr, context_lens and block_tables disagree on the number of sequences");
+}
+
+Matrix<const float> Program::run(const StepArrays& step) {
+  check(step);
+  const Frame frame{*this, step, pool_};
+  if (profiling_) {
+    run_profiled(frame);
+  } else {
+    for (const Call& call : calls_) call.run(frame);
+  }
+  return frame[output_];
+}
+
+void Program::run_profiled(const Frame& frame) {
+  using Clock = std::chrono::steady_clock;
+  for (const Call& call : calls_) {
+    const auto start = Clock::now();
+    call.run(frame);
+    auto& [count, seconds] = profile_[call.op];
+    ++count;
+    seconds += std::chrono::duration<double>(Clock::now() - start).count();
+  }
+}
+
+std::map<std::string, std::pair<std::int64_t, double>> Program::take_profile() { return std::exchange(profile_, {}); }
+
+}  // namespace octavo::program

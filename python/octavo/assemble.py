@@ -1,0 +1,105 @@
+"""The composition root: the only file that builds concrete parts from an `EngineConfig`."""
+
+from __future__ import annotations
+
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from octavo._kernels import KVCache, ThreadPool, active_isa
+from octavo.cache import BlockManager
+from octavo.checkpoint import Checkpoint, open_checkpoint
+from octavo.checkpoint.default_model import default_model_path
+from octavo.checkpoint.model_config import ModelConfig
+from octavo.config import EngineConfig
+from octavo.engine import AsyncEngine, EngineCore, ModelInfo
+from octavo.errors import ConfigError
+from octavo.log import get_logger
+from octavo.platforms.cpu import available_memory_bytes, num_cores
+from octavo.runner.executor import Executor, StepShape
+from octavo.runner.local_runner import LocalRunner
+from octavo.scheduler import Scheduler, SchedulerLimits
+from octavo.text import open_tokenizer
+
+__all__ = ["build_engine", "executor_name"]
+
+log = get_logger(__name__)
+
+_KV_SHARE_OF_MEMORY = 0.4
+_LOGITS_ROWS = 64  # enough for prompt log-probabilities to go at a useful pace; more sequences raise it
+
+
+def build_engine(config: EngineConfig) -> AsyncEngine:
+    """Load the model and build the engine around it; start it with `await engine.start()`.
+
+    Raises:
+        CheckpointError: the model cannot be read, or is of an unknown kind.
+        ConfigError: settings that do not fit the model or this machine.
+    """
+    checkpoint = open_checkpoint(config.model or default_model_path(), config.load_format)
+    model = ModelConfig.from_dict(checkpoint.config)
+    tokenizer = open_tokenizer(checkpoint)
+    shape = step_shape(config, model)
+    pool = ThreadPool(config.threads or num_cores())
+    executor = _build_executor(config, model, checkpoint, shape, pool)
+    runner = LocalRunner(executor, shape, model.vocab_size, pool)
+    limits = SchedulerLimits(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len)
+    blocks = BlockManager(shape.num_blocks, shape.block_size, prefix_caching=config.prefix_caching)
+    core = EngineCore(Scheduler(limits, blocks), runner)
+    return AsyncEngine(core, tokenizer, _model_info(config, model, checkpoint, shape), max_waiting=config.max_waiting, seed=config.seed)
+
+
+def executor_name(config: EngineConfig) -> str:
+    """Which executor `auto` stands for: the step program on a processor, eager torch on any other device."""
+    if config.executor != "auto":
+        return config.executor
+    return "step_program" if config.device in ("auto", "cpu") else "eager"
+
+
+def step_shape(config: EngineConfig, model: ModelConfig) -> StepShape:
+    """The largest step and the number of KV blocks. Raises `ConfigError` where they cannot fit the model or the memory."""
+    max_model_len = config.max_model_len or model.max_position_embeddings
+    if max_model_len > model.max_position_embeddings:
+        raise ConfigError(
+            f"--max-model-len is {max_model_len}, but the model was made for {model.max_position_embeddings} positions at most"
+        )
+    block_bytes = KVCache.bytes_per_block(model.num_layers, config.block_size, model.num_kv_heads, model.head_dim)
+    blocks_of_a_sequence = -(-max_model_len // config.block_size)
+    budget = config.kv_cache_bytes or int(available_memory_bytes() * _KV_SHARE_OF_MEMORY)
+    num_blocks = min(budget // block_bytes, blocks_of_a_sequence * config.max_num_seqs)
+    if num_blocks < 1:
+        raise ConfigError(f"the KV cache gets {budget} bytes, less than one block of {block_bytes}; raise --kv-cache-bytes")
+    return StepShape(
+        max_num_seqs=config.max_num_seqs,
+        max_num_tokens=config.max_num_batched_tokens,
+        max_num_logits=max(config.max_num_seqs, _LOGITS_ROWS),
+        max_model_len=max_model_len,
+        num_blocks=num_blocks,
+        block_size=config.block_size,
+    )
+
+
+def _build_executor(config: EngineConfig, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, pool: ThreadPool) -> Executor:
+    if executor_name(config) == "step_program":
+        if config.device not in ("auto", "cpu"):
+            raise ConfigError(f"--executor step_program runs on the processor, not on --device {config.device}; use --executor eager")
+        from octavo.runner.step_program import StepProgramExecutor
+
+        return StepProgramExecutor(model, checkpoint, shape, pool)
+    if find_spec("torch") is None:
+        raise ConfigError("--executor eager needs torch, which is not installed; install octavo[torch], or use --executor step_program")
+    from octavo.runner.eager import EagerExecutor
+
+    return EagerExecutor(model, checkpoint, shape, "cpu" if config.device == "auto" else config.device)
+
+
+def _model_info(config: EngineConfig, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> ModelInfo:
+    path = Path(checkpoint.path)
+    extra = {
+        "model_type": model.model_type,
+        "executor": executor_name(config),
+        "isa": active_isa(),
+        "kv_cache_tokens": shape.num_blocks * shape.block_size,
+    }
+    name = config.served_model_name or (path.stem if path.suffix in (".gguf", ".json") else path.resolve().name)
+    return ModelInfo(name, str(path), shape.max_model_len, model.vocab_size, int(time.time()), extra)

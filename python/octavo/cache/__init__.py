@@ -1,0 +1,7 @@
+"""KV-cache blocks: the Python face of the C++ allocator and prefix index. Only the scheduler and the composition root import it."""
+
+from __future__ import annotations
+
+from octavo.cache.block_manager import BlockManager
+
+__all__ = ["BlockManager"]

@@ -1,0 +1,88 @@
+"""GGUF files (llama.cpp) under Hugging Face names and conventions.
+
+llama.cpp's converter changes two kinds of tensors; this reader changes them back:
+- architecture llama: the rows of q_proj and k_proj are permuted within each head, from halves to interleaved pairs;
+- architecture gemma3: norm weights have 1 added.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octavo.checkpoint.gguf_config import derive_config, derive_generation_config
+from octavo.checkpoint.gguf_header import GgufTensor, read_header
+from octavo.checkpoint.gguf_names import ROPE_FACTORS, huggingface_name
+from octavo.checkpoint.mapped_file import map_file
+from octavo.checkpoint.raw_tensor import RawTensor, check_shape
+from octavo.errors import CheckpointError
+
+__all__ = ["GgufFile"]
+
+
+class GgufFile:
+    """One .gguf file; a `Checkpoint`.
+
+    Attributes:
+        metadata: the file's metadata, for tokenizer and chat template; string arrays are lists, numeric ones numpy arrays.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Map the file and read its header.
+
+        Raises:
+            CheckpointError: missing, truncated or malformed file, one of several shards, or an unknown architecture.
+        """
+        self.path = Path(path)
+        self._file = map_file(self.path)
+        self.metadata, directory = read_header(self.path, self._file)
+        self._refuse_shards()
+        self._architecture: str = self.metadata.get("general.architecture", "")
+        self._tensors = {huggingface_name(self._architecture, entry.name): entry for entry in directory if entry.name != ROPE_FACTORS}
+        factors = next((self._floats(entry).tolist() for entry in directory if entry.name == ROPE_FACTORS), None)
+        shapes = {name: entry.shape for name, entry in self._tensors.items()}
+        self.config: dict[str, Any] = derive_config(self.path, self.metadata, shapes, factors)
+        self.generation_config: dict[str, Any] = derive_generation_config(self.metadata)
+
+    def names(self) -> set[str]:
+        return set(self._tensors)
+
+    def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> RawTensor:
+        """Return a tensor; see `Checkpoint.tensor`. Converted tensors are copies, all others views of the file."""
+        entry = self._tensors.get(name)
+        if entry is None:
+            raise CheckpointError(f"{self.path}: tensor {name} is missing; the file is incomplete or of another architecture than it says")
+        check_shape(self.path, name, entry.shape, shape)
+        return RawTensor(name, entry.shape, entry.format, self._unconverted(name, entry))
+
+    def _bytes(self, entry: GgufTensor) -> NDArray[np.uint8]:
+        return np.frombuffer(self._file, np.uint8, entry.size, entry.start)
+
+    def _unconverted(self, name: str, entry: GgufTensor) -> NDArray[np.uint8]:
+        if self._architecture == "llama" and ".self_attn.q_proj." in name:
+            return self._rows_in_halves(entry, self.config["num_attention_heads"])
+        if self._architecture == "llama" and ".self_attn.k_proj." in name:
+            return self._rows_in_halves(entry, self.config["num_key_value_heads"])
+        if self._architecture == "gemma3" and name.endswith("norm.weight"):
+            return (self._floats(entry) - np.float32(1)).view(np.uint8)
+        return self._bytes(entry)
+
+    def _floats(self, entry: GgufTensor) -> NDArray[np.float32]:
+        if entry.format != "F32":
+            raise CheckpointError(f"{self.path}: tensor {entry.name} is {entry.format}; it must be F32, convert the model again")
+        return self._bytes(entry).view("<f4")
+
+    def _rows_in_halves(self, entry: GgufTensor, num_heads: int) -> NDArray[np.uint8]:
+        """Reorder each head's rows from pairs (0, d/2, 1, d/2 + 1, ...) to halves (0 ... d/2 - 1, d/2 ... d - 1)."""
+        if entry.shape[0] % (2 * num_heads):
+            raise CheckpointError(f"{self.path}: tensor {entry.name} has {entry.shape[0]} rows, which {num_heads} heads cannot share")
+        pairs = self._bytes(entry).reshape(num_heads, entry.shape[0] // num_heads // 2, 2, -1)
+        return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(-1)
+
+    def _refuse_shards(self) -> None:
+        count = self.metadata.get("split.count", 0)
+        if count > 1:
+            raise CheckpointError(f"{self.path} is one of {count} shards; join them with llama.cpp's `llama-gguf-split --merge`")

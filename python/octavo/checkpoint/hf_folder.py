@@ -1,0 +1,99 @@
+"""Hugging Face model folders: config.json and safetensors, in one file or several."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from octavo.checkpoint.raw_tensor import RawTensor
+from octavo.checkpoint.safetensors import SafetensorsFile
+from octavo.errors import CheckpointError
+
+__all__ = ["HfFolder", "read_json"]
+
+
+class HfFolder:
+    """A folder as `save_pretrained` writes it; a `Checkpoint`."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Read the configuration and the header of every weight file.
+
+        Raises:
+            CheckpointError: config.json or the weights are missing, or a file is damaged.
+        """
+        self.path = Path(path)
+        self.config, self.generation_config = read_configs(self.path)
+        self._file_of: dict[str, SafetensorsFile] = {}
+        for weights in self._weight_files():
+            for name in weights.names():
+                if name in self._file_of:
+                    raise CheckpointError(f"{self.path}: tensor {name} is in {self._file_of[name].path.name} and in {weights.path.name}")
+                self._file_of[name] = weights
+
+    def names(self) -> set[str]:
+        return set(self._file_of)
+
+    def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> RawTensor:
+        """Return a view of a tensor; see `Checkpoint.tensor`."""
+        if name not in self._file_of:
+            raise CheckpointError(f"{self.path}: tensor {name} is missing from the safetensors files")
+        return self._file_of[name].tensor(name, shape)
+
+    def _weight_files(self) -> list[SafetensorsFile]:
+        index = self.path / "model.safetensors.index.json"
+        if index.exists():
+            return self._indexed_files(index)
+        # `consolidated*` are the same weights once more, under their vendor's names
+        names = sorted(path for path in self.path.glob("*.safetensors") if not path.name.startswith("consolidated"))
+        if not names:
+            hint = (
+                "; convert pytorch_model.bin with `save_pretrained(..., safe_serialization=True)`" if any(self.path.glob("*.bin")) else ""
+            )
+            raise CheckpointError(f"{self.path} holds no *.safetensors file{hint}")
+        whole = self.path / "model.safetensors"
+        return [SafetensorsFile(path) for path in ([whole] if whole in names else names)]
+
+    def _indexed_files(self, index: Path) -> list[SafetensorsFile]:
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+            raise CheckpointError(f"{index} has no `weight_map` of tensor names to file names; download it again")
+        files = {name: SafetensorsFile(self.path / name) for name in sorted(set(weight_map.values()))}
+        for tensor, file_name in weight_map.items():
+            if tensor not in files[file_name].names():
+                raise CheckpointError(
+                    f"{self.path / file_name}: tensor {tensor} is missing, although {index.name} lists it there; download it again"
+                )
+        return list(files.values())
+
+
+def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return config.json and generation_config.json; the latter takes token ids that it lacks from the former."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"{folder} holds no config.json; give a Hugging Face model folder or a .gguf file{_gguf_hint(folder)}")
+    config = read_json(path)
+    optional = folder / "generation_config.json"
+    generation_config = read_json(optional) if optional.is_file() else {}
+    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        if config.get(key) is not None:
+            generation_config.setdefault(key, config[key])
+    return config, generation_config
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises CheckpointError naming the file when it is unreadable or something else."""
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}; download it again") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} must hold a JSON object")
+    return value
+
+
+def _gguf_hint(folder: Path) -> str:
+    found = sorted(folder.glob("*.gguf")) if folder.is_dir() else []
+    return f", for example {found[0]}" if found else ""

@@ -1,0 +1,76 @@
+"""Reader of one safetensors file (https://huggingface.co/docs/safetensors): header length u64, JSON header, data.
+
+A reader of our own because bfloat16 then needs no torch and the data stay mapped.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from octavo.checkpoint.mapped_file import map_file
+from octavo.checkpoint.raw_tensor import BLOCK_FORMATS, RawTensor, check_shape, num_bytes
+from octavo.errors import CheckpointError
+
+__all__ = ["SafetensorsFile"]
+
+_MAX_HEADER_BYTES = 100_000_000  # the limit of the format's own library
+
+
+class SafetensorsFile:
+    """One mapped .safetensors file: tensors of F32, F16 and BF16."""
+
+    def __init__(self, path: Path) -> None:
+        """Map the file and check its directory.
+
+        Raises:
+            CheckpointError: missing, truncated or malformed.
+        """
+        self.path = path
+        self._file = map_file(path)
+        self._data_start, self._entries = self._read_header()
+        size = len(self._file) - self._data_start
+        for name, entry in self._entries.items():
+            if entry["data_offsets"][1] > size:
+                missing = entry["data_offsets"][1] - size
+                raise CheckpointError(
+                    f"{path} is truncated: tensor {name} ends {missing} bytes past the end of the file; download it again"
+                )
+
+    def names(self) -> set[str]:
+        return set(self._entries)
+
+    def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> RawTensor:
+        """Return a view of a tensor; see `Checkpoint.tensor`."""
+        if name not in self._entries:
+            raise CheckpointError(f"{self.path}: tensor {name} is missing")
+        entry = self._entries[name]
+        found, dtype, (begin, end) = tuple(entry["shape"]), entry["dtype"], entry["data_offsets"]
+        check_shape(self.path, name, found, shape)
+        if dtype not in BLOCK_FORMATS:
+            raise CheckpointError(f"{self.path}: tensor {name} has the data type {dtype}; only F32, F16 and BF16 can be read")
+        if end - begin != num_bytes(dtype, found):
+            raise CheckpointError(
+                f"{self.path}: tensor {name} has {end - begin} bytes, not those of a {dtype} {list(found)}; download it again"
+            )
+        return RawTensor(name, found, dtype, np.frombuffer(self._file, np.uint8, end - begin, self._data_start + begin))
+
+    def _read_header(self) -> tuple[int, dict[str, dict[str, Any]]]:
+        length = int.from_bytes(self._file[:8], "little")
+        if length > _MAX_HEADER_BYTES or len(self._file) < 8:
+            raise CheckpointError(f"{self.path} is not a safetensors file: its first 8 bytes are no header length")
+        if 8 + length > len(self._file):
+            raise CheckpointError(f"{self.path} is truncated: it ends inside its header; download it again")
+        try:
+            header = json.loads(self._file[8 : 8 + length])
+            header.pop("__metadata__", None)
+            for entry in header.values():
+                begin, end = entry["data_offsets"]
+                if not (isinstance(entry["dtype"], str) and min(entry["shape"], default=0) >= 0 and 0 <= begin <= end):
+                    raise ValueError("negative size")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{self.path} is damaged: its header is not that of a safetensors file; download it again") from error
+        return 8 + length, header

@@ -1,0 +1,157 @@
+"""`octavo doctor`: what this machine has, what Octavo will use of it, and what to do about what is missing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from octavo.cli.options import add_options, from_options
+from octavo.config import EngineConfig
+
+__all__ = ["Finding", "add_arguments", "examine", "run"]
+
+_FEW_BYTES = 1 << 30
+_MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "problem": "[red]problem[/]"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        subject: what was looked at.
+        verdict: "ok", "note" (works, could be better) or "problem" (will not work).
+        fact: what was found.
+        remedy: what to do about it; empty with "ok".
+    """
+
+    subject: str
+    verdict: str
+    fact: str
+    remedy: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_options(parser, EngineConfig, "engine", positional=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    config = from_options(EngineConfig, args)
+    table = Table("", "", "found", "remedy", box=None, padding=(0, 2, 0, 0))
+    findings = list(examine(config))
+    for finding in findings:
+        table.add_row(_MARKS[finding.verdict], finding.subject, finding.fact, finding.remedy)
+    Console().print(table)
+    return int(any(finding.verdict == "problem" for finding in findings))
+
+
+def examine(config: EngineConfig) -> Iterator[Finding]:
+    """Look at everything that matters for serving with `config`. Loads no model and imports no torch."""
+    yield Finding("Python", "ok", f"{platform.python_version()} on {platform.platform()}")
+    yield (octavo := _octavo(config))
+    if octavo.verdict == "problem":
+        return  # what follows asks the compiled parts
+    checks: tuple[Callable[[EngineConfig], Finding], ...] = (_processor, _kernels, _cores, _memory, _torch, _executor, _model)
+    for check in checks:
+        yield check(config)
+
+
+def _octavo(config: EngineConfig) -> Finding:
+    try:
+        from octavo import _kernels, _runtime
+    except ImportError as error:
+        return Finding("Octavo", "problem", f"the compiled parts do not load: {error}", "install Octavo again for this Python")
+    versions = {_runtime.version(), _kernels.version()}
+    if len(versions) > 1:
+        return Finding("Octavo", "problem", f"parts of different versions: {', '.join(sorted(versions))}", "install Octavo again")
+    return Finding("Octavo", "ok", f"{versions.pop()} in {Path(__file__).parent.parent}")
+
+
+def _processor(config: EngineConfig) -> Finding:
+    lines = _proc_lines("cpuinfo")
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))), platform.machine())
+    return Finding("Processor", "ok", model)
+
+
+def _kernels(config: EngineConfig) -> Finding:
+    from octavo._kernels import active_isa, available_isas
+
+    available, active = available_isas(), active_isa()
+    fact = f"{active} (available: {', '.join(available)})"
+    if active != available[0]:
+        return Finding("Kernels", "note", fact, f"{available[0]} is faster; OCTAVO_ISA={os.environ.get('OCTAVO_ISA', '')} holds it back")
+    if active == "portable":
+        return Finding("Kernels", "note", fact, "this processor has no vector extension that Octavo has kernels for; expect it to be slow")
+    return Finding("Kernels", "ok", fact)
+
+
+def _cores(config: EngineConfig) -> Finding:
+    from octavo.platforms.cpu import num_cores
+
+    usable, present = num_cores(), os.cpu_count() or 1
+    threads = config.threads or usable
+    fact = f"{usable} usable of {present}; {threads} compute threads"
+    if threads > usable:
+        return Finding("Cores", "note", fact, f"more threads than cores slow everything down; use --threads {usable}")
+    if usable < present:
+        return Finding("Cores", "note", fact, "an affinity mask or a container limit holds the others back; raise it if they are idle")
+    return Finding("Cores", "ok", fact)
+
+
+def _memory(config: EngineConfig) -> Finding:
+    from octavo.platforms.cpu import available_memory_bytes
+
+    available = available_memory_bytes()
+    fact = f"{available / 2**30:.1f} GiB available, container limits included"
+    if available < _FEW_BYTES:
+        return Finding("Memory", "note", fact, "take a small model, a lower --max-model-len, or end other programs")
+    return Finding("Memory", "ok", fact)
+
+
+def _torch(config: EngineConfig) -> Finding:
+    if find_spec("torch") is None:
+        return Finding("torch", "ok", "not installed; only --executor eager and GPUs need it")
+    return Finding("torch", "ok", f"{metadata.version('torch')} installed; not used by the step program")
+
+
+def _executor(config: EngineConfig) -> Finding:
+    from octavo.assemble import executor_name
+
+    name = executor_name(config)
+    if name == "eager" and find_spec("torch") is None:
+        return Finding("Executor", "problem", "eager, but torch is not installed", 'pip install "octavo[torch]", or use --device cpu')
+    return Finding("Executor", "ok", f"{name} on {config.device if config.device != 'auto' else 'cpu'}")
+
+
+def _model(config: EngineConfig) -> Finding:
+    from octavo.checkpoint.default_model import DEFAULT_MODEL
+    from octavo.checkpoint.pypi_model import cache_folder
+
+    if config.model:
+        if Path(config.model).exists():
+            return Finding("Model", "ok", config.model)
+        return Finding(
+            "Model", "problem", f"{config.model} does not exist", "give a folder with config.json and safetensors, or a .gguf file"
+        )
+    if (cache_folder() / DEFAULT_MODEL.file_name).is_file():
+        return Finding("Model", "ok", f"default model {DEFAULT_MODEL.file_name} in {cache_folder()}")
+    if find_spec("pip") is None:
+        return Finding(
+            "Model", "problem", "the default model is not here and pip, which fetches it, is missing", f"{sys.executable} -m ensurepip"
+        )
+    return Finding("Model", "note", "the default model is not here yet", "the first start fetches it (98 MB)")
+
+
+def _proc_lines(name: str) -> list[str]:
+    path = Path("/proc") / name
+    return path.read_text().splitlines() if path.exists() else []

@@ -1,0 +1,63 @@
+"""Settings of an engine, as one frozen dataclass: the command line, the offline API and the composition root all use it.
+
+Each field's `help` metadata is its command-line help; the flag is the name with dashes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from octavo.errors import ConfigError
+
+__all__ = ["EngineConfig", "ServerConfig"]
+
+
+def _option(default: Any, help_text: str, **extra: Any) -> Any:
+    return field(default=default, metadata={"help": help_text, **extra})
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """How a model is loaded and run. Sizes are counts unless the name says otherwise."""
+
+    model: str = _option("", "model folder (config.json + safetensors) or .gguf file; empty: the default model", positional=True)
+    served_model_name: str | None = _option(None, "name in the API; default: the model's folder or file name")
+    device: str = _option("auto", "auto, cpu, or a torch device such as cuda", choices=None)
+    executor: str = _option(
+        "auto", "step_program (C++ kernels, no torch) or eager (plain torch, the oracle)", choices=("auto", "step_program", "eager")
+    )
+    load_format: str = _option("auto", "auto, or dummy: make random weights up from config.json alone", choices=("auto", "dummy"))
+    max_model_len: int | None = _option(None, "context window in tokens; default: the model's own")
+    max_num_seqs: int = _option(64, "most sequences that run at once")
+    max_num_batched_tokens: int = _option(512, "token budget of a step")
+    max_waiting: int = _option(4096, "most requests that wait; one more is answered 503")
+    block_size: int = _option(16, "tokens in a KV-cache block", choices=(16,))
+    kv_cache_bytes: int | None = _option(None, "bytes for the KV cache; default: what the sequences can fill, at most 40 % of free memory")
+    prefix_caching: bool = _option(True, "share the KV blocks of equal prefixes")
+    threads: int | None = _option(None, "compute threads; default: the processor cores this process may use")
+    seed: int = _option(0, "seed of requests that name none is drawn from this; 0: from the clock")
+    log_stats_s: float = _option(10.0, "seconds between lines of throughput statistics in the log; 0: none")
+
+    def __post_init__(self) -> None:
+        for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "max_waiting", "kv_cache_bytes", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+        for setting in fields(self):
+            choices = setting.metadata.get("choices")
+            if choices and getattr(self, setting.name) not in choices:
+                allowed = ", ".join(map(str, choices))
+                raise ConfigError(f"--{setting.name.replace('_', '-')} is {getattr(self, setting.name)!r}; it must be one of: {allowed}")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """The HTTP edge."""
+
+    host: str = _option("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
+    port: int = _option(8000, "port to listen on; 0: any free port")
+    api_key: str | None = _option(None, "require this bearer token on /v1 endpoints")
+    max_body_bytes: int = _option(32 * 1024 * 1024, "largest request body")
+    log_level: str = _option("info", "debug, info, warning or error", choices=("debug", "info", "warning", "error"))
+    shutdown_s: float = _option(30.0, "seconds that running requests get to finish after SIGTERM")

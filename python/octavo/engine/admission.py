@@ -1,0 +1,66 @@
+"""Whether a request can ever be served, decided before it is queued."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from octavo.engine.model_info import ModelInfo
+from octavo.errors import InvalidRequestError
+from octavo.types import GenerationRequest, SamplingParams
+
+__all__ = ["admit"]
+
+
+def admit(request: GenerationRequest, info: ModelInfo, max_sequence_length: int) -> int:
+    """Check a request against the model and the KV cache; returns how many tokens each choice may have.
+
+    `max_sequence_length`: most tokens of a sequence that the scheduler can hold, <= info.max_model_len.
+
+    Raises:
+        InvalidRequestError: naming the field, where no amount of waiting would help.
+    """
+    _check_prompt(request.prompt_token_ids, info, max_sequence_length)
+    _check_token_ids(request.params, info.vocab_size)
+    params = request.params
+    room = max_sequence_length - len(request.prompt_token_ids)
+    if params.max_tokens is not None and params.max_tokens > room:
+        raise InvalidRequestError(
+            f"max_tokens is {params.max_tokens}, but after the prompt's {len(request.prompt_token_ids)} tokens "
+            f"{_limit(info, max_sequence_length)} has room for {room}; lower max_tokens, or leave it out",
+            "max_tokens",
+        )
+    if params.min_tokens > room:
+        raise InvalidRequestError(f"min_tokens is {params.min_tokens}, but there is room for {room} tokens after the prompt", "min_tokens")
+    return room if params.max_tokens is None else params.max_tokens
+
+
+def _check_prompt(prompt_token_ids: list[int], info: ModelInfo, max_sequence_length: int) -> None:
+    if not prompt_token_ids:
+        raise InvalidRequestError("the prompt is empty; give at least one token", "prompt")
+    num_tokens = len(prompt_token_ids)
+    if num_tokens + 1 > max_sequence_length:
+        limit = _limit(info, max_sequence_length)
+        raise InvalidRequestError(
+            f"the prompt has {num_tokens} tokens, but {limit} has room for {max_sequence_length - 1} and one output", "prompt"
+        )
+    _check_range("prompt", prompt_token_ids, info.vocab_size)
+
+
+def _limit(info: ModelInfo, max_sequence_length: int) -> str:
+    if max_sequence_length < info.max_model_len:
+        return f"the KV cache (--kv-cache-bytes; {max_sequence_length} tokens)"
+    return f"the context window ({info.max_model_len} tokens)"
+
+
+def _check_token_ids(params: SamplingParams, vocab_size: int) -> None:
+    _check_range("logit_bias", params.logit_bias, vocab_size)
+    _check_range("allowed_token_ids", params.allowed_token_ids or (), vocab_size)
+    _check_range("stop_token_ids", params.stop_token_ids, vocab_size)
+
+
+def _check_range(field: str, token_ids: Iterable[int], vocab_size: int) -> None:
+    outside = next(
+        (token_id for token_id in (min(token_ids, default=0), max(token_ids, default=0)) if not 0 <= token_id < vocab_size), None
+    )
+    if outside is not None:
+        raise InvalidRequestError(f"{field} has the token id {outside}; the model's ids are 0..{vocab_size - 1}", field)

@@ -1,0 +1,159 @@
+"""The engine as its callers see it: `submit` returns a stream; one task on the event loop does the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from octavo.engine.admission import admit
+from octavo.engine.choice import Choice
+from octavo.engine.engine_core import EngineCore
+from octavo.engine.live_request import LiveRequest
+from octavo.engine.model_info import ModelInfo
+from octavo.engine.request_stream import RequestStream
+from octavo.engine.row_sampling import row_samplings
+from octavo.engine.stats import EngineObserver, EngineStats
+from octavo.engine.stats_log import log_stats
+from octavo.errors import EngineDeadError, InvalidRequestError, QueueFullError
+from octavo.log import get_logger
+from octavo.scheduler import NewRequest
+from octavo.types import FinishReason, GenerationRequest
+
+if TYPE_CHECKING:
+    from octavo.text.tokenizer import Tokenizer
+
+__all__ = ["AsyncEngine", "RequestStream"]
+
+_log = get_logger(__name__)
+
+_LAST_STEPS_S = 10.0  # time that the steps in flight get to end after the last request is aborted
+
+
+class AsyncEngine:
+    """Serves requests until it is closed or its runner breaks. All calls on one event loop.
+
+    Args:
+        max_waiting: most requests that wait; `submit` refuses one more.
+        seed: requests without a seed draw theirs from this, in order of submission; 0: from the operating system.
+        log_stats_s: seconds between lines of throughput in the log; 0: none.
+
+    Attributes:
+        tokenizer: that of the model.
+        info: facts of the model.
+    """
+
+    def __init__(
+        self,
+        core: EngineCore,
+        tokenizer: Tokenizer,
+        info: ModelInfo,
+        *,
+        max_waiting: int = 4096,
+        seed: int = 0,
+        log_stats_s: float = 0.0,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.info = info
+        self._core = core
+        self._max_waiting = max_waiting
+        self._log_stats_s = log_stats_s
+        self._seeds = random.Random(seed or None)
+        self._eos_token_ids = frozenset(tokenizer.eos_token_ids)
+        self._wake = asyncio.Event()
+        self._loop_task: asyncio.Task[None] | None = None
+        self._log_task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._dead: str | None = None
+
+    @property
+    def dead(self) -> str | None:
+        """Why the engine cannot serve, or None where it can."""
+        return "the engine is shutting down" if self._closing and self._dead is None else self._dead
+
+    def stats(self) -> EngineStats:
+        """A snapshot of load and counters."""
+        return self._core.stats()
+
+    def add_observer(self, observer: EngineObserver) -> None:
+        """Tell `observer` of everything that happens to requests from now on."""
+        self._core.add_observer(observer)
+
+    async def start(self) -> None:
+        """Start serving; requests submitted before have waited."""
+        if self._loop_task is not None:
+            return
+        self._loop_task = asyncio.create_task(self._serve(), name="octavo-engine")
+        if self._log_stats_s > 0:
+            self._log_task = asyncio.create_task(log_stats(self.stats, self._log_stats_s), name="octavo-stats")
+
+    async def close(self, drain_s: float = 0.0) -> None:
+        """Refuse what is new, give what runs `drain_s` seconds to finish, abort the rest, close the runner. Idempotent."""
+        if self._closing:
+            return
+        self._closing = True
+        self._wake.set()
+        if self._loop_task is not None and not await self._loop_ended(drain_s):
+            self._core.end_all(FinishReason.ABORT)
+            if not await self._loop_ended(_LAST_STEPS_S):
+                self._loop_task.cancel()
+        if self._log_task is not None:
+            self._log_task.cancel()
+        self._core.end_all(FinishReason.ABORT)
+        await asyncio.to_thread(self._core.close)
+
+    def submit(self, request: GenerationRequest) -> RequestStream:
+        """Queue a request and return the stream of its deltas.
+
+        Raises:
+            InvalidRequestError: it can never be served; names the field.
+            QueueFullError: too many requests wait.
+            EngineDeadError: the runner broke, or the engine is closing.
+        """
+        if self.dead is not None:
+            raise EngineDeadError(f"no request can be served: {self.dead}")
+        if request.request_id in self._core:
+            raise InvalidRequestError(
+                f"request_id {request.request_id!r} belongs to a request that still runs; choose another", "request_id"
+            )
+        max_tokens = admit(request, self.info, self._core.scheduler.max_sequence_length)
+        if self._core.scheduler.num_waiting >= self._max_waiting:
+            raise QueueFullError(f"{self._max_waiting} requests wait already; try again later, or raise --max-waiting")
+        live = self._live_request(request, max_tokens)
+        self._core.add(live)
+        self._wake.set()
+        return live.stream
+
+    def _live_request(self, request: GenerationRequest, max_tokens: int) -> LiveRequest:
+        params = request.params
+        samplings = row_samplings(params, self.tokenizer, self._seeds.getrandbits(64))
+        choices = [
+            Choice(index, params, max_tokens, self._eos_token_ids, self.tokenizer.detokenizer(params.skip_special_tokens))
+            for index in range(params.n)
+        ]
+        new = NewRequest(request.request_id, request.prompt_token_ids, samplings, max_tokens, request.priority, request.cache_salt.encode())
+        group = self._core.scheduler.add(new)
+        stream = RequestStream(request, on_abort=lambda: self._abort(request.request_id))
+        return LiveRequest(request, group, choices, stream, self._core.clock())
+
+    def _abort(self, request_id: str) -> None:
+        self._core.end(request_id, FinishReason.ABORT)
+        self._wake.set()
+
+    async def _serve(self) -> None:
+        try:
+            while self._core.has_work or not self._closing:
+                if self._core.has_work:
+                    await self._core.step()
+                else:
+                    self._wake.clear()
+                    await self._wake.wait()
+        except Exception as error:
+            self._dead = f"the runner broke: {type(error).__name__}: {error}"
+            _log.exception("%s; every request ends with an error", self._dead)
+            self._core.end_all(FinishReason.ERROR, self._dead)
+
+    async def _loop_ended(self, timeout_s: float) -> bool:
+        assert self._loop_task is not None
+        done, _ = await asyncio.wait({self._loop_task}, timeout=timeout_s)
+        return bool(done)

@@ -1,0 +1,105 @@
+"""One choice on its way out: tokens in, deltas out; decides when the choice ends."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from octavo._runtime import StopMatcher
+from octavo.types import Delta, FinishReason, SamplingParams, TokenLogprobs
+
+__all__ = ["Choice"]
+
+
+class Detokenizer(Protocol):
+    """Token ids to text, incrementally; text never ends inside a character."""
+
+    def push(self, token_ids: list[int]) -> str: ...
+    def finish(self) -> str: ...
+
+
+class Choice:
+    """Detokenizes, matches stop strings, counts tokens.
+
+    A choice ends with the first of: an end-of-sequence or stop token, a stop string, `max_tokens` tokens. Text that may be the
+    beginning of a stop string, or the beginning of a character, is held back; what is still held at the end is emitted then.
+
+    Attributes:
+        num_tokens: outputs so far.
+        finish_reason: None while the choice goes on.
+        last_token_s: the engine's clock at its last token, seconds; None before the first.
+    """
+
+    def __init__(
+        self, index: int, params: SamplingParams, max_tokens: int, eos_token_ids: frozenset[int], detokenizer: Detokenizer
+    ) -> None:
+        self._index = index
+        self._params = params
+        self._max_tokens = max_tokens
+        self._eos_token_ids = frozenset() if params.ignore_eos else eos_token_ids
+        self._stop_token_ids = frozenset(params.stop_token_ids)
+        self._detokenizer = detokenizer
+        self._matcher = StopMatcher(params.stop, params.include_stop_str_in_output) if params.stop else None
+        self.num_tokens = 0
+        self.finish_reason: FinishReason | None = None
+        self.last_token_s: float | None = None
+
+    def push(self, token_id: int, logprobs: TokenLogprobs | None, num_cached_tokens: int) -> Delta:
+        """Take the next token. The choice must not have ended."""
+        self.num_tokens += 1
+        stop_reason: int | str | None = None
+        if self._ends_at(token_id):
+            self.finish_reason = FinishReason.STOP
+            stop_reason = token_id if token_id in self._stop_token_ids else None
+        elif self.num_tokens == self._max_tokens:
+            self.finish_reason = FinishReason.LENGTH
+        hidden = self.finish_reason is FinishReason.STOP and not self._params.include_stop_str_in_output
+        text, stop = self._match("" if hidden else self._detokenizer.push([token_id]))
+        if stop is None and self.finish_reason is not None:
+            rest, stop = self._rest()
+            text += rest
+        if stop is not None:
+            self.finish_reason, stop_reason = FinishReason.STOP, stop
+        return Delta(
+            index=self._index,
+            text=text,
+            token_ids=[token_id],
+            logprobs=self._reported(logprobs),
+            finish_reason=self.finish_reason,
+            stop_reason=stop_reason,
+            num_cached_tokens=num_cached_tokens,
+        )
+
+    def end(self, reason: FinishReason, num_cached_tokens: int, error: str | None = None) -> Delta:
+        """End the choice from outside (ABORT, ERROR)."""
+        self.finish_reason = reason
+        text = "" if reason is FinishReason.ERROR else self._rest()[0]
+        return Delta(
+            index=self._index,
+            text=text,
+            logprobs=self._reported(None),
+            finish_reason=reason,
+            num_cached_tokens=num_cached_tokens,
+            error=error,
+        )
+
+    def _ends_at(self, token_id: int) -> bool:
+        """The sampler keeps these tokens away before min_tokens; the check here holds with any sampler."""
+        ends = token_id in self._eos_token_ids or token_id in self._stop_token_ids
+        return ends and self.num_tokens > self._params.min_tokens
+
+    def _match(self, text: str) -> tuple[str, str | None]:
+        """Stop strings are looked for in the text of the tokens from number min_tokens on."""
+        if self._matcher is None or self.num_tokens < self._params.min_tokens:
+            return text, None
+        return self._matcher.push(text)
+
+    def _rest(self) -> tuple[str, str | None]:
+        text, stop = self._match(self._detokenizer.finish())
+        if stop is None and self._matcher is not None:
+            text += self._matcher.finish()
+        return text, stop
+
+    def _reported(self, logprobs: TokenLogprobs | None) -> list[TokenLogprobs] | None:
+        if self._params.logprobs is None:
+            return None
+        return [] if logprobs is None else [logprobs]

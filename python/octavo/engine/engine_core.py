@@ -1,0 +1,156 @@
+"""The engine's loop body: schedule, run, hand out. Everything that is one step ahead lives in `EngineCore.step`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+
+from octavo.engine.live_request import LiveRequest
+from octavo.engine.stats import EngineCounters, EngineObserver, EngineStats
+from octavo.log import get_logger
+from octavo.scheduler import Scheduler, Sequence, SequenceOutput
+from octavo.step import Runner, StepResult
+from octavo.types import Delta, FinishReason
+
+__all__ = ["EngineCore"]
+
+_log = get_logger(__name__)
+
+
+class EngineCore:
+    """Drives a scheduler and a runner for the requests that live. All calls on one event loop.
+
+    Args:
+        clock: seconds from an arbitrary origin; only differences are used.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        *,
+        observers: Iterable[EngineObserver] = (),
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.scheduler = scheduler
+        self.clock = clock
+        self._runner = runner
+        self._observers = list(observers)
+        self._live: dict[str, LiveRequest] = {}
+        self._in_flight: Future[StepResult] | None = None
+        self._counters = EngineCounters()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` has anything to do."""
+        return self._in_flight is not None or self.scheduler.has_work
+
+    async def step(self) -> None:
+        """Submit the next step while the one before runs; then hand out what that one made.
+
+        Raises whatever broke the runner; the core can serve nothing after that.
+        """
+        plan = self.scheduler.schedule()
+        submitted = self._runner.submit(plan) if plan is not None else None
+        running, self._in_flight = self._in_flight, submitted
+        if running is not None:
+            result = await asyncio.shield(asyncio.wrap_future(running))
+            self._hand_out(self.scheduler.update(result))
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._live
+
+    def add_observer(self, observer: EngineObserver) -> None:
+        """Tell `observer` of everything that happens from now on."""
+        self._observers.append(observer)
+
+    def add(self, live: LiveRequest) -> None:
+        """Take charge of a request that the scheduler has queued."""
+        self._live[live.request.request_id] = live
+        for observer in self._observers:
+            observer.queued(live.request)
+
+    def end(self, request_id: str, reason: FinishReason, error: str | None = None) -> None:
+        """End the unfinished choices of a request now; nothing happens where it has ended already."""
+        live = self._live.get(request_id)
+        if live is None:
+            return
+        for choice, sequence in zip(live.choices, live.group.sequences, strict=True):
+            if choice.finish_reason is None:
+                self._put(live, sequence, choice.end(reason, live.num_cached_tokens, error))
+
+    def end_all(self, reason: FinishReason, error: str | None = None) -> None:
+        """End every request now."""
+        for request_id in list(self._live):
+            self.end(request_id, reason, error)
+
+    def stats(self) -> EngineStats:
+        """A snapshot."""
+        return EngineStats(
+            num_running=self.scheduler.num_running,
+            num_waiting=self.scheduler.num_waiting,
+            kv_usage=self.scheduler.kv_usage,
+            prompt_tokens=self._counters.prompt_tokens,
+            cached_prompt_tokens=self._counters.cached_prompt_tokens,
+            generation_tokens=self._counters.generation_tokens,
+            finished=dict(self._counters.finished),
+            preemptions=self.scheduler.num_preemptions,
+            steps=self._counters.steps,
+        )
+
+    def close(self) -> None:
+        """Close the runner: blocks until its queued steps are done."""
+        self._runner.close()
+
+    # ---- results to readers ---------------------------------------------------------------------------------------------------
+
+    def _hand_out(self, outputs: list[SequenceOutput]) -> None:
+        self._counters.steps += 1
+        now_s = self.clock()
+        for output in outputs:
+            if output.sequence.finished:  # by an error of a sibling, earlier in this loop
+                continue
+            request_id = output.sequence.group.request_id
+            try:
+                self._take(output, now_s)
+            except Exception as error:  # a fault in one request ends that request
+                _log.exception("request %s failed while its output was processed", request_id)
+                self.end(request_id, FinishReason.ERROR, f"internal error while processing the output: {error}")
+
+    def _take(self, output: SequenceOutput, now_s: float) -> None:
+        live = self._live[output.sequence.group.request_id]
+        if output.error is not None:
+            self.end(live.request.request_id, FinishReason.ERROR, output.error)
+            return
+        delta = live.take(output)
+        if delta is not None:
+            self._count_token(live, output.sequence.index, now_s)
+            self._put(live, output.sequence, delta)
+
+    def _put(self, live: LiveRequest, sequence: Sequence, delta: Delta) -> None:
+        live.stream.put(delta)
+        if delta.finish_reason is None:
+            return
+        self.scheduler.finish(sequence)
+        self._counters.finished[delta.finish_reason] += 1
+        if live.ended:
+            del self._live[live.request.request_id]
+            summary = live.summary(self.clock())
+            for observer in self._observers:
+                observer.finished(live.request, summary)
+
+    def _count_token(self, live: LiveRequest, index: int, now_s: float) -> None:
+        choice = live.choices[index]
+        previous_s, choice.last_token_s = choice.last_token_s, now_s
+        self._counters.generation_tokens += 1
+        if live.first_token_s is None:
+            live.first_token_s = now_s
+            self._counters.prompt_tokens += len(live.request.prompt_token_ids)
+            self._counters.cached_prompt_tokens += live.num_cached_tokens
+            for observer in self._observers:
+                observer.first_token(live.request, now_s - live.arrival_s)
+        elif previous_s is not None:
+            for observer in self._observers:
+                observer.inter_token(live.request, now_s - previous_s)

@@ -1,0 +1,29 @@
+"""What the outside may know about the model that an engine serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["ModelInfo"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """Facts of a loaded model.
+
+    Attributes:
+        name: its name in the API.
+        path: folder or file that it came from.
+        max_model_len: context window in tokens, prompt and output together.
+        vocab_size: token ids are below this.
+        created: when it was loaded, seconds since the epoch.
+        extra: further facts to show (architecture, weight formats, kernels); plain JSON values.
+    """
+
+    name: str
+    path: str
+    max_model_len: int
+    vocab_size: int
+    created: int
+    extra: dict[str, Any] = field(default_factory=dict)

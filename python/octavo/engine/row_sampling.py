@@ -1,0 +1,53 @@
+"""Sampling parameters in the runner's terms: numbers only, one `RowSampling` per choice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from octavo.step import RowSampling
+from octavo.types import SamplingParams
+
+if TYPE_CHECKING:
+    from octavo.text.tokenizer import Tokenizer
+
+__all__ = ["row_samplings"]
+
+_SEED_MASK = (1 << 64) - 1
+
+
+def row_samplings(params: SamplingParams, tokenizer: Tokenizer, drawn_seed: int) -> tuple[RowSampling, ...]:
+    """One per choice. `drawn_seed` (unsigned, 64 bits) serves a request that names no seed."""
+    first = RowSampling(
+        temperature=params.temperature,
+        top_k=params.top_k,
+        top_p=params.top_p,
+        min_p=params.min_p,
+        seed=(drawn_seed if params.seed is None else params.seed) & _SEED_MASK,
+        repetition_penalty=params.repetition_penalty,
+        presence_penalty=params.presence_penalty,
+        frequency_penalty=params.frequency_penalty,
+        logit_bias=tuple(params.logit_bias.items()),
+        allowed_token_ids=params.allowed_token_ids,
+        bad_words=_bad_word_tokens(params.bad_words, tokenizer),
+        min_tokens=params.min_tokens,
+        blocked_until_min=_blocked_until_min(params, tokenizer),
+        num_logprobs=params.logprobs,
+        num_prompt_logprobs=params.prompt_logprobs,
+    )
+    others = (replace(first, choice=choice, num_prompt_logprobs=None) for choice in range(1, params.n))
+    return (first, *others)
+
+
+def _blocked_until_min(params: SamplingParams, tokenizer: Tokenizer) -> tuple[int, ...]:
+    if params.min_tokens == 0:
+        return ()
+    eos_token_ids = () if params.ignore_eos else tokenizer.eos_token_ids
+    return tuple(sorted({*eos_token_ids, *params.stop_token_ids}))
+
+
+def _bad_word_tokens(bad_words: tuple[str, ...], tokenizer: Tokenizer) -> tuple[tuple[int, ...], ...]:
+    """A word inside a text is usually tokenised with the space before it, so both spellings are barred."""
+    spellings = (spelling for word in bad_words for spelling in (word, " " + word.lstrip()))
+    sequences = (tuple(tokenizer.encode(spelling, add_special_tokens=False)) for spelling in spellings)
+    return tuple(dict.fromkeys(sequence for sequence in sequences if sequence))

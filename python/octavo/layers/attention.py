@@ -1,0 +1,75 @@
+"""Causal self-attention over a paged KV cache, with grouped key/value heads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from octavo.checkpoint.model_config import ModelConfig
+from octavo.kernels.ops import Step, Tensor
+from octavo.layers.linear import Linear
+from octavo.layers.norm import RMSNorm
+from octavo.layers.weights import Weights
+
+__all__ = ["Attention"]
+
+
+class Attention:
+    """q, k, v = one fused projection -> (norm per head) -> rotary -> KV cache -> attention -> output projection.
+
+    Args:
+        prefix: checkpoint name of the block, e.g. `model.layers.0.self_attn`.
+        rope: the layer's table from `Weights.constant`; layers of one kind share it.
+        qkv_bias, out_bias: whether the projections have biases.
+        qk_norm_offset: None without norms on q and k; otherwise the norms' weight offset.
+        softcap: bound of the scores, None without.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        config: ModelConfig,
+        prefix: str,
+        layer: int,
+        rope: Any,
+        *,
+        qkv_bias: bool = False,
+        out_bias: bool = False,
+        qk_norm_offset: float | None = None,
+        softcap: float | None = None,
+    ) -> None:
+        self.ops = weights.ops
+        self.layer = layer
+        self.rope = rope
+        self.head_dim = config.head_dim
+        self.num_heads = config.num_heads
+        self.q_cols = config.num_heads * config.head_dim
+        self.kv_cols = config.num_kv_heads * config.head_dim
+        self.scale = config.attention_scale
+        self.window = config.windows[layer]
+        self.softcap = softcap
+        parts = {f"{prefix}.q_proj": self.q_cols, f"{prefix}.k_proj": self.kv_cols, f"{prefix}.v_proj": self.kv_cols}
+        self.qkv = Linear(weights, parts, config.hidden_size, bias=qkv_bias)
+        self.out = Linear(weights, {f"{prefix}.o_proj": config.hidden_size}, self.q_cols, bias=out_bias)
+        self.q_norm = self.k_norm = None
+        if qk_norm_offset is not None:
+            self.q_norm = RMSNorm(weights, f"{prefix}.q_norm", config.head_dim, config.rms_norm_eps, offset=qk_norm_offset)
+            self.k_norm = RMSNorm(weights, f"{prefix}.k_norm", config.head_dim, config.rms_norm_eps, offset=qk_norm_offset)
+
+    def __call__(self, x: Tensor, step: Step) -> Tensor:
+        q, k, v = self._project(x)
+        q = self.ops.rotary_embedding(step, q, self.rope, self.head_dim)
+        k = self.ops.rotary_embedding(step, k, self.rope, self.head_dim)
+        self.ops.store_kv(step, k, v, self.layer)
+        attended = self.ops.paged_attention(
+            step, q, self.layer, num_heads=self.num_heads, scale=self.scale, window=self.window, softcap=self.softcap
+        )
+        return self.out(attended)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        qkv = self.qkv(x)
+        q = self.ops.columns(qkv, 0, self.q_cols)
+        k = self.ops.columns(qkv, self.q_cols, self.kv_cols)
+        v = self.ops.columns(qkv, self.q_cols + self.kv_cols, self.kv_cols)
+        if self.q_norm and self.k_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        return q, k, v

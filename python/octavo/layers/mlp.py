@@ -1,0 +1,31 @@
+"""Gated feed-forward block (Shazeer 2020, "GLU Variants Improve Transformer")."""
+
+from __future__ import annotations
+
+from octavo.errors import CheckpointError
+from octavo.kernels.ops import Tensor
+from octavo.layers.linear import Linear
+from octavo.layers.weights import Weights
+
+__all__ = ["GatedMLP"]
+
+
+class GatedMLP:
+    """down(act(gate(x)) * up(x)), gate and up computed as one matrix."""
+
+    def __init__(
+        self, weights: Weights, prefix: str, hidden_size: int, intermediate_size: int, activation: str, *, bias: bool = False
+    ) -> None:
+        activations = {
+            "silu": weights.ops.silu_and_mul,
+            "gelu_pytorch_tanh": weights.ops.gelu_tanh_and_mul,
+        }
+        if activation not in activations:
+            raise CheckpointError(f"config.json: hidden_act {activation!r} is unknown; known: {', '.join(activations)}")
+        self.activate_and_mul = activations[activation]
+        parts = {f"{prefix}.gate_proj": intermediate_size, f"{prefix}.up_proj": intermediate_size}
+        self.gate_up = Linear(weights, parts, hidden_size, bias=bias)
+        self.down = Linear(weights, {f"{prefix}.down_proj": hidden_size}, intermediate_size, bias=bias)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.down(self.activate_and_mul(self.gate_up(x)))

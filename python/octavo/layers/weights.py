@@ -1,0 +1,41 @@
+"""How a layer gets its weights: by name and expected shape, already placed where the executor computes."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octavo.kernels.ops import Ops
+
+__all__ = ["Weights"]
+
+
+class Weights(Protocol):
+    """Weights of one model on one executor.
+
+    Every method raises `CheckpointError` naming the tensor when it is missing or its shape is not the expected one.
+    """
+
+    ops: Ops
+
+    def linear(self, parts: dict[str, int], in_features: int) -> Any:
+        """A matrix [sum of rows, in_features]: the tensors `name -> rows` stacked in order (fused q, k, v)."""
+        ...
+
+    def embedding(self, name: str, num_rows: int, num_cols: int) -> Any:
+        """A table [num_rows, num_cols] whose rows are looked up."""
+        ...
+
+    def vector(self, parts: dict[str, int], offset: float = 0.0) -> Any:
+        """float32 [sum of sizes]: the tensors `name -> size` one after the other, offset added."""
+        ...
+
+    def constant(self, values: NDArray[np.float32]) -> Any:
+        """A computed table, such as rotary cosines and sines."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """Whether the checkpoint holds this tensor."""
+        ...

@@ -1,0 +1,299 @@
+"""The blocking front door: `LLM(model).generate(prompts)` over the same engine that the server runs.
+
+The engine lives on an event loop in a thread of its own; the calls here hand it work and wait. An `LLM` may be used from
+several threads at once; each call returns its own outputs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from octavo.config import EngineConfig
+from octavo.errors import InvalidRequestError
+from octavo.log import get_logger
+from octavo.types import CompletionOutput, Delta, FinishReason, GenerationRequest, RequestOutput, SamplingParams
+
+if TYPE_CHECKING:
+    from octavo.engine.async_engine import AsyncEngine
+    from octavo.engine.request_stream import RequestStream
+
+__all__ = ["LLM"]
+
+Prompt = str | Sequence[int]
+Params = SamplingParams | Sequence[SamplingParams] | None
+Message = dict[str, Any]
+OnDelta = Callable[[Delta], None]
+ResultT = TypeVar("ResultT")
+
+logger = get_logger(__name__)
+
+
+class LLM:
+    """A model, loaded once, that answers many prompts at a time.
+
+        with LLM("folder-or-file.gguf", max_num_seqs=32) as llm:
+            for output in llm.generate(["Once upon a time"], SamplingParams(max_tokens=64)):
+                print(output.outputs[0].text)
+
+    Args:
+        model: model folder or .gguf file; empty: the default model.
+        settings: any other field of `EngineConfig`.
+
+    Raises:
+        OctavoError: the settings are wrong or the model cannot be loaded.
+    """
+
+    def __init__(self, model: str = "", **settings: Any) -> None:
+        from octavo.assemble import build_engine
+
+        config = EngineConfig(model=model, **settings)
+        self._attach(build_engine(config), config)
+
+    @classmethod
+    def from_engine(cls, engine: AsyncEngine, config: EngineConfig) -> LLM:
+        """Return an `LLM` over an engine that was built from `config` and is not started; it is closed with the `LLM`."""
+        llm = cls.__new__(cls)
+        llm._attach(engine, config)
+        return llm
+
+    def _attach(self, engine: AsyncEngine, config: EngineConfig) -> None:
+        self._engine = engine
+        # twice what a batch holds keeps it full, and never more than the queue takes
+        self._max_in_flight = min(2 * config.max_num_seqs, config.max_waiting)
+        self._ids = itertools.count()
+        self._thread = _EngineThread(engine)
+        self._finalizer = weakref.finalize(self, self._thread.close)  # also at interpreter exit
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The engine behind; its coroutines belong to a loop of its own, so use only what is plain data: info, tokenizer, stats()."""
+        return self._engine
+
+    def generate(
+        self, prompts: Prompt | Sequence[Prompt], sampling_params: Params = None, *, priority: int = 0, progress: bool | None = None
+    ) -> list[RequestOutput]:
+        """Continue each prompt and return the outputs in the order of the prompts.
+
+        Args:
+            prompts: a text, a list of token ids, or a list of either.
+            sampling_params: one for all prompts or one for each; default: `SamplingParams()`.
+            priority: lower is served first.
+            progress: show a progress bar on standard error; None: when that is a terminal.
+
+        Raises:
+            InvalidRequestError: a prompt cannot be served; the others are given up.
+        """
+        entries = _as_list(prompts)
+        texts = [entry if isinstance(entry, str) else None for entry in entries]
+        token_ids = [self._engine.tokenizer.encode(entry) if isinstance(entry, str) else list(entry) for entry in entries]
+        return self._run(token_ids, texts, _one_each(sampling_params, len(entries), SamplingParams()), priority, progress)
+
+    def chat(
+        self,
+        messages: Sequence[Message] | Sequence[Sequence[Message]],
+        sampling_params: Params = None,
+        *,
+        tools: list[dict[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        chat_template_kwargs: dict[str, Any] | None = None,
+        priority: int = 0,
+        progress: bool | None = None,
+    ) -> list[RequestOutput]:
+        """Answer one conversation, or each of several, through the model's chat template.
+
+        Args:
+            messages: a conversation (a list of `{"role": ..., "content": ...}`) or a list of conversations.
+            sampling_params: as in `generate`; default: no limit but the context window.
+            tools: tool definitions for the template.
+            add_generation_prompt: end the prompt with the opening of the assistant's turn.
+            chat_template_kwargs: further variables for the template.
+
+        Raises:
+            InvalidRequestError: the model has no chat template, the template refuses, or a prompt cannot be served.
+        """
+        several = bool(messages) and not isinstance(messages[0], dict)
+        variables = {"tools": tools, "add_generation_prompt": add_generation_prompt, **(chat_template_kwargs or {})}
+        texts = [self._render(conversation, variables) for conversation in (messages if several else [messages])]
+        token_ids = [self._engine.tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        return self._run(token_ids, texts, _one_each(sampling_params, len(texts), SamplingParams(max_tokens=None)), priority, progress)
+
+    def stream(self, prompt: Prompt, sampling_params: SamplingParams | None = None) -> Iterator[Delta]:
+        """Continue one prompt, yielding what is new as it comes. Leaving the iteration early ends the request."""
+        token_ids = self._engine.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        return self._stream(self._request(token_ids, sampling_params or SamplingParams(), 0))
+
+    def stream_chat(self, messages: Sequence[Message], sampling_params: SamplingParams | None = None) -> Iterator[Delta]:
+        """Answer one conversation, yielding what is new as it comes. Leaving the iteration early ends the request."""
+        text = self._render(messages, {"add_generation_prompt": True})
+        token_ids = self._engine.tokenizer.encode(text, add_special_tokens=False)
+        return self._stream(self._request(token_ids, sampling_params or SamplingParams(max_tokens=None), 0))
+
+    def close(self) -> None:
+        """End what runs and free the model. Idempotent."""
+        self._finalizer()
+
+    def __enter__(self) -> LLM:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _render(self, messages: Sequence[Message], variables: dict[str, Any]) -> str:
+        template = self._engine.tokenizer.chat_template
+        if template is None:
+            raise InvalidRequestError("this model has no chat template; use generate() with a prompt of your own", "messages")
+        return template.render(list(messages), **variables)
+
+    def _request(self, token_ids: list[int], params: SamplingParams, priority: int) -> GenerationRequest:
+        return GenerationRequest(f"llm-{next(self._ids)}", token_ids, params, priority)
+
+    def _run(
+        self, prompts: list[list[int]], texts: Sequence[str | None], params: list[SamplingParams], priority: int, progress: bool | None
+    ) -> list[RequestOutput]:
+        requests = [self._request(token_ids, each, priority) for token_ids, each in zip(prompts, params, strict=True)]
+        with _progress_bar(sum(each.n for each in params), sys.stderr.isatty() if progress is None else progress) as on_delta:
+            return self._thread.call(_collect_all(self._engine, requests, texts, self._max_in_flight, on_delta))
+
+    def _stream(self, request: GenerationRequest) -> Iterator[Delta]:
+        stream = self._thread.call(_submit(self._engine, request))
+        try:
+            while (delta := self._thread.call(_next(stream))) is not None:
+                yield delta
+        finally:
+            self._thread.post(stream.abort)
+
+
+class _EngineThread:
+    """An event loop in a daemon thread, with an engine started on it. Knows no `LLM`, so that one can be collected."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="octavo-engine", daemon=True)
+        self._thread.start()
+        try:
+            self.call(engine.start())
+        except BaseException:
+            self._stop_loop()
+            raise
+
+    def call(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Run a coroutine on the loop and wait for its result; an interrupt here (Ctrl-C) cancels it there."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def post(self, callback: Callable[[], None]) -> None:
+        """Run a callback on the loop, without waiting. Does nothing after `close`: then there is nothing left to tell."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback)
+
+    def close(self) -> None:
+        self.call(self._engine.close())
+        self._stop_loop()
+
+    def _stop_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _submit(engine: AsyncEngine, request: GenerationRequest) -> RequestStream:
+    return engine.submit(request)
+
+
+async def _next(stream: RequestStream) -> Delta | None:
+    return await anext(stream, None)
+
+
+async def _collect_all(
+    engine: AsyncEngine, requests: Sequence[GenerationRequest], texts: Sequence[str | None], max_in_flight: int, on_delta: OnDelta
+) -> list[RequestOutput]:
+    """Run all requests, `max_in_flight` at a time; the first that is refused ends all."""
+    outputs: list[RequestOutput | None] = [None] * len(requests)
+    todo = iter(range(len(requests)))
+
+    async def work() -> None:
+        for index in todo:
+            outputs[index] = await _collect(engine, requests[index], texts[index], on_delta)
+
+    tasks = [asyncio.create_task(work()) for _ in range(min(len(requests), max_in_flight))]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return [output for output in outputs if output is not None]
+
+
+async def _collect(engine: AsyncEngine, request: GenerationRequest, text: str | None, on_delta: OnDelta) -> RequestOutput:
+    choices = [CompletionOutput(index) for index in range(request.params.n)]
+    output = RequestOutput(request.request_id, text, request.prompt_token_ids, choices)
+    async with engine.submit(request) as stream:
+        async for delta in stream:
+            _append(output, delta)
+            on_delta(delta)
+    return output
+
+
+def _append(output: RequestOutput, delta: Delta) -> None:
+    choice = output.outputs[delta.index]
+    choice.text += delta.text
+    choice.token_ids += delta.token_ids
+    if delta.logprobs is not None:
+        choice.logprobs = (choice.logprobs or []) + delta.logprobs
+    if delta.prompt_logprobs is not None:
+        output.prompt_logprobs = delta.prompt_logprobs
+    output.num_cached_tokens = max(output.num_cached_tokens, delta.num_cached_tokens)
+    if delta.finish_reason is not None:
+        choice.finish_reason, choice.stop_reason = delta.finish_reason, delta.stop_reason
+    if delta.finish_reason is FinishReason.ERROR:
+        logger.error("request %s failed: %s", output.request_id, delta.error)
+
+
+def _as_list(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    """A single prompt is a text or a list of ids; anything else is a list of prompts."""
+    single = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int))
+    return [prompts] if single else list(prompts)  # type: ignore[list-item,arg-type]
+
+
+def _one_each(params: Params, count: int, default: SamplingParams) -> list[SamplingParams]:
+    if params is None or isinstance(params, SamplingParams):
+        return [params or default] * count
+    if len(params) != count:
+        raise InvalidRequestError(f"{len(params)} sampling_params for {count} prompts; give one, or one for each", "sampling_params")
+    return list(params)
+
+
+@contextmanager
+def _progress_bar(num_choices: int, shown: bool) -> Iterator[OnDelta]:
+    """Give the function to call with each delta; it moves a bar on standard error where one is shown."""
+    if not shown:
+        yield lambda delta: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    rate_column = TextColumn("{task.fields[rate]:.0f} tokens/s")
+    with Progress(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), rate_column, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=num_choices, rate=0.0)
+        num_tokens = 0
+
+        def on_delta(delta: Delta) -> None:
+            nonlocal num_tokens
+            num_tokens += len(delta.token_ids)
+            rate = num_tokens / max(bar.tasks[0].elapsed or 0.0, 1e-3)
+            bar.update(task, advance=delta.finish_reason is not None, rate=rate)
+
+        yield on_delta

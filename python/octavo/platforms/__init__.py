@@ -1,0 +1,1 @@
+"""What a device offers: memory, cores, preferred executor. One file per device."""

@@ -1,0 +1,70 @@
+"""Executor on torch tensors, op by op: runs on any torch device, and is the oracle of every other executor."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from octavo._kernels import dequantize
+from octavo._runtime import Batch
+from octavo.checkpoint import Checkpoint, RawTensor
+from octavo.checkpoint.model_config import ModelConfig
+from octavo.kernels.reference import ReferenceOps, TorchStep
+from octavo.runner.executor import StepShape, build_model
+
+__all__ = ["EagerExecutor", "TorchPlacement"]
+
+
+class TorchPlacement:
+    """Everything dequantised to float32 on the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def linear(self, parts: list[RawTensor]) -> torch.Tensor:
+        return torch.cat([self.embedding(raw) for raw in parts])
+
+    def embedding(self, table: RawTensor) -> torch.Tensor:
+        rows, cols = table.shape
+        return self.array(dequantize(table.data, table.format, rows * cols)).view(rows, cols)
+
+    def array(self, values: NDArray[np.float32]) -> torch.Tensor:
+        return torch.from_numpy(values).to(self._device)
+
+
+class EagerExecutor:
+    """Runs the model's forward pass as it is written.
+
+    Args:
+        device: a torch device such as "cpu" or "cuda:0".
+    """
+
+    def __init__(self, config: ModelConfig, checkpoint: Checkpoint, shape: StepShape, device: str) -> None:
+        self._device = torch.device(device)
+        self._block_size = shape.block_size
+        num_slots = shape.num_blocks * shape.block_size
+        sizes = (config.num_layers, 2, num_slots, config.num_kv_heads, config.head_dim)
+        self._kv_cache = torch.zeros(sizes, dtype=torch.float32, device=self._device)
+        self._model = build_model(config, checkpoint, TorchPlacement(self._device), ReferenceOps(), shape)
+
+    @torch.inference_mode()
+    def execute(self, batch: Batch) -> NDArray[np.float32]:
+        """See `Executor.execute`."""
+        return self._model.forward(self._step(batch)).float().cpu().numpy()
+
+    def _step(self, batch: Batch) -> TorchStep:
+        return TorchStep(
+            token_ids=self._indices(batch.token_ids),
+            positions=self._indices(batch.positions),
+            slot_mapping=self._indices(batch.slot_mapping),
+            query_indptr=batch.query_indptr.tolist(),
+            context_lens=batch.context_lens.tolist(),
+            block_tables=self._indices(batch.block_tables),
+            logits_indices=self._indices(batch.logits_indices),
+            kv_cache=self._kv_cache,
+            block_size=self._block_size,
+        )
+
+    def _indices(self, values: NDArray[np.int32]) -> torch.Tensor:
+        return torch.from_numpy(values.astype(np.int64)).to(self._device)

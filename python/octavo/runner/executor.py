@@ -1,0 +1,56 @@
+"""What executors have in common: the shape of a model's step, and how a model is built for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octavo._runtime import Batch
+from octavo.checkpoint import Checkpoint
+from octavo.checkpoint.model_config import ModelConfig
+from octavo.kernels.ops import Ops
+from octavo.models import model_class
+from octavo.models._decoder import Decoder
+from octavo.runner.weights import CheckpointWeights, Placement
+
+__all__ = ["Executor", "StepShape", "build_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepShape:
+    """The largest step, and the KV cache's size.
+
+    Attributes:
+        max_num_seqs: sequences, R.
+        max_num_tokens: tokens, T.
+        max_num_logits: rows whose logits are computed, L.
+        max_model_len: tokens of a sequence.
+        num_blocks: pages of the KV cache.
+        block_size: tokens in a page.
+    """
+
+    max_num_seqs: int
+    max_num_tokens: int
+    max_num_logits: int
+    max_model_len: int
+    num_blocks: int
+    block_size: int
+
+
+class Executor(Protocol):
+    """Computes the logits of a prepared step."""
+
+    def execute(self, batch: Batch) -> NDArray[np.float32]:
+        """Return float32 [L, V], valid until the next call; writes the step's keys and values to the KV cache."""
+        ...
+
+
+def build_model(config: ModelConfig, checkpoint: Checkpoint, placement: Placement, ops: Ops, shape: StepShape) -> Decoder:
+    """Build the decoder with its weights placed. Raises `CheckpointError` for tensors that are missing, misshapen or unexpected."""
+    weights = CheckpointWeights(checkpoint, placement, ops)
+    model = model_class(config.model_type)(weights, config, shape.max_model_len)
+    weights.finish()
+    return model

@@ -1,0 +1,53 @@
+"""Executor for processors: the forward pass recorded once into a C++ step program, then replayed. Needs no torch."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octavo._kernels import EmbeddingWeight, KVCache, LinearWeight, Program, ThreadPool
+from octavo._runtime import Batch
+from octavo.checkpoint import Checkpoint, RawTensor
+from octavo.checkpoint.model_config import ModelConfig
+from octavo.kernels.record import RecordOps
+from octavo.runner.executor import StepShape, build_model
+
+__all__ = ["PackedPlacement", "StepProgramExecutor"]
+
+
+class PackedPlacement:
+    """Matrices repacked for the processor's kernels, tables left where they are mapped, small arrays in float32."""
+
+    def __init__(self, pool: ThreadPool) -> None:
+        self._pool = pool
+
+    def linear(self, parts: list[RawTensor]) -> LinearWeight:
+        return LinearWeight([(raw.data, raw.format, raw.shape[0]) for raw in parts], parts[0].shape[1], self._pool)
+
+    def embedding(self, table: RawTensor) -> EmbeddingWeight:
+        return EmbeddingWeight(table.data, table.format, table.shape[0], table.shape[1])
+
+    def array(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return values
+
+
+class StepProgramExecutor:
+    """Runs a model's step program on a thread pool."""
+
+    def __init__(self, config: ModelConfig, checkpoint: Checkpoint, shape: StepShape, pool: ThreadPool) -> None:
+        self.cache = KVCache(config.num_layers, shape.num_blocks, shape.block_size, config.num_kv_heads, config.head_dim)
+        self.program = Program(pool)
+        model = build_model(config, checkpoint, PackedPlacement(pool), RecordOps(self.program), shape)
+        self.program.seal(model.forward(None), self.cache, shape.max_num_tokens, shape.max_num_logits)
+
+    def execute(self, batch: Batch) -> NDArray[np.float32]:
+        """See `Executor.execute`."""
+        return self.program.run(
+            batch.token_ids,
+            batch.positions,
+            batch.slot_mapping,
+            batch.query_indptr,
+            batch.context_lens,
+            batch.block_tables,
+            batch.logits_indices,
+        )

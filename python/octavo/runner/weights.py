@@ -1,0 +1,85 @@
+"""A checkpoint's tensors, checked against what the model asks for, handed to the executor's placement."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octavo._kernels import dequantize
+from octavo.checkpoint import Checkpoint, RawTensor
+from octavo.errors import CheckpointError
+from octavo.kernels.ops import Ops
+
+__all__ = ["CheckpointWeights", "Placement"]
+
+# Buffers that some checkpoints carry and that are computed here instead.
+_COMPUTED = ("rotary_emb.inv_freq", "masked_bias", "attn.bias")
+
+
+class Placement(Protocol):
+    """Puts weights where an executor computes, in the form its ops want."""
+
+    def linear(self, parts: list[RawTensor]) -> Any:
+        """Matrices [rows, cols] of equal cols, stacked along rows."""
+        ...
+
+    def embedding(self, table: RawTensor) -> Any:
+        """A table [rows, cols]."""
+        ...
+
+    def array(self, values: NDArray[np.float32]) -> Any:
+        """A float32 array."""
+        ...
+
+
+class CheckpointWeights:
+    """`layers.weights.Weights` over a checkpoint. Call `finish` once the model is built."""
+
+    def __init__(self, checkpoint: Checkpoint, placement: Placement, ops: Ops) -> None:
+        self.ops = ops
+        self._checkpoint = checkpoint
+        self._placement = placement
+        self._names = checkpoint.names()
+        self._used: set[str] = set()
+        self._linears: dict[tuple[str, ...], Any] = {}
+
+    def linear(self, parts: dict[str, int], in_features: int) -> Any:
+        """See `Weights.linear`. A matrix that is asked for twice is placed once."""
+        key = tuple(parts)
+        if key not in self._linears:
+            self._linears[key] = self._placement.linear([self._take(name, (rows, in_features)) for name, rows in parts.items()])
+        return self._linears[key]
+
+    def embedding(self, name: str, num_rows: int, num_cols: int) -> Any:
+        """See `Weights.embedding`."""
+        return self._placement.embedding(self._take(name, (num_rows, num_cols)))
+
+    def vector(self, parts: dict[str, int], offset: float = 0.0) -> Any:
+        """See `Weights.vector`."""
+        raws = [self._take(name, (size,)) for name, size in parts.items()]
+        values = np.concatenate([dequantize(raw.data, raw.format, raw.shape[0]) for raw in raws])
+        return self._placement.array(values + np.float32(offset))
+
+    def constant(self, values: NDArray[np.float32]) -> Any:
+        """See `Weights.constant`."""
+        return self._placement.array(np.ascontiguousarray(values, dtype=np.float32))
+
+    def has(self, name: str) -> bool:
+        """See `Weights.has`."""
+        return self._names is not None and name in self._names
+
+    def finish(self) -> None:
+        """Raise `CheckpointError` listing the checkpoint's tensors that no layer asked for."""
+        unexpected = sorted(name for name in (self._names or set()) - self._used if not name.endswith(_COMPUTED))
+        if unexpected:
+            listed = ", ".join(unexpected[:5]) + (f" and {len(unexpected) - 5} more" if len(unexpected) > 5 else "")
+            raise CheckpointError(
+                f"{self._checkpoint.path}: tensors that a {self._checkpoint.config.get('model_type')} model does not have: {listed}; "
+                "config.json and weights do not belong together, or this variant is not supported"
+            )
+
+    def _take(self, name: str, shape: tuple[int, ...] | None) -> RawTensor:
+        self._used.add(name)
+        return self._checkpoint.tensor(name, shape)

@@ -1,0 +1,155 @@
+"""A request's sequences as the scheduler sees them: how far each one is known, computed and in flight.
+
+    position   0 ......... num_prompt_tokens ......... num_known_tokens ......... num_tokens ......... max_length
+               |  prompt                |  outputs seen        |  drawn in flight       |  not drawn yet
+               |  computed (or being computed by a submitted step) .. num_computed_tokens  |  to schedule
+
+Invariants: num_computed_tokens <= num_tokens; num_tokens = num_known_tokens + num_in_flight_tokens <= max_length.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from octavo.step import RowSampling, RowStart
+
+if TYPE_CHECKING:
+    from octavo._runtime import BlockTable
+    from octavo.scheduler.step_builder import Chunk
+
+__all__ = ["Sequence", "SequenceGroup"]
+
+
+class SequenceGroup:
+    """One request: a prompt and the sequences that continue it, one per choice.
+
+    Attributes:
+        arrival: counts the requests of a scheduler; breaks ties between equal priorities.
+        prompt_computed: whether a submitted step computes the last prompt token for the first time. Choice 0 does that; the other
+            choices wait for it.
+        num_cached_tokens: prompt tokens that choice 0 took from the prefix cache when it first started; None before.
+    """
+
+    __slots__ = ("arrival", "num_cached_tokens", "priority", "prompt_computed", "prompt_token_ids", "request_id", "sequences")
+
+    def __init__(self, request_id: str, prompt_token_ids: list[int], priority: int, arrival: int) -> None:
+        self.request_id = request_id
+        self.prompt_token_ids = prompt_token_ids
+        self.priority = priority
+        self.arrival = arrival
+        self.sequences: list[Sequence] = []
+        self.prompt_computed = False
+        self.num_cached_tokens: int | None = None
+
+    def prompt_owner(self) -> Sequence | None:
+        """A running sequence whose blocks hold the whole prompt, or None."""
+        num_prompt_tokens = len(self.prompt_token_ids)
+        for sequence in self.sequences:
+            if sequence.row is not None and sequence.table.num_committed >= num_prompt_tokens:
+                return sequence
+        return None
+
+
+class Sequence:
+    """One choice of a request.
+
+    Attributes:
+        order: (priority, arrival, index): who is served first.
+        table: its blocks; empty unless it runs.
+        output_token_ids: outputs whose results have come back.
+        num_computed_tokens: tokens whose KV is computed by the steps submitted so far.
+        num_in_flight_tokens: outputs that submitted steps draw and whose results have not come back.
+        row: its row while it runs, else None.
+        finished: set once, by `Scheduler.finish`.
+    """
+
+    __slots__ = (
+        "finished",
+        "group",
+        "index",
+        "max_length",
+        "num_computed_tokens",
+        "num_in_flight_tokens",
+        "num_prompt_logits",
+        "order",
+        "output_token_ids",
+        "row",
+        "sampling",
+        "table",
+    )
+
+    def __init__(self, group: SequenceGroup, index: int, sampling: RowSampling, table: BlockTable, max_length: int) -> None:
+        self.group = group
+        self.index = index
+        self.order = (group.priority, group.arrival, index)
+        self.sampling = sampling
+        self.table = table
+        self.max_length = max_length
+        self.output_token_ids: list[int] = []
+        self.num_computed_tokens = 0
+        self.num_in_flight_tokens = 0
+        self.num_prompt_logits = 0  # prompt positions whose log-probabilities submitted steps report; kept over a preemption
+        self.row: int | None = None
+        self.finished = False
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return len(self.group.prompt_token_ids)
+
+    @property
+    def num_known_tokens(self) -> int:
+        return len(self.group.prompt_token_ids) + len(self.output_token_ids)
+
+    @property
+    def num_tokens(self) -> int:
+        return self.num_known_tokens + self.num_in_flight_tokens
+
+    @property
+    def num_uncomputed_tokens(self) -> int:
+        """Tokens to schedule; 0 where the last token that the sequence may have is drawn already."""
+        return 0 if self.num_tokens >= self.max_length else self.num_tokens - self.num_computed_tokens
+
+    @property
+    def wants_prompt_logits(self) -> bool:
+        """Whether log-probabilities of prompt tokens remain to be asked for; their positions cannot come from a cache."""
+        return self.sampling.num_prompt_logprobs is not None and self.num_prompt_logits < self.num_prompt_tokens - 1
+
+    @property
+    def first_logits_position(self) -> int:
+        """The first position whose logits are wanted: from there on a chunk needs one logits row per token."""
+        return self.num_prompt_logits if self.wants_prompt_logits else self.num_tokens - 1
+
+    def tokens(self, begin: int, end: int) -> list[int]:
+        """Known tokens at positions [begin, end)."""
+        num_prompt_tokens = self.num_prompt_tokens
+        outputs = self.output_token_ids[max(begin - num_prompt_tokens, 0) : max(end - num_prompt_tokens, 0)]
+        return self.group.prompt_token_ids[begin:end] + outputs
+
+    def row_start(self) -> RowStart:
+        """How the runner's row is filled. The sequence has a row and nothing in flight."""
+        assert self.row is not None and self.num_in_flight_tokens == 0
+        return RowStart(self.row, self.tokens(0, self.num_known_tokens), self.num_prompt_tokens, self.sampling)
+
+    def advance(self, chunk: Chunk) -> None:
+        """Account for a chunk that the next plan computes."""
+        self.num_computed_tokens += chunk.num_tokens
+        self.num_in_flight_tokens += chunk.draws
+        if self.wants_prompt_logits:
+            self.num_prompt_logits = max(self.num_prompt_logits, min(self.num_computed_tokens, self.num_prompt_tokens - 1))
+
+    def publish(self) -> None:
+        """Commit the tokens that submitted steps compute and whose values are known, so that others can share their blocks.
+
+        Plans run in the order of submission: what a submitted plan computes is there for every later one.
+        """
+        committed = self.table.num_committed
+        computed = min(self.num_computed_tokens, self.num_known_tokens)
+        if computed > committed:
+            self.table.commit(self.tokens(committed, computed))
+
+    def release(self) -> None:
+        """Give up the row and the blocks: every token must be computed again (or found in the prefix cache)."""
+        self.publish()
+        self.table.free()
+        self.row = None
+        self.num_computed_tokens = 0

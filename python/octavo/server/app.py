@@ -1,0 +1,35 @@
+"""The application: every endpoint family, behind the middlewares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from octavo.server import chat, completions, health, models, page, tokenize, websocket
+from octavo.server.context import CONTEXT, ServerContext
+from octavo.server.metrics import metrics_routes
+from octavo.server.middleware import MIDDLEWARES
+
+if TYPE_CHECKING:
+    from octavo.config import ServerConfig
+    from octavo.engine.async_engine import AsyncEngine
+
+__all__ = ["build_app"]
+
+
+def build_app(engine: AsyncEngine, config: ServerConfig, *, stall_s: float = 30.0) -> web.Application:
+    """Return the application that serves `engine`, which its caller starts and closes.
+
+    Run it with handler cancellation (`octavo.server.serve.make_runner` does), so that a client's going ends its request.
+
+    Args:
+        stall_s: seconds that a client may leave its full receive buffer unread before its requests are aborted.
+    """
+    app = web.Application(middlewares=MIDDLEWARES, client_max_size=config.max_body_bytes)
+    app[CONTEXT] = ServerContext(engine, config, stall_s)
+    for family in (page, health, models, completions, chat, tokenize, websocket):
+        app.add_routes(family.ROUTES)
+    app.add_routes(metrics_routes(engine))
+    websocket.close_sockets_with(app)
+    return app

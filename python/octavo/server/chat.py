@@ -1,0 +1,57 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from aiohttp import web
+
+from octavo.server.chat_shape import ChatShape
+from octavo.server.generation import Generation, Usage
+from octavo.server.models import check_model
+from octavo.server.prompts import chat_prompt
+from octavo.server.protocol import ChatBody
+from octavo.server.reply import Reply, answer
+from octavo.server.sampling_params import sampling_params
+from octavo.types import GenerationRequest
+
+if TYPE_CHECKING:
+    from octavo.server.context import ServerContext
+
+__all__ = ["ROUTES", "open_chat"]
+
+
+@asynccontextmanager
+async def open_chat(context: ServerContext, body: ChatBody) -> AsyncIterator[Reply]:
+    """Render, tokenize and submit `body`; leaving the block aborts it if it is unfinished."""
+    model = check_model(context, body.model)
+    params = sampling_params(
+        body,
+        max_tokens=body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens,
+        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        prompt_logprobs=body.prompt_logprobs,
+    )
+    engine = context.engine
+    prompt = await chat_prompt(
+        engine.tokenizer,
+        body.messages,
+        add_generation_prompt=body.add_generation_prompt,
+        add_special_tokens=body.add_special_tokens is True,  # templates write their own
+        template_kwargs=body.chat_template_kwargs,
+    )
+    request_id = f"chatcmpl-{uuid4().hex}"
+    request = GenerationRequest(request_id, prompt.token_ids, params, body.priority, body.cache_salt)
+    envelope = {"id": request_id, "object": ChatShape.object_name, "created": int(time.time()), "model": model}
+    async with Generation(engine, [request]) as generation:
+        yield Reply(body, generation, Usage([prompt]), ChatShape(engine.tokenizer, body, prompt), envelope)
+
+
+async def _chat(request: web.Request) -> web.StreamResponse:
+    return await answer(request, ChatBody, open_chat)
+
+
+ROUTES = [web.post("/v1/chat/completions", _chat)]

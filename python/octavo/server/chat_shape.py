@@ -1,0 +1,68 @@
+"""`chat.completion` and `chat.completion.chunk` documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from octavo.server.logprobs import chat_logprobs, prompt_logprobs
+from octavo.types import Delta
+
+if TYPE_CHECKING:
+    from octavo.server.prompts import Prompt
+    from octavo.server.protocol import ChatBody
+    from octavo.text.tokenizer import Tokenizer
+
+__all__ = ["ChatShape"]
+
+
+class ChatShape:
+    """Forms the documents of one chat request. Each choice's first chunk has the role and nothing else."""
+
+    object_name = "chat.completion"
+    chunk_object_name = "chat.completion.chunk"
+
+    def __init__(self, tokenizer: Tokenizer, body: ChatBody, prompt: Prompt) -> None:
+        self._tokenizer = tokenizer
+        self._body = body
+        self._prompt = prompt
+        self._opened: set[int] = set()
+
+    def chunks(self, prompt_index: int, delta: Delta) -> list[dict[str, Any]]:
+        """See `Shape`."""
+        opening = [] if delta.index in self._opened else [self._open(delta)]
+        shows_tokens = self._body.return_token_ids or delta.logprobs is not None
+        if not (delta.text or delta.finish_reason or (shows_tokens and delta.token_ids)):
+            return opening
+        content = {"content": delta.text} if delta.text else {}
+        return [*opening, {"choices": [self._choice(delta, {"delta": content})]}]
+
+    def whole(self, finished: Sequence[tuple[int, Delta]]) -> dict[str, Any]:
+        """See `Shape`."""
+        choices = [self._choice(delta, {"message": {"role": "assistant", "content": delta.text, "refusal": None}}) for _, delta in finished]
+        return {"choices": choices} | self._prompt_fields([delta for _, delta in finished], opens=True)
+
+    def _open(self, delta: Delta) -> dict[str, Any]:
+        fields = self._prompt_fields([delta], opens=not self._opened)
+        self._opened.add(delta.index)
+        role = {"role": "assistant", "content": ""}
+        return {"choices": [{"index": delta.index, "delta": role, "logprobs": None, "finish_reason": None}]} | fields
+
+    def _prompt_fields(self, deltas: Sequence[Delta], *, opens: bool) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        if opens and self._body.return_token_ids:
+            fields["prompt_token_ids"] = self._prompt.token_ids
+        for delta in deltas:
+            if delta.prompt_logprobs is not None:
+                fields["prompt_logprobs"] = prompt_logprobs(self._tokenizer, delta.prompt_logprobs)
+        return fields
+
+    def _choice(self, delta: Delta, content: dict[str, Any]) -> dict[str, Any]:
+        choice: dict[str, Any] = {"index": delta.index, **content}
+        choice["logprobs"] = None if delta.logprobs is None else chat_logprobs(self._tokenizer, delta.logprobs)
+        choice["finish_reason"] = delta.finish_reason
+        if delta.finish_reason is not None:
+            choice["stop_reason"] = delta.stop_reason
+        if self._body.return_token_ids:
+            choice["token_ids"] = delta.token_ids
+        return choice

@@ -1,0 +1,59 @@
+"""POST /v1/completions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from aiohttp import web
+
+from octavo.errors import InvalidRequestError
+from octavo.server.completion_shape import CompletionShape
+from octavo.server.generation import Generation, Usage
+from octavo.server.models import check_model
+from octavo.server.prompts import completion_prompts
+from octavo.server.protocol import CompletionBody
+from octavo.server.reply import Reply, answer
+from octavo.server.sampling_params import sampling_params
+from octavo.types import GenerationRequest, SamplingParams
+
+if TYPE_CHECKING:
+    from octavo.server.context import ServerContext
+
+__all__ = ["ROUTES", "open_completion"]
+
+
+@asynccontextmanager
+async def open_completion(context: ServerContext, body: CompletionBody) -> AsyncIterator[Reply]:
+    """Submit the prompts of `body`; leaving the block aborts what is unfinished."""
+    model = check_model(context, body.model)
+    params = _params(body)
+    engine = context.engine
+    prompts = await completion_prompts(engine.tokenizer, body.prompt, add_special_tokens=body.add_special_tokens is not False)
+    request_id = f"cmpl-{uuid4().hex}"
+    requests = [
+        GenerationRequest(f"{request_id}-{index}", prompt.token_ids, params, body.priority, body.cache_salt)
+        for index, prompt in enumerate(prompts)
+    ]
+    envelope = {"id": request_id, "object": CompletionShape.object_name, "created": int(time.time()), "model": model}
+    async with Generation(engine, requests, score_only=body.score_only) as generation:
+        yield Reply(body, generation, Usage(prompts), CompletionShape(engine.tokenizer, body, prompts), envelope)
+
+
+def _params(body: CompletionBody) -> SamplingParams:
+    if body.max_tokens == 0 and not body.echo:
+        raise InvalidRequestError("max_tokens is 0; it must be at least 1, or 0 together with echo", "max_tokens")
+    echoed = body.logprobs if body.echo else None
+    wanted = [count for count in (body.prompt_logprobs, echoed) if count is not None]
+    max_tokens = 1 if body.score_only else body.max_tokens
+    return sampling_params(body, max_tokens=max_tokens, logprobs=body.logprobs, prompt_logprobs=max(wanted, default=None))
+
+
+async def _completions(request: web.Request) -> web.StreamResponse:
+    return await answer(request, CompletionBody, open_completion)
+
+
+ROUTES = [web.post("/v1/completions", _completions)]

@@ -1,0 +1,41 @@
+"""What the handlers share, passed in through the application, never through module globals."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from octavo.config import ServerConfig
+    from octavo.engine.async_engine import AsyncEngine
+
+__all__ = ["CONTEXT", "ServerContext"]
+
+
+@dataclass(slots=True)
+class ServerContext:
+    """One per application.
+
+    Attributes:
+        engine: where requests go; started and closed by whoever built it.
+        config: settings of the edge.
+        stall_s: seconds that a client may leave its full receive buffer unread before its requests are aborted.
+        draining: set by the shutdown; new generation requests are answered 503 from then on.
+        sockets: open WebSockets, to be closed by the shutdown.
+    """
+
+    engine: AsyncEngine
+    config: ServerConfig
+    stall_s: float
+    draining: bool = False
+    sockets: weakref.WeakSet[web.WebSocketResponse] = field(default_factory=weakref.WeakSet)
+
+    def unavailable(self) -> str | None:
+        """Return why no new request can be served, or None."""
+        return "the server is shutting down" if self.draining else self.engine.dead
+
+
+CONTEXT: web.AppKey[ServerContext] = web.AppKey("context", ServerContext)

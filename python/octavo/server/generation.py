@@ -1,0 +1,128 @@
+"""The engine streams behind one API request: submitted together, merged into one, aborted together.
+
+Leaving the `async with` block, however it happens (done, client gone, error), aborts whatever still runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from octavo.server.errors import ApiError
+from octavo.types import Delta, FinishReason, GenerationRequest, TokenLogprobs
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from octavo.engine.async_engine import AsyncEngine, RequestStream
+    from octavo.server.prompts import Prompt
+
+__all__ = ["Generation", "Usage"]
+
+
+class Usage:
+    """Token counts of one API request, over all its prompts and choices."""
+
+    def __init__(self, prompts: Sequence[Prompt]) -> None:
+        self._prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
+        self._completion_tokens = 0
+        self._cached: dict[int, int] = {}
+
+    def count(self, prompt_index: int, delta: Delta) -> None:
+        """Add what `delta` brought."""
+        self._completion_tokens += len(delta.token_ids)
+        self._cached[prompt_index] = max(delta.num_cached_tokens, self._cached.get(prompt_index, 0))
+
+    def body(self) -> dict[str, Any]:
+        """Return OpenAI's usage object."""
+        return {
+            "prompt_tokens": self._prompt_tokens,
+            "completion_tokens": self._completion_tokens,
+            "total_tokens": self._prompt_tokens + self._completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": sum(self._cached.values())},
+        }
+
+
+class Generation:
+    """An async iterator of (prompt index, delta) over all prompts of a request.
+
+    Raises what `AsyncEngine.submit` raises on entry, and `ApiError` 500 where a choice ends in an error.
+
+    Args:
+        score_only: the one token that the engine must draw is dropped: the request wants its prompt's log-probabilities.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        requests: Sequence[GenerationRequest],
+        *,
+        score_only: bool = False,
+    ) -> None:
+        self._engine = engine
+        self._requests = requests
+        self._score_only = score_only
+        self._streams: list[RequestStream] = []
+        self._queue: asyncio.Queue[tuple[int, Delta | Exception | None]] = asyncio.Queue(maxsize=1)
+        self._exits = AsyncExitStack()
+
+    async def __aenter__(self) -> Generation:
+        try:
+            for request in self._requests:
+                self._streams.append(await self._exits.enter_async_context(self._engine.submit(request)))
+        except BaseException:
+            await self._exits.aclose()
+            raise
+        if len(self._streams) > 1:
+            pumps = [asyncio.ensure_future(self._pump(index, stream)) for index, stream in enumerate(self._streams)]
+            self._exits.push_async_callback(_cancel, pumps)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._exits.aclose()
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, Delta]]:
+        async for prompt_index, delta in self._merged():
+            if delta.finish_reason is FinishReason.ERROR:
+                raise ApiError(500, delta.error or "the request failed in the engine", kind="server_error", code="generation_failed")
+            yield prompt_index, _scored(delta) if self._score_only else delta
+
+    async def _merged(self) -> AsyncIterator[tuple[int, Delta]]:
+        if len(self._streams) == 1:
+            async for delta in self._streams[0]:
+                yield 0, delta
+            return
+        live = len(self._streams)
+        while live:
+            index, item = await self._queue.get()
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                live -= 1
+            else:
+                yield index, item
+
+    async def _pump(self, index: int, stream: RequestStream) -> None:
+        """Carry one stream to the queue; it holds back at most one delta, so the engine feels a slow reader and merges."""
+        try:
+            async for delta in stream:
+                await self._queue.put((index, delta))
+        except Exception as error:
+            await self._queue.put((index, error))
+        else:
+            await self._queue.put((index, None))
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _scored(delta: Delta) -> Delta:
+    finish = FinishReason.LENGTH if delta.finish_reason is FinishReason.STOP else delta.finish_reason
+    logprobs: list[TokenLogprobs] | None = None if delta.logprobs is None else []
+    return replace(delta, text="", token_ids=[], logprobs=logprobs, finish_reason=finish, stop_reason=None)

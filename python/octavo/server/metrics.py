@@ -1,0 +1,99 @@
+"""GET /metrics in Prometheus' text format, from a registry of the application's own.
+
+Counts and gauges are read from `engine.stats()` when somebody asks; only latencies are recorded as they happen, through
+`EngineObserver`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from octavo.engine.async_engine import AsyncEngine
+    from octavo.engine.stats import RequestSummary
+    from octavo.types import GenerationRequest
+
+__all__ = ["LatencyObserver", "metrics_routes"]
+
+_TTFT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_ITL_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
+_E2E_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0)
+_TOKENS = tuple(float(2**power) for power in range(18))
+
+
+class LatencyObserver:
+    """An `EngineObserver` that feeds histograms."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"octavo_{name}", text, buckets=buckets, registry=registry)
+
+        self._ttft = histogram("time_to_first_token_seconds", "From arrival to the first token.", _TTFT_S)
+        self._itl = histogram("inter_token_latency_seconds", "Between two tokens of a choice.", _ITL_S)
+        self._e2e = histogram("e2e_request_latency_seconds", "From arrival to the end of the last choice.", _E2E_S)
+        self._prompt = histogram("request_prompt_tokens", "Prompt tokens of a request.", _TOKENS)
+        self._generation = histogram("request_generation_tokens", "Generated tokens of a request, all choices.", _TOKENS)
+
+    def queued(self, request: GenerationRequest) -> None:
+        """See `EngineObserver`."""
+
+    def first_token(self, request: GenerationRequest, ttft_s: float) -> None:
+        """See `EngineObserver`."""
+        self._ttft.observe(ttft_s)
+
+    def inter_token(self, request: GenerationRequest, itl_s: float) -> None:
+        """See `EngineObserver`."""
+        self._itl.observe(itl_s)
+
+    def finished(self, request: GenerationRequest, summary: RequestSummary) -> None:
+        """See `EngineObserver`."""
+        self._e2e.observe(summary.e2e_s)
+        self._prompt.observe(summary.num_prompt_tokens)
+        self._generation.observe(summary.num_generation_tokens)
+
+
+class EngineCollector(Collector):
+    """Turns `engine.stats()` into metrics at each scrape."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metric families."""
+        stats = self._engine.stats()
+        yield GaugeMetricFamily("octavo_up", "1 while the engine can serve.", value=float(self._engine.dead is None))
+        yield GaugeMetricFamily("octavo_num_requests_running", "Sequences in the running batch.", value=stats.num_running)
+        yield GaugeMetricFamily("octavo_num_requests_waiting", "Requests that wait for their first step.", value=stats.num_waiting)
+        yield GaugeMetricFamily("octavo_kv_cache_usage_ratio", "Share of KV-cache blocks in use, 0 to 1.", value=stats.kv_usage)
+        yield CounterMetricFamily("octavo_prompt_tokens", "Prompt tokens.", value=stats.prompt_tokens)
+        yield CounterMetricFamily(
+            "octavo_prefix_cache_hit_tokens", "Prompt tokens that the prefix cache served.", value=stats.cached_prompt_tokens
+        )
+        yield CounterMetricFamily("octavo_generation_tokens", "Generated tokens.", value=stats.generation_tokens)
+        yield CounterMetricFamily("octavo_preemptions", "Sequences that lost their blocks to others.", value=stats.preemptions)
+        yield CounterMetricFamily("octavo_steps", "Steps of the engine.", value=stats.steps)
+        finished = CounterMetricFamily("octavo_finished", "Choices that ended, by finish reason.", labels=["finish_reason"])
+        for reason, count in sorted(stats.finished.items()):
+            finished.add_metric([reason.value], count)
+        yield finished
+
+
+def metrics_routes(engine: AsyncEngine) -> list[web.RouteDef]:
+    """Register the observer with `engine` and return the endpoint."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(EngineCollector(engine))
+    ProcessCollector(registry=registry)
+    engine.add_observer(LatencyObserver(registry))
+
+    async def metrics(_: web.Request) -> web.Response:
+        headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        return web.Response(body=generate_latest(registry), headers=headers)
+
+    return [web.get("/metrics", metrics)]

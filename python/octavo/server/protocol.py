@@ -1,0 +1,231 @@
+"""OpenAI's request shapes, with this server's extensions, as pydantic models.
+
+Types are strict ("5" is not a number) and a field nobody knows is an error, because a mistyped `max_token` that is dropped in
+silence costs its author an afternoon. Fields that OpenAI's clients send and that cannot change the answer are listed by name and
+ignored. An explicit null counts as absent. Ranges are checked once, by `octavo.types.SamplingParams`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from octavo.server.rejections import reject_unsupported
+
+__all__ = ["ChatBody", "CompletionBody", "DetokenizeBody", "GenerationBody", "Message", "RequestBody", "StreamOptions", "TokenizeBody"]
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _prompts(value: Any) -> Any:
+    """Normalise OpenAI's four shapes of `prompt` to a list of texts and token-id lists."""
+    if isinstance(value, str) or _is_token_ids(value):
+        return [value]
+    if isinstance(value, list) and value and all(isinstance(item, str) or _is_token_ids(item) for item in value):
+        return value
+    raise PydanticCustomError("prompt", "must be a text, a list of texts, a list of token ids or a list of such lists, and not empty")
+
+
+def _is_token_ids(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(item) is int for item in value)
+
+
+def _content(value: Any) -> Any:
+    """Join text parts with newlines; other parts (images, audio) are refused by name."""
+    if not isinstance(value, list):
+        return value
+    texts = []
+    for index, part in enumerate(value):
+        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+            kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+            raise PydanticCustomError(
+                "content_part", 'part {index} is {kind}; it must be {{"type": "text", "text": ...}}', _part(index, kind)
+            )
+        texts.append(part["text"])
+    return "\n".join(texts)
+
+
+def _part(index: int, kind: Any) -> dict[str, Any]:
+    return {"index": index, "kind": repr(kind)}
+
+
+class RequestBody(BaseModel):
+    """Root of the bodies."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+
+class StreamOptions(RequestBody):
+    """What a stream carries beside the text. `include_obfuscation` is accepted and ignored."""
+
+    include_usage: bool = False
+    continuous_usage_stats: bool = False
+    include_obfuscation: bool | None = None
+
+
+class GenerationBody(RequestBody):
+    """What completions and chat share. Meanings of the sampling fields: `octavo.types.SamplingParams`."""
+
+    model: str | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    n: int = 1
+    min_tokens: int = 0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: dict[str, float] = {}
+    allowed_token_ids: list[int] | None = None
+    bad_words: list[str] = []
+    stop: Annotated[list[str], BeforeValidator(_as_list)] = []
+    stop_token_ids: list[int] = []
+    include_stop_str_in_output: bool = False
+    ignore_eos: bool = False
+    prompt_logprobs: int | None = None
+    skip_special_tokens: bool = True
+    add_special_tokens: bool | None = None
+    priority: int = 0
+    cache_salt: str = ""
+    return_token_ids: bool = False
+
+    # accepted and ignored: they label, store or route a request and never change its answer
+    user: Any = None
+    metadata: Any = None
+    store: Any = None
+    service_tier: Any = None
+    safety_identifier: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_retention: Any = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _supported(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            reject_unsupported(data)
+        return data
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream ends with a usage chunk."""
+        return self.stream_options is not None and (self.stream_options.include_usage or self.stream_options.continuous_usage_stats)
+
+    @property
+    def continuous_usage(self) -> bool:
+        """Whether every chunk of a stream carries the usage so far."""
+        return self.stream_options is not None and self.stream_options.continuous_usage_stats
+
+    @model_validator(mode="after")
+    def _stream_options_need_stream(self) -> GenerationBody:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options is allowed only with stream: true")
+        return self
+
+
+class CompletionBody(GenerationBody):
+    """POST /v1/completions. `max_tokens` 0 is allowed with `echo`: the prompt is scored and nothing is generated."""
+
+    prompt: Annotated[list[str | list[int]], BeforeValidator(_prompts)]
+    max_tokens: int = 16
+    echo: bool = False
+    logprobs: int | None = None
+    best_of: int | None = None  # equal to n: `rejections` has refused the rest
+    suffix: Literal[""] | None = None
+
+    @property
+    def score_only(self) -> bool:
+        """Whether the request asks for its prompt back and for no new token."""
+        return self.echo and self.max_tokens == 0
+
+
+class Message(RequestBody):
+    """One turn of a conversation. Fields of OpenAI's answers that come back with the history are taken when null or empty."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Annotated[str, BeforeValidator(_content)] = ""
+    name: str | None = None
+    tool_call_id: str | None = None
+    refusal: str | None = None
+    annotations: list[Any] | None = Field(default=None, max_length=0)
+    tool_calls: list[Any] | None = Field(default=None, max_length=0)
+    audio: None = None
+    function_call: None = None
+
+    @model_validator(mode="after")
+    def _content_needed(self) -> Message:
+        if "content" not in self.model_fields_set and self.role != "assistant":
+            raise PydanticCustomError("no_content", "a {role} message needs content", {"role": self.role})
+        return self
+
+
+class ChatPrompt(RequestBody):
+    """What a chat template is rendered from."""
+
+    messages: list[Message] = Field(min_length=1)
+    add_generation_prompt: bool = True
+    chat_template_kwargs: dict[str, Any] = {}
+
+
+class ChatBody(ChatPrompt, GenerationBody):
+    """POST /v1/chat/completions."""
+
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    logprobs: bool = False
+    top_logprobs: int | None = Field(default=None, ge=0, le=64)
+
+    # `rejections` has refused every value of these that would matter
+    tools: Any = None
+    tool_choice: Any = None
+    parallel_tool_calls: Any = None
+    functions: Any = None
+    function_call: Any = None
+    response_format: Any = None
+    modalities: Any = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ChatBody:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs: true")
+        if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
+            raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
+        return self
+
+
+class TokenizeBody(RequestBody):
+    """POST /tokenize: either `prompt` or `messages`. `add_special_tokens` defaults to true for a prompt, false for messages."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: list[Message] | None = Field(default=None, min_length=1)
+    add_generation_prompt: bool = True
+    chat_template_kwargs: dict[str, Any] = {}
+    add_special_tokens: bool | None = None
+    return_token_strs: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> TokenizeBody:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give either prompt or messages")
+        return self
+
+
+class DetokenizeBody(RequestBody):
+    """POST /detokenize."""
+
+    model: str | None = None
+    tokens: list[int]
+    skip_special_tokens: bool = False

@@ -1,0 +1,48 @@
+"""From a validated body to `SamplingParams`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from octavo.errors import InvalidRequestError
+from octavo.types import SamplingParams
+
+if TYPE_CHECKING:
+    from octavo.server.protocol import GenerationBody
+
+__all__ = ["sampling_params"]
+
+_SEED_MASK = 2**64 - 1  # negative seeds, which OpenAI allows, become their two's complement
+
+
+def sampling_params(body: GenerationBody, *, max_tokens: int | None, logprobs: int | None, prompt_logprobs: int | None) -> SamplingParams:
+    """Return the sampling parameters that `body` asks for; `InvalidRequestError` names a field that is out of range."""
+    return SamplingParams(
+        n=body.n,
+        max_tokens=max_tokens,
+        min_tokens=body.min_tokens,
+        temperature=body.temperature,
+        top_k=body.top_k,
+        top_p=body.top_p,
+        min_p=body.min_p,
+        seed=None if body.seed is None else body.seed & _SEED_MASK,
+        repetition_penalty=body.repetition_penalty,
+        presence_penalty=body.presence_penalty,
+        frequency_penalty=body.frequency_penalty,
+        logit_bias={_token_id(key): bias for key, bias in body.logit_bias.items()},
+        allowed_token_ids=None if body.allowed_token_ids is None else tuple(body.allowed_token_ids),
+        bad_words=tuple(body.bad_words),
+        stop=tuple(body.stop),
+        stop_token_ids=tuple(body.stop_token_ids),
+        include_stop_str_in_output=body.include_stop_str_in_output,
+        ignore_eos=body.ignore_eos,
+        logprobs=logprobs,
+        prompt_logprobs=prompt_logprobs,
+        skip_special_tokens=body.skip_special_tokens,
+    )
+
+
+def _token_id(key: str) -> int:
+    if not (key.isascii() and key.isdigit() and len(key) <= 10):
+        raise InvalidRequestError(f"logit_bias: the key {key!r} is not a token id", "logit_bias")
+    return int(key)

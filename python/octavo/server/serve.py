@@ -1,0 +1,127 @@
+"""Running the application: listen, say where, serve until a signal, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from octavo.errors import ConfigError
+from octavo.log import get_logger
+from octavo.server.app import build_app
+from octavo.server.context import CONTEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from octavo.config import ServerConfig
+    from octavo.engine.async_engine import AsyncEngine
+
+__all__ = ["listen", "make_runner", "serve"]
+
+_log = get_logger(__name__)
+_BACKLOG = 1024
+_MAX_PORT = 65535
+_FLUSH_S = 5.0  # for answers that are complete to reach their clients
+
+
+def listen(config: ServerConfig) -> socket.socket:
+    """Return a socket that listens on the configured address.
+
+    Call it before loading a model, so that a port in use is known at once.
+
+    Raises:
+        ConfigError: naming the address, the port and the remedy.
+    """
+    if not 0 <= config.port <= _MAX_PORT:
+        raise ConfigError(f"--port is {config.port}; it must be at least 0 (any free port) and at most {_MAX_PORT}")
+    try:
+        found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
+        dual = family is socket.AF_INET6 and config.host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
+    except OSError as error:
+        raise ConfigError(_why_not(config, error)) from None
+
+
+def make_runner(app: web.Application) -> web.AppRunner:
+    """Return the runner that the application needs: a client's going cancels its handler, which aborts its request."""
+    return web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_FLUSH_S)
+
+
+def serve(engine: AsyncEngine, config: ServerConfig, listener: socket.socket | None = None) -> None:
+    """Start `engine` and serve it until SIGTERM or SIGINT; then finish running requests for up to `config.shutdown_s` seconds.
+
+    New requests are answered 503 meanwhile; a second signal ends at once. Blocks; the engine is closed on return.
+
+    Args:
+        listener: a socket from `listen`; made here when None.
+    """
+    _run(_serve(engine, config, listen(config) if listener is None else listener))
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    try:
+        import uvloop
+    except ImportError:  # not made for this platform; asyncio's own loop does the same, slower
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+async def _serve(engine: AsyncEngine, config: ServerConfig, listener: socket.socket) -> None:
+    app = build_app(engine, config)
+    runner = make_runner(app)
+    stop = _stop_signal()
+    await engine.start()
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+        _log.info("%s is served at %s (API under /v1, chat page at /)", engine.info.name, _url(listener))
+        await stop.wait()
+        app[CONTEXT].draining = True
+        running = engine.stats().num_running
+        _log.info("shutting down; %d running sequences get up to %.0f s to finish", running, config.shutdown_s)
+        await engine.close(drain_s=config.shutdown_s)
+    finally:
+        await runner.cleanup()
+        await engine.close()
+    _log.info("stopped")
+
+
+def _stop_signal() -> asyncio.Event:
+    """Return an event that the first SIGTERM or SIGINT sets; the next one takes its default effect."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        stop.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    return stop
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    shown = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}"
+
+
+def _why_not(config: ServerConfig, error: OSError) -> str:
+    where = f"cannot listen on {config.host} port {config.port}"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"{where}: another program uses the port; stop it, or choose another port with --port (0: any free one)"
+        case errno.EACCES:
+            return f"{where}: ports below 1024 need privileges; choose another with --port"
+        case errno.EADDRNOTAVAIL:
+            return f"{where}: this machine has no such address; see --host"
+    return f"{where}: {error}; see --host and --port"

@@ -1,0 +1,74 @@
+"""Server-sent events: one write per event, bounded buffers, and no request that outlives its reader.
+
+Every event reaches the socket at once (aiohttp sets TCP_NODELAY, and each write is one chunk). When the client reads slowly the
+kernel's buffers fill first, then at most 64 KiB in the transport and 64 KiB in aiohttp's accounting; a write then waits, and
+after `stall_s` seconds the connection is cut, which ends this handler and with it the request. A client that vanishes ends the
+handler too: the server runs with handler cancellation. Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from octavo.log import get_logger
+from octavo.server.errors import to_api_error
+
+__all__ = ["send_events", "stall_guard"]
+
+_log = get_logger(__name__)
+_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+async def send_events(
+    request: web.Request, documents: AsyncGenerator[dict[str, Any], None], *, stall_s: float, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """Send each document as an event, then `[DONE]`. An error on the way becomes an event with an error body before it."""
+    response = web.StreamResponse(headers={**_HEADERS, **headers})
+    await response.prepare(request)
+
+    async def send(data: bytes) -> None:
+        with stall_guard(request.transport, stall_s):
+            await response.write(b"data: " + data + b"\n\n")
+
+    try:
+        await _send_documents(documents, send)
+        await send(b"[DONE]")
+        await response.write_eof()
+    except ConnectionError:
+        _log.debug("the client of %s went away", headers.get("X-Request-Id"))
+    return response
+
+
+async def _send_documents(documents: AsyncGenerator[dict[str, Any], None], send: Callable[[bytes], Awaitable[None]]) -> None:
+    try:
+        async with aclosing(documents):
+            async for document in documents:
+                await send(orjson.dumps(document))
+    except ConnectionError:
+        raise
+    except Exception as error:
+        await send(orjson.dumps(to_api_error(error).body()))
+
+
+@contextmanager
+def stall_guard(transport: asyncio.Transport | None, stall_s: float) -> Iterator[None]:
+    """Cut the connection when the block (one write) takes longer than `stall_s` seconds: its client reads nothing."""
+    if transport is None:
+        yield
+        return
+
+    def cut() -> None:
+        _log.info("cut off a client that read nothing for %.0f s", stall_s)
+        transport.abort()
+
+    timer = asyncio.get_running_loop().call_later(stall_s, cut)
+    try:
+        yield
+    finally:
+        timer.cancel()

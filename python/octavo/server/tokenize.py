@@ -1,0 +1,59 @@
+"""POST /tokenize and /detokenize."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from octavo.errors import InvalidRequestError
+from octavo.server.body import read_body
+from octavo.server.context import CONTEXT, ServerContext
+from octavo.server.models import check_model
+from octavo.server.prompts import Prompt, chat_prompt, completion_prompts, run_sized
+from octavo.server.protocol import DetokenizeBody, TokenizeBody
+
+__all__ = ["ROUTES"]
+
+
+async def _tokenize(request: web.Request) -> web.Response:
+    body = await read_body(request, TokenizeBody)
+    context = request.app[CONTEXT]
+    check_model(context, body.model)
+    token_ids = (await _prompt(context, body)).token_ids
+    document: dict[str, Any] = {"count": len(token_ids), "max_model_len": context.engine.info.max_model_len, "tokens": token_ids}
+    if body.return_token_strs:
+        token_bytes = context.engine.tokenizer.token_bytes
+        document["token_strs"] = [token_bytes(token_id).decode(errors="replace") for token_id in token_ids]
+    return web.Response(body=orjson.dumps(document), content_type="application/json")
+
+
+async def _prompt(context: ServerContext, body: TokenizeBody) -> Prompt:
+    tokenizer = context.engine.tokenizer
+    if body.messages is None:
+        [prompt] = await completion_prompts(tokenizer, [body.prompt or ""], add_special_tokens=body.add_special_tokens is not False)
+        return prompt
+    return await chat_prompt(
+        tokenizer,
+        body.messages,
+        add_generation_prompt=body.add_generation_prompt,
+        add_special_tokens=body.add_special_tokens is True,
+        template_kwargs=body.chat_template_kwargs,
+    )
+
+
+async def _detokenize(request: web.Request) -> web.Response:
+    body = await read_body(request, DetokenizeBody)
+    context = request.app[CONTEXT]
+    check_model(context, body.model)
+    vocab_size = context.engine.info.vocab_size
+    for index, token_id in enumerate(body.tokens):
+        if not 0 <= token_id < vocab_size:
+            raise InvalidRequestError(f"tokens[{index}] is {token_id}; the vocabulary has ids 0 to {vocab_size - 1}", "tokens")
+    tokenizer = context.engine.tokenizer
+    text = await run_sized(len(body.tokens), lambda: tokenizer.decode(body.tokens, skip_special_tokens=body.skip_special_tokens))
+    return web.Response(body=orjson.dumps({"prompt": text}), content_type="application/json")
+
+
+ROUTES = [web.post("/tokenize", _tokenize), web.post("/detokenize", _detokenize)]

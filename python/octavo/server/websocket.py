@@ -1,0 +1,146 @@
+"""GET /v1/stream: many concurrent streams over one WebSocket.
+
+The client sends JSON objects: a body of `/v1/chat/completions` (it has `messages`) or `/v1/completions` (it has `prompt`) with an
+`id` (string or integer) of the client's choosing, or `{"type": "abort", "id": ...}`. The server sends, for each id, in order:
+
+    {"type": "chunk", "id": ..., "data": {the chunk that an event stream would carry}}      any number
+    {"type": "error", "id": ..., "error": {"message", "type", "param", "code"}}             at most once
+    {"type": "done",  "id": ..., "aborted": false}                                          once, last; the id is free again
+
+A message without a usable `id` is answered by an error whose id is null. Closing the socket aborts everything on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from octavo.server.body import parse_body, parse_json
+from octavo.server.chat import open_chat
+from octavo.server.completions import open_completion
+from octavo.server.context import CONTEXT, ServerContext
+from octavo.server.errors import ApiError, to_api_error
+from octavo.server.protocol import ChatBody, CompletionBody
+from octavo.server.sse import stall_guard
+
+__all__ = ["ROUTES", "close_sockets_with"]
+
+_HEARTBEAT_S = 30.0
+_MAX_STREAMS = 256  # per socket
+
+
+class StreamSocket:
+    """The requests of one WebSocket, each in a task of its own."""
+
+    def __init__(self, context: ServerContext, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
+        self._context = context
+        self._socket = socket
+        self._transport = transport
+        self._tasks: dict[str | int, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Serve messages until the socket closes, then abort what still runs."""
+        try:
+            async for message in self._socket:
+                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                    await self._receive(message.data)
+        finally:
+            tasks = list(self._tasks.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _receive(self, raw: str | bytes) -> None:
+        stream_id = None
+        try:
+            data = parse_json(raw)
+            stream_id = _stream_id(data)
+            if data.get("type") == "abort":
+                self._abort(stream_id)
+            else:
+                self._start(stream_id, data)
+        except ApiError as error:
+            await self._send({"type": "error", "id": stream_id} | error.body())
+
+    def _abort(self, stream_id: str | int) -> None:
+        """End a stream. An id that has just ended is not an error: its `done` is on the way."""
+        task = self._tasks.get(stream_id)
+        if task is not None:
+            task.cancel()
+
+    def _start(self, stream_id: str | int, data: dict[str, Any]) -> None:
+        if stream_id in self._tasks:
+            raise ApiError(400, f"the id {stream_id!r} is in use on this socket; wait for its 'done' or choose another", param="id")
+        if len(self._tasks) >= _MAX_STREAMS:
+            raise ApiError(
+                429, f"this socket has {_MAX_STREAMS} streams, the most allowed", kind="rate_limit_error", code="too_many_streams"
+            )
+        task = asyncio.ensure_future(self._serve(stream_id, data))
+        self._tasks[stream_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(stream_id))
+
+    async def _serve(self, stream_id: str | int, data: dict[str, Any]) -> None:
+        aborted = False
+        try:
+            await self._stream(stream_id, data)
+        except asyncio.CancelledError:
+            aborted = True
+        except ConnectionError:
+            return
+        except Exception as error:
+            await self._send({"type": "error", "id": stream_id} | to_api_error(error).body())
+        await self._send({"type": "done", "id": stream_id, "aborted": aborted})
+
+    async def _stream(self, stream_id: str | int, data: dict[str, Any]) -> None:
+        if self._context.draining:
+            raise ApiError(503, "the server is shutting down", kind="service_unavailable_error", code="shutting_down")
+        opening = open_chat(self._context, parse_body(data, ChatBody)) if "messages" in data else self._open_completion(data)
+        async with opening as reply, aclosing(reply.chunks()) as chunks:
+            async for chunk in chunks:
+                await self._send({"type": "chunk", "id": stream_id, "data": chunk})
+
+    def _open_completion(self, data: dict[str, Any]) -> Any:
+        return open_completion(self._context, parse_body(data, CompletionBody))
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if self._socket.closed:
+            return
+        with stall_guard(self._transport, self._context.stall_s):
+            await self._socket.send_str(orjson.dumps(message).decode())
+
+
+def close_sockets_with(app: web.Application) -> None:
+    """Close open sockets when `app` shuts down."""
+
+    async def close(_: web.Application) -> None:
+        for socket in set(app[CONTEXT].sockets):
+            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server is shutting down")
+
+    app.on_shutdown.append(close)
+
+
+async def _open(request: web.Request) -> web.WebSocketResponse:
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        raise ApiError(403, f"a page of {origin} may not use this server's WebSocket", kind="permission_error", code="foreign_origin")
+    context = request.app[CONTEXT]
+    socket = web.WebSocketResponse(heartbeat=_HEARTBEAT_S, max_msg_size=context.config.max_body_bytes)
+    await socket.prepare(request)
+    context.sockets.add(socket)
+    await StreamSocket(context, socket, request.transport).run()
+    return socket
+
+
+def _stream_id(data: dict[str, Any]) -> str | int:
+    stream_id = data.pop("id", None)
+    if isinstance(stream_id, (str, int)) and not isinstance(stream_id, bool):
+        return stream_id
+    raise ApiError(400, "id is required: a string or an integer that names the stream", param="id")
+
+
+ROUTES = [web.get("/v1/stream", _open)]

@@ -1,0 +1,48 @@
+"""A tokenizer for models without one (`load_format=dummy` from a config.json alone): token ids 0 to 255 are bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from octavo.text.chat_template import ChatTemplate
+from octavo.text.tokenizer import Detokenizer, check_token_ids, encodable
+
+if TYPE_CHECKING:
+    from octavo._runtime import TokenTable
+
+__all__ = ["ByteTokenizer"]
+
+
+class ByteTokenizer:
+    """A `Tokenizer`. Ids from 256 on stand for one space each, so that generated text grows with every token."""
+
+    def __init__(self, vocab_size: int) -> None:
+        self.vocab_size = max(vocab_size, 256)
+        self.bos_token_id: int | None = None
+        self.eos_token_ids: tuple[int, ...] = ()
+        self.special_token_ids: frozenset[int] = frozenset()
+        self.chat_template: ChatTemplate | None = None
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        return list(encodable(text).encode())
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        check_token_ids(token_ids, self.vocab_size)
+        return b"".join(map(self.token_bytes, token_ids)).decode(errors="replace")
+
+    def token_bytes(self, token_id: int) -> bytes:
+        check_token_ids([token_id], self.vocab_size)
+        return bytes((token_id,)) if token_id < 256 else b" "
+
+    def detokenizer(self, skip_special_tokens: bool = True) -> Detokenizer:
+        from octavo._runtime import Detokenizer as TableDetokenizer
+
+        return TableDetokenizer(self._table, skip_special_tokens)
+
+    @cached_property
+    def _table(self) -> TokenTable:
+        from octavo._runtime import TokenTable
+
+        return TokenTable([self.token_bytes(token_id) for token_id in range(self.vocab_size)], [], False)

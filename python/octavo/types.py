@@ -1,0 +1,187 @@
+"""The nouns of the public API: what a caller asks for and what comes back. Plain data; nothing below."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+
+from octavo.errors import InvalidRequestError
+
+__all__ = ["CompletionOutput", "Delta", "FinishReason", "GenerationRequest", "RequestOutput", "SamplingParams", "TokenLogprobs"]
+
+
+class FinishReason(str, Enum):
+    """Why a choice ended, in OpenAI's words where it has one."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ABORT = "abort"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """Log-probabilities at one position: natural logarithm of the softmax of the raw logits (before penalties, bias, temperature).
+
+    Attributes:
+        token_id: the token that stands at the position.
+        logprob: its log-probability, <= 0.
+        rank: 1 for the most probable token of the vocabulary, 2 for the next, ...
+        top: the most probable tokens as (token_id, logprob), best first; as many as were asked for.
+    """
+
+    token_id: int
+    logprob: float
+    rank: int
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How tokens are drawn and when a choice ends. Raises `InvalidRequestError` naming the field when a value is out of range.
+
+    Attributes:
+        n: number of choices for the prompt, 1..128.
+        max_tokens: most tokens to generate, >= 1; None: as many as the context window still holds.
+        min_tokens: no end-of-sequence token and no stop string takes effect before this many tokens.
+        temperature: 0 is greedy; logits are divided by it otherwise; 0..100.
+        top_k: keep the k most probable tokens; 0: all.
+        top_p: keep the smallest set of most probable tokens whose probability reaches top_p, 0 < top_p <= 1.
+        min_p: drop tokens less probable than min_p times the most probable one, 0..1.
+        seed: makes the draws of this request repeatable; None: drawn for each request.
+        repetition_penalty: > 0; divides positive and multiplies negative logits of tokens seen in prompt or output.
+        presence_penalty: -2..2, subtracted once from the logit of each token in the output.
+        frequency_penalty: -2..2, subtracted for each occurrence in the output.
+        logit_bias: added to the logits of these token ids; each value -100..100.
+        allowed_token_ids: when given, no other token is drawn.
+        bad_words: texts that are never completed.
+        stop: up to 16 texts; generation ends where one of them appears, also across token boundaries.
+        stop_token_ids: token ids that end the generation.
+        include_stop_str_in_output: whether the text keeps the stop string that ended it.
+        ignore_eos: go on past the end-of-sequence token.
+        logprobs: report the drawn token's log-probability and this many alternatives, 0..64; None: no report.
+        prompt_logprobs: the same for each prompt token after the first.
+        skip_special_tokens: leave special tokens out of the text.
+    """
+
+    n: int = 1
+    max_tokens: int | None = 16
+    min_tokens: int = 0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int | None = None
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: dict[int, float] = field(default_factory=dict)
+    allowed_token_ids: tuple[int, ...] | None = None
+    bad_words: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    include_stop_str_in_output: bool = False
+    ignore_eos: bool = False
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    skip_special_tokens: bool = True
+
+    def __post_init__(self) -> None:
+        _in_range("n", self.n, 1, 128)
+        _in_range("max_tokens", self.max_tokens, 1, None)
+        _in_range("min_tokens", self.min_tokens, 0, self.max_tokens)
+        _in_range("temperature", self.temperature, 0.0, 100.0)
+        _in_range("top_k", self.top_k, 0, None)
+        _in_range("top_p", self.top_p, 0.0, 1.0, open_low=True)
+        _in_range("min_p", self.min_p, 0.0, 1.0)
+        _in_range("repetition_penalty", self.repetition_penalty, 0.0, 100.0, open_low=True)
+        _in_range("presence_penalty", self.presence_penalty, -2.0, 2.0)
+        _in_range("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
+        _in_range("logprobs", self.logprobs, 0, 64)
+        _in_range("prompt_logprobs", self.prompt_logprobs, 0, 64)
+        for token_id, bias in self.logit_bias.items():
+            _in_range(f"logit_bias[{token_id}]", bias, -100.0, 100.0)
+        if len(self.stop) > 16 or not all(self.stop):
+            raise InvalidRequestError("stop takes at most 16 texts, none of them empty", "stop")
+        if self.allowed_token_ids is not None and not self.allowed_token_ids:
+            raise InvalidRequestError("allowed_token_ids is empty: no token could be drawn; leave it out to allow all", "allowed_token_ids")
+
+
+def _in_range(name: str, value: float | None, low: float, high: float | None, *, open_low: bool = False) -> None:
+    if value is None:
+        return
+    too_low = not (value > low if open_low else value >= low)  # also true of NaN
+    if too_low or not math.isfinite(value) or (high is not None and value > high):
+        bounds = f"{'greater than' if open_low else 'at least'} {low}" + ("" if high is None else f" and at most {high}")
+        raise InvalidRequestError(f"{name} is {value}; it must be {bounds}", name.partition("[")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One request as the engine takes it: the prompt is token ids already.
+
+    Attributes:
+        request_id: unique among the live requests.
+        prompt_token_ids: at least one id, each below the vocabulary size.
+        params: sampling parameters.
+        priority: lower is served first; equal priorities in order of arrival.
+        cache_salt: requests share prefix-cache blocks only with requests of the same salt.
+    """
+
+    request_id: str
+    prompt_token_ids: list[int]
+    params: SamplingParams
+    priority: int = 0
+    cache_salt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What became known about one choice since the last delta. The stream of a choice ends with a `finish_reason`.
+
+    Attributes:
+        index: the choice, 0 <= index < n.
+        text: new text; only whole characters; may be empty.
+        token_ids: new tokens, including those whose text is held back.
+        logprobs: one entry per token of `token_ids`, or None where not asked for.
+        finish_reason: set on the last delta of the choice only.
+        stop_reason: the stop string or stop token id that ended the choice; None for end-of-sequence and length.
+        num_cached_tokens: prompt tokens that the prefix cache served.
+        prompt_logprobs: on the first delta of choice 0 when asked for; entry 0 is None, one entry per prompt token.
+        error: what went wrong, with `finish_reason` ERROR.
+    """
+
+    index: int
+    text: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] | None = None
+    finish_reason: FinishReason | None = None
+    stop_reason: int | str | None = None
+    num_cached_tokens: int = 0
+    prompt_logprobs: list[TokenLogprobs | None] | None = None
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class CompletionOutput:
+    """One finished choice (offline API)."""
+
+    index: int
+    text: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] | None = None
+    finish_reason: FinishReason | None = None
+    stop_reason: int | str | None = None
+
+
+@dataclass(slots=True)
+class RequestOutput:
+    """All choices of one prompt (offline API)."""
+
+    request_id: str
+    prompt: str | None
+    prompt_token_ids: list[int]
+    outputs: list[CompletionOutput]
+    num_cached_tokens: int = 0
+    prompt_logprobs: list[TokenLogprobs | None] | None = None

@@ -1,0 +1,92 @@
+"""Drives a scheduler over a fake runner by hand, as the engine does: one step ahead, without a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fakes.fake_runner import FakeRunner
+from octavo.cache import BlockManager
+from octavo.scheduler import NewRequest, Scheduler, SchedulerLimits, Sequence, SequenceGroup, SequenceOutput
+from octavo.step import RowSampling, StepPlan, StepResult
+
+__all__ = ["StepDriver"]
+
+
+class StepDriver:
+    """Sequences end at their `max_length`, or where `ends(sequence, token_id)` says so. `ahead=False`: no step ahead.
+
+    Attributes:
+        outputs: what the scheduler reported, in order.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_blocks: int = 64,
+        block_size: int = 4,
+        prefix_caching: bool = True,
+        max_num_seqs: int = 8,
+        max_num_batched_tokens: int = 32,
+        max_num_logits: int = 32,
+        max_model_len: int = 256,
+        ends: Callable[[Sequence, int], bool] = lambda sequence, token_id: False,
+        ahead: bool = True,
+        **runner_options: int | None,
+    ) -> None:
+        self.blocks = BlockManager(num_blocks, block_size, prefix_caching=prefix_caching, hash_seed=1)
+        self.scheduler = Scheduler(SchedulerLimits(max_num_seqs, max_num_batched_tokens, max_num_logits, max_model_len), self.blocks)
+        self.runner = FakeRunner(
+            block_size=block_size, max_num_batched_tokens=max_num_batched_tokens, max_num_logits=max_num_logits, **runner_options
+        )
+        self.outputs: list[SequenceOutput] = []
+        self._ends = ends
+        self._ahead = ahead
+        self._in_flight: StepResult | None = None
+
+    def add(
+        self,
+        prompt: list[int],
+        max_tokens: int,
+        *,
+        n: int = 1,
+        priority: int = 0,
+        prompt_logprobs: int | None = None,
+        temperature: float = 1.0,
+        extras: bytes = b"",
+    ) -> SequenceGroup:
+        samplings = tuple(
+            RowSampling(temperature=temperature, seed=7, choice=choice, num_prompt_logprobs=None if choice else prompt_logprobs)
+            for choice in range(n)
+        )
+        request_id = f"request-{self.scheduler._num_arrivals}"
+        return self.scheduler.add(NewRequest(request_id, prompt, samplings, max_tokens, priority, extras))
+
+    def abort(self, group: SequenceGroup) -> None:
+        for sequence in group.sequences:
+            self.scheduler.finish(sequence)
+
+    def step(self) -> StepPlan | None:
+        """Plan and run a step, then take the result of the one before (of this one, unless one step ahead)."""
+        plan = self.scheduler.schedule()
+        result = None if plan is None else self.runner.run(plan)
+        if self._ahead:
+            result, self._in_flight = self._in_flight, result
+        if result is not None:
+            self._take(result)
+        return plan
+
+    def run(self, max_steps: int = 10_000) -> int:
+        """Step until nothing is left to do; returns how many steps that took."""
+        for num_steps in range(max_steps):
+            if not self.scheduler.has_work:
+                return num_steps
+            self.step()
+        raise AssertionError(f"work is left after {max_steps} steps: a request starves")
+
+    def _take(self, result: StepResult) -> None:
+        for output in self.scheduler.update(result):
+            self.outputs.append(output)
+            sequence = output.sequence
+            done = sequence.num_known_tokens >= sequence.max_length
+            if output.error is not None or done or (output.token_id is not None and self._ends(sequence, output.token_id)):
+                self.scheduler.finish(sequence)

@@ -1,0 +1,80 @@
+"""Tiny random checkpoints of every architecture, against transformers' logits; both executors, whole and in chunks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from executors import all_logits, eager, step_program
+
+COMMON = {
+    "vocab_size": 320,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.2,  # larger than usual: logits far apart
+}
+
+
+def rope(kind: str, **parameters: object) -> dict[str, object]:
+    return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **parameters}}
+
+
+LLAMA3 = rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=128)
+CASES = {
+    "llama": ("LlamaConfig", {}),
+    "llama-tied": ("LlamaConfig", {"tie_word_embeddings": True}),
+    "llama-multi-head": ("LlamaConfig", {"num_key_value_heads": 4}),
+    "llama-biases": ("LlamaConfig", {"attention_bias": True, "mlp_bias": True}),
+    "llama-odd-heads": ("LlamaConfig", {"head_dim": 40, "hidden_size": 96, "num_attention_heads": 6, "num_key_value_heads": 1}),
+    "llama-rope-linear": ("LlamaConfig", rope("linear", factor=4.0)),
+    "llama-rope-llama3": ("LlamaConfig", LLAMA3),
+    "llama-rope-yarn": ("LlamaConfig", rope("yarn", factor=4.0, original_max_position_embeddings=128)),
+    "mistral": ("MistralConfig", {"sliding_window": 24}),
+    "mistral-full": ("MistralConfig", {"sliding_window": None}),
+    "qwen2": ("Qwen2Config", {}),
+    "qwen2-window": ("Qwen2Config", {"use_sliding_window": True, "sliding_window": 20, "max_window_layers": 1}),
+    "qwen3": ("Qwen3Config", {"head_dim": 32}),
+    "gemma3": ("Gemma3TextConfig", {"head_dim": 32, "sliding_window": 20, "query_pre_attn_scalar": 24}),
+    "gemma3-softcap": ("Gemma3TextConfig", {"head_dim": 32, "sliding_window": 20, "final_logit_softcapping": 5.0}),
+}
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
+def case(request, tmp_path_factory):
+    """(folder of the checkpoint, prompt, transformers' logits of every position)."""
+    class_name, settings = CASES[request.param]
+    torch.manual_seed(len(request.param))
+    config = getattr(transformers, class_name)(**{**COMMON, **settings})
+    config._attn_implementation = "eager"
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("norm.weight") or name.endswith("bias"):
+                parameter.add_(torch.randn_like(parameter) * 0.2)  # not the constants that initialisation leaves
+    folder = tmp_path_factory.mktemp(request.param)
+    model.save_pretrained(folder, max_shard_size="100KB")
+    prompt = torch.randint(0, COMMON["vocab_size"], (1, 90))
+    with torch.inference_mode():
+        return folder, prompt[0].tolist(), model(prompt).logits[0].numpy()
+
+
+@pytest.mark.parametrize("build", [step_program, eager])
+def test_logits_equal_transformers(case, build):
+    folder, prompt, expected = case
+    logits = all_logits(build(folder), prompt)
+    scale = np.abs(expected).max()
+    assert np.abs(logits - expected).max() <= 1e-4 * scale
+    assert np.array_equal(logits.argmax(-1), expected.argmax(-1))
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 16])
+def test_chunked_logits_are_the_same_bits(case, chunk):
+    folder, prompt, _ = case
+    executor = step_program(folder)
+    whole, chunked = all_logits(executor, prompt), all_logits(executor, prompt, chunk)
+    assert np.array_equal(whole.view(np.int32), chunked.view(np.int32))

@@ -1,0 +1,151 @@
+"""Whatever arrives, and whenever: every request ends, with the tokens that it would get alone, and nothing is lost.
+
+The fake runner asserts the rest of the contract in every step: budgets, known tokens, owned blocks, no foreign KV.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from fakes.fake_runner import fake_output
+from fakes.step_driver import StepDriver
+from octavo.scheduler import SequenceGroup
+
+BLOCK_SIZE = 4
+
+
+@dataclass(frozen=True)
+class Arrival:
+    at_step: int
+    prompt: list[int]
+    max_tokens: int
+    n: int
+    priority: int
+    prompt_logprobs: bool
+    abort_after: int | None  # steps
+
+
+@dataclass(frozen=True)
+class Setting:
+    num_blocks: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    max_num_logits: int
+    prefix_caching: bool
+    ahead: bool
+
+
+prompts = st.builds(
+    lambda shared, own: [*range(shared), *own],  # equal beginnings, so that the prefix cache is hit
+    st.integers(0, 20),
+    st.lists(st.integers(0, 3), min_size=1, max_size=12),
+)
+arrivals = st.builds(
+    Arrival,
+    at_step=st.integers(0, 12),
+    prompt=prompts,
+    max_tokens=st.integers(1, 24),
+    n=st.sampled_from([1, 1, 1, 2, 4]),
+    priority=st.integers(-1, 1),
+    prompt_logprobs=st.booleans(),
+    abort_after=st.one_of(st.none(), st.none(), st.integers(0, 12)),
+)
+settings_of_an_engine = st.builds(
+    Setting,
+    num_blocks=st.integers(14, 20),  # the longest sequence needs 14: 20 + 12 + 24 tokens, of which the last has no KV
+    max_num_seqs=st.integers(1, 6),
+    max_num_batched_tokens=st.integers(1, 40),
+    max_num_logits=st.integers(1, 12),
+    prefix_caching=st.booleans(),
+    ahead=st.booleans(),
+)
+
+
+def make_driver(setting: Setting) -> StepDriver:
+    return StepDriver(
+        num_blocks=setting.num_blocks,
+        block_size=BLOCK_SIZE,
+        prefix_caching=setting.prefix_caching,
+        max_num_seqs=setting.max_num_seqs,
+        max_num_batched_tokens=setting.max_num_batched_tokens,
+        max_num_logits=setting.max_num_logits,
+        ends=lambda sequence, token_id: token_id % 32 == 0,
+        ahead=setting.ahead,
+    )
+
+
+def play(driver: StepDriver, schedule: list[Arrival]) -> dict[int, SequenceGroup]:
+    """Let the requests arrive and be aborted when they say; returns their groups by position in `schedule`."""
+    groups: dict[int, SequenceGroup] = {}
+    last_event = max((arrival.at_step + (arrival.abort_after or 0) for arrival in schedule), default=0)
+    for step in range(last_event + 1):
+        for index, arrival in enumerate(schedule):
+            if arrival.at_step == step:
+                logprobs = 0 if arrival.prompt_logprobs else None
+                groups[index] = driver.add(
+                    arrival.prompt, arrival.max_tokens, n=arrival.n, priority=arrival.priority, prompt_logprobs=logprobs
+                )
+            if arrival.abort_after is not None and arrival.at_step + arrival.abort_after == step:
+                driver.abort(groups[index])
+        step_and_check(driver)
+    driver.run(max_steps=5000)
+    return groups
+
+
+def step_and_check(driver: StepDriver) -> None:
+    """Every running sequence with work has its share in every step, unless one was preempted; then nobody starts."""
+    scheduler = driver.scheduler
+    due = {sequence.row for sequence in scheduler._running if sequence.num_uncomputed_tokens}
+    num_preemptions = scheduler.num_preemptions
+    plan = driver.step()
+    scheduler.check_integrity()
+    if scheduler.num_preemptions == num_preemptions:
+        assert due <= set(plan.rows if plan else ()), "a running sequence was passed over"
+    elif plan is not None:
+        assert not plan.started, "a sequence started in a step that preempted another one"
+
+
+def expected_output(arrival: Arrival, group: SequenceGroup, choice: int) -> list[int]:
+    tokens = fake_output(arrival.prompt, arrival.max_tokens, group.sequences[choice].sampling)
+    end = next((index for index, token_id in enumerate(tokens) if token_id % 32 == 0), len(tokens) - 1)
+    return tokens[: end + 1]
+
+
+@settings(max_examples=200, deadline=None)
+@given(setting=settings_of_an_engine, schedule=st.lists(arrivals, min_size=1, max_size=12))
+def test_every_request_ends_with_its_own_tokens(setting: Setting, schedule: list[Arrival]):
+    driver = make_driver(setting)
+    groups = play(driver, schedule)
+    event(f"preemptions: {min(driver.scheduler.num_preemptions, 3)}")
+    for index, arrival in enumerate(schedule):
+        group = groups[index]
+        for choice, sequence in enumerate(group.sequences):
+            assert sequence.finished
+            expected = expected_output(arrival, group, choice)
+            if arrival.abort_after is None:
+                assert sequence.output_token_ids == expected
+            else:
+                assert sequence.output_token_ids == expected[: len(sequence.output_token_ids)]
+        if arrival.prompt_logprobs and arrival.abort_after is None:
+            assert prompt_tokens_reported(driver, group) == arrival.prompt[1:]
+    assert not driver.runner.rows, "the runner holds a row that nobody ended"
+    assert driver.blocks.num_free == driver.blocks.num_blocks
+    driver.scheduler.check_integrity()
+
+
+def prompt_tokens_reported(driver: StepDriver, group: SequenceGroup) -> list[int]:
+    mine = (output for output in driver.outputs if output.sequence is group.sequences[0])
+    return [entry.token_id for output in mine for entry in output.prompt_logprobs or []]
+
+
+@settings(max_examples=50, deadline=None)
+@given(setting=settings_of_an_engine, schedule=st.lists(arrivals, min_size=2, max_size=8))
+def test_equal_priorities_start_in_order_of_arrival(setting: Setting, schedule: list[Arrival]):
+    driver = make_driver(setting)
+    groups = [driver.add(arrival.prompt, arrival.max_tokens, n=arrival.n) for arrival in schedule]
+    driver.run(max_steps=5000)
+    first_tokens = [output.sequence.group for output in driver.outputs if output.token_id is not None and output.sequence.index == 0]
+    assert list(dict.fromkeys(first_tokens)) == groups

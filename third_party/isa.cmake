@@ -1,0 +1,30 @@
+# octavo_isa_library(NAME sources...): compiles each source once per instruction set of the target processor.
+#
+# A source defines its kernels in namespace octavo::OCTAVO_ISA (cpu/vec.h), so the copies never collide; nothing inline may
+# leak out of such a file, because the linker keeps one copy of it, perhaps the one for a processor this machine does not have.
+string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" _processor)
+set(OCTAVO_ISAS portable)
+if(_processor MATCHES "x86_64|amd64")
+  list(APPEND OCTAVO_ISAS avx2 avx512)
+elseif(_processor MATCHES "aarch64|arm64")
+  list(APPEND OCTAVO_ISAS neon)
+elseif(_processor MATCHES "ppc64le|powerpc64le")
+  list(APPEND OCTAVO_ISAS vsx)
+endif()
+set(OCTAVO_ISA_FLAGS_portable "")
+set(OCTAVO_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
+set(OCTAVO_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c -mprefer-vector-width=512
+    -Wno-uninitialized)  # GCC 12 warns of its own _mm512_undefined_* headers
+set(OCTAVO_ISA_FLAGS_neon "")
+set(OCTAVO_ISA_FLAGS_vsx -mcpu=power9)
+
+function(octavo_isa_library name)
+  add_library(${name} STATIC)
+  foreach(isa IN LISTS OCTAVO_ISAS)
+    add_library(${name}_${isa} OBJECT ${ARGN})
+    target_include_directories(${name}_${isa} PRIVATE ${CMAKE_SOURCE_DIR}/cpp)
+    target_compile_definitions(${name}_${isa} PRIVATE OCTAVO_ISA=isa_${isa})
+    target_compile_options(${name}_${isa} PRIVATE ${OCTAVO_ISA_FLAGS_${isa}} -fno-exceptions)
+    target_sources(${name} PRIVATE $<TARGET_OBJECTS:${name}_${isa}>)
+  endforeach()
+endfunction()

@@ -1,0 +1,174 @@
+"""The virtual environment that tools/serve, tools/test and tools/check share: made once, brought up to date when sources change.
+
+Standard library only. `.venv/octavo.json` records what is installed and from which sources; when nothing changed since,
+`prepare` costs a hash of the source files and nothing else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["BUILD", "ROOT", "VENV", "SetupError", "has_nvidia_gpu", "prepare", "say"]
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+BUILD = ROOT / "build" / "tools"
+STAMP = VENV / "octavo.json"
+LOG = VENV / "octavo-build.log"
+# The build backend and what it runs, installed in .venv so that their paths stay the same and C++ objects are reused.
+BUILD_TOOLS = ("scikit-build-core>=0.11", "pybind11>=2.12", "cmake>=3.25", "ninja")
+SOURCES = ("pyproject.toml", "CMakeLists.txt", "cpp", "third_party", "python/octavo")
+NOT_INSTALLED = ("cpp/tests/", "cpp/bench/")
+PROGRESS = re.compile(r"^\s*(\[\d+/\d+\] .*|Downloading .*|Collecting \S+|Building wheel.*|Installing collected packages)")
+
+
+class SetupError(Exception):
+    """Something is missing on this machine; the text says what to install."""
+
+
+def say(text: str) -> None:
+    print(f"==> {text}", file=sys.stderr, flush=True)
+
+
+def has_nvidia_gpu() -> bool:
+    return Path("/proc/driver/nvidia/version").exists()
+
+
+def prepare(extras: Sequence[str] = (), requirements: Sequence[str] = ()) -> None:
+    """Make `.venv` hold the package as it stands in the tree, with these extras and further requirements.
+
+    Raises:
+        SetupError: Python, its venv module or a compiler is missing, or the build failed.
+    """
+    _check_python()
+    with _lock():
+        stamp = _read_stamp()
+        wanted = sorted({*stamp.get("extras", ()), *extras})
+        needed = sorted({*stamp.get("requirements", ()), *requirements})
+        current = {"sources": _hash_sources(), "python": sys.version, "extras": wanted, "requirements": needed}
+        if stamp == current:
+            return
+        _check_tools()
+        if not _venv_fits():
+            _make_venv()
+        STAMP.unlink(missing_ok=True)
+        _install(wanted, needed)
+        STAMP.write_text(json.dumps(current, indent=1))
+
+
+def _check_python() -> None:
+    if sys.version_info < (3, 10):  # noqa: UP036  (this script is what says so)
+        raise SetupError(f"Python 3.10 or newer is needed; this is {sys.version.split()[0]} ({sys.executable})")
+
+
+def _check_tools() -> None:
+    compiler = os.environ.get("CXX", "c++")
+    if shutil.which(compiler.split()[0]) is None:
+        raise SetupError(f"no C++ compiler ({compiler}); on Debian and Ubuntu: apt-get install g++")
+    try:
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
+    except ImportError:
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+        raise SetupError(f"this Python cannot make virtual environments; on Debian and Ubuntu: apt-get install {package}") from None
+    include = Path(sysconfig.get_path("include")) / "Python.h"
+    if not include.exists():
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
+        raise SetupError(f"Python's C headers are missing ({include}); on Debian and Ubuntu: apt-get install {package}")
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    """Two of the tools may start at once; the second waits for the first."""
+    BUILD.parent.mkdir(exist_ok=True)
+    with BUILD.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read_stamp() -> dict:
+    return json.loads(STAMP.read_text()) if STAMP.exists() else {}
+
+
+def _hash_sources() -> str:
+    digest = hashlib.sha256()
+    for path in _source_files():
+        digest.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _source_files() -> Iterator[Path]:
+    for source in SOURCES:
+        path = ROOT / source
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            name = str(file.relative_to(ROOT))
+            if file.is_file() and file.suffix not in (".so", ".pyc") and not name.startswith(NOT_INSTALLED):
+                yield file
+
+
+def _venv_fits() -> bool:
+    settings = VENV / "pyvenv.cfg"
+    version = ".".join(map(str, sys.version_info[:3]))
+    return (VENV / "bin" / "pip").exists() and f"version = {version}\n" in settings.read_text()
+
+
+def _make_venv() -> None:
+    say(f"making the virtual environment {VENV.name} (Python {sys.version.split()[0]})")
+    shutil.rmtree(BUILD, ignore_errors=True)  # its CMake cache names the Python of the old environment
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
+
+
+def _install(extras: Sequence[str], requirements: Sequence[str]) -> None:
+    _pip("installing the build tools", *BUILD_TOOLS)
+    if requirements:
+        _pip(f"installing {', '.join(requirements)}", *requirements)
+    package = f".[{','.join(extras)}]" if extras else "."
+    _pip("building and installing Octavo", "--no-build-isolation", f"--config-settings=build-dir={BUILD}", package)
+
+
+def _pip(what: str, *arguments: str) -> None:
+    """Run pip install, showing one line of progress; the whole output goes to `LOG`."""
+    say(what)
+    command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--verbose", "--disable-pip-version-check", *arguments]
+    path = f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "PATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    lines = []
+    with LOG.open("w") as log:
+        for line in process.stdout:
+            log.write(line)
+            lines.append(line)
+            _show_progress(line)
+    _clear_progress()
+    if process.wait() != 0:
+        sys.stderr.writelines(lines[-40:])
+        raise SetupError(f"{what} failed; the whole output is in {LOG}")
+
+
+def _show_progress(line: str) -> None:
+    found = PROGRESS.match(line)
+    if not found:
+        return
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns - 6
+        print(f"\r\033[K    {found[1].strip()[:width]}", end="", file=sys.stderr, flush=True)
+    elif found[1].startswith(("[", "Downloading")):
+        print(f"    {found[1].strip()[:140]}", file=sys.stderr, flush=True)
+
+
+def _clear_progress() -> None:
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr, flush=True)

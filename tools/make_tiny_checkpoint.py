@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Make a tiny checkpoint of random weights in Hugging Face's format: tools/make_tiny_checkpoint.py MODEL_TYPE FOLDER
+
+The weights come from a seed, the configuration from transformers' own class, the tokenizer has one token per byte. For tests:
+such a model runs in milliseconds and transformers is its reference. Needs torch, transformers and tokenizers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+__all__ = ["MODEL_TYPES", "make_tiny_checkpoint"]
+
+SPECIAL_TOKENS = ("<|bos|>", "<|eos|>", "<|pad|>")
+VOCAB_SIZE = 256 + len(SPECIAL_TOKENS)
+BOS, EOS, PAD = range(256, VOCAB_SIZE)
+
+_SHAPE: dict[str, Any] = {
+    "vocab_size": VOCAB_SIZE,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.2,  # far from uniform logits, so that greedy choices are clear
+    "bos_token_id": BOS,
+    "eos_token_id": EOS,
+    "pad_token_id": PAD,
+}
+# What makes each family itself, small enough to matter within a few tokens.
+_FAMILY: dict[str, dict[str, Any]] = {
+    "llama": {"tie_word_embeddings": False},
+    "mistral": {"tie_word_embeddings": False, "sliding_window": 24},
+    "qwen2": {"tie_word_embeddings": True},
+    "qwen3": {"tie_word_embeddings": True},
+    "gemma3_text": {
+        "tie_word_embeddings": True,
+        "num_hidden_layers": 6,  # five layers of local attention to one of global
+        "sliding_window": 24,
+        "query_pre_attn_scalar": 16,
+    },
+}
+MODEL_TYPES = tuple(_FAMILY)
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+
+
+def make_tiny_checkpoint(model_type: str, folder: str | Path, *, seed: int = 0, max_shard_size: str = "5GB", **overrides: Any) -> Path:
+    """Write config.json, generation_config.json, safetensors and the tokenizer's files into `folder`, and return it.
+
+    Args:
+        model_type: one of `MODEL_TYPES`.
+        seed: of the weights.
+        max_shard_size: such as "100KB", to split the weights into several files.
+        overrides: fields of transformers' configuration class, such as `rope_parameters` or `tie_word_embeddings`.
+
+    Raises:
+        ValueError: an unknown model type.
+    """
+    if model_type not in _FAMILY:
+        raise ValueError(f"model type {model_type!r} is not one of: {', '.join(MODEL_TYPES)}")
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(model_type, **{**_SHAPE, **_FAMILY[model_type], **overrides})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        _randomize_vectors(model)
+    model.save_pretrained(folder, max_shard_size=max_shard_size)
+    _write_tokenizer(Path(folder))
+    return Path(folder)
+
+
+def _randomize_vectors(model: Any) -> None:
+    """Norm weights start at one and biases at zero, which would hide that they are missing."""
+    import torch
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+
+
+def _write_tokenizer(folder: Path) -> None:
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    alphabet = sorted(ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({symbol: index for index, symbol in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL_TOKENS])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    bos, eos, pad = SPECIAL_TOKENS
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": bos,
+        "eos_token": eos,
+        "pad_token": pad,
+        "chat_template": CHAT_TEMPLATE,
+        "clean_up_tokenization_spaces": False,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model_type", choices=MODEL_TYPES)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    print(make_tiny_checkpoint(args.model_type, args.folder, seed=args.seed))
+
+
+if __name__ == "__main__":
+    main()
