@@ -47,7 +47,8 @@ py::array rotary_embedding_array(const py::array& x, const py::array& positions,
   const auto input = matrix_arg<float>(x, "x");
   const auto rows = span_arg<std::int32_t>(positions, "positions");
   const auto table = matrix_arg<float>(cos_sin, "cos_sin");
-  require(input.cols == std::int64_t{num_heads} * head_dim, "x: has ", input.cols, " columns, expected ", num_heads, " heads of ", head_dim);
+  require(input.cols == std::int64_t{num_heads} * head_dim, "x: has ", input.cols, " columns, expected ", num_heads, " heads of ",
+          head_dim);
   OutputMatrix<float> y(input.rows, input.cols);
   {
     py::gil_scoped_release release;
@@ -60,9 +61,12 @@ py::array rotary_embedding_array(const py::array& x, const py::array& positions,
 
 void bind_ops(py::module_& module) {
   module.def("rms_norm", &rms_norm_array, py::arg("x"), py::arg("weight"), py::arg("eps"), py::arg("pool"));
-  module.def("silu_and_mul", [](const py::array& x, cpu::ThreadPool& pool) { return gate_array(silu_and_mul, x, pool); }, py::arg("x"), py::arg("pool"));
-  module.def("gelu_tanh_and_mul", [](const py::array& x, cpu::ThreadPool& pool) { return gate_array(gelu_tanh_and_mul, x, pool); }, py::arg("x"),
-             py::arg("pool"));
+  module.def(
+      "silu_and_mul", [](const py::array& x, cpu::ThreadPool& pool) { return gate_array(silu_and_mul, x, pool); }, py::arg("x"),
+      py::arg("pool"));
+  module.def(
+      "gelu_tanh_and_mul", [](const py::array& x, cpu::ThreadPool& pool) { return gate_array(gelu_tanh_and_mul, x, pool); }, py::arg("x"),
+      py::arg("pool"));
   module.def("softcap", &softcap_array, py::arg("x"), py::arg("cap"), py::arg("pool"));
   module.def("rotary_embedding", &rotary_embedding_array, py::arg("x"), py::arg("positions"), py::arg("cos_sin"), py::arg("num_heads"),
              py::arg("head_dim"), py::arg("pool"));

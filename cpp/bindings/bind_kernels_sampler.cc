@@ -76,11 +76,12 @@ void bind_sampler(py::module_& module) {
   py::class_<Sampler>(module, "Sampler")
       .def(py::init<std::int64_t, std::int64_t, cpu::ThreadPool&>(), py::arg("max_num_seqs"), py::arg("vocab_size"), py::arg("pool"),
            py::keep_alive<1, 4>())
-      .def("start_row",
-           [](Sampler& self, std::int64_t row, const TokenIds& token_ids, std::int64_t num_prompt_tokens, const py::object& sampling) {
-             self.start_row(row, span_of(token_ids), num_prompt_tokens, row_sampling(sampling));
-           },
-           py::arg("row"), py::arg("token_ids"), py::arg("num_prompt_tokens"), py::arg("sampling"))
+      .def(
+          "start_row",
+          [](Sampler& self, std::int64_t row, const TokenIds& token_ids, std::int64_t num_prompt_tokens, const py::object& sampling) {
+            self.start_row(row, span_of(token_ids), num_prompt_tokens, row_sampling(sampling));
+          },
+          py::arg("row"), py::arg("token_ids"), py::arg("num_prompt_tokens"), py::arg("sampling"))
       .def("end_row", &Sampler::end_row, py::arg("row"))
       .def("sample", &sample, py::arg("logits"), py::arg("rows"))
       .def("score", &score, py::arg("logits"), py::arg("token_ids"), py::arg("num_top"));

@@ -81,7 +81,9 @@ class KVCache:
     @staticmethod
     def bytes_per_block(num_layers: int, block_size: int, num_kv_heads: int, head_dim: int) -> int: ...
 
-def store_kv(k: NDArray[np.float32], v: NDArray[np.float32], cache: KVCache, layer: int, slot_mapping: NDArray[np.int32], pool: ThreadPool) -> None: ...
+def store_kv(
+    k: NDArray[np.float32], v: NDArray[np.float32], cache: KVCache, layer: int, slot_mapping: NDArray[np.int32], pool: ThreadPool
+) -> None: ...
 def paged_attention(
     q: NDArray[np.float32],
     cache: KVCache,

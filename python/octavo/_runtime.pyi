@@ -74,19 +74,26 @@ class Batch:
         """Append one sampled token to each row."""
     def row_tokens(self, row: int) -> list[int]: ...
     @property
-    def token_ids(self) -> NDArray[np.int32]: """[T]"""
+    def token_ids(self) -> NDArray[np.int32]:
+        """[T]"""
     @property
-    def positions(self) -> NDArray[np.int32]: """[T]"""
+    def positions(self) -> NDArray[np.int32]:
+        """[T]"""
     @property
-    def slot_mapping(self) -> NDArray[np.int32]: """[T] block_id * block_size + offset: where the token's K and V go."""
+    def slot_mapping(self) -> NDArray[np.int32]:
+        """[T] block_id * block_size + offset: where the token's K and V go."""
     @property
-    def query_indptr(self) -> NDArray[np.int32]: """[R + 1] row r's tokens are query_indptr[r] .. query_indptr[r + 1]."""
+    def query_indptr(self) -> NDArray[np.int32]:
+        """[R + 1] row r's tokens are query_indptr[r] .. query_indptr[r + 1]."""
     @property
-    def context_lens(self) -> NDArray[np.int32]: """[R] num_computed + num_scheduled."""
+    def context_lens(self) -> NDArray[np.int32]:
+        """[R] num_computed + num_scheduled."""
     @property
-    def block_tables(self) -> NDArray[np.int32]: """[R, M] each row's block ids; entries past its last block are undefined."""
+    def block_tables(self) -> NDArray[np.int32]:
+        """[R, M] each row's block ids; entries past its last block are undefined."""
     @property
-    def logits_indices(self) -> NDArray[np.int32]: """[L] indices into the T tokens whose logits are wanted, ascending."""
+    def logits_indices(self) -> NDArray[np.int32]:
+        """[L] indices into the T tokens whose logits are wanted, ascending."""
 
 class TokenTable:
     """The bytes of every token of a vocabulary. Immutable; shared by the detokenizers of all sequences."""

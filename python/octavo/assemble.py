@@ -46,7 +46,8 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     limits = SchedulerLimits(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len)
     blocks = BlockManager(shape.num_blocks, shape.block_size, prefix_caching=config.prefix_caching)
     core = EngineCore(Scheduler(limits, blocks), runner)
-    return AsyncEngine(core, tokenizer, _model_info(config, model, checkpoint, shape), max_waiting=config.max_waiting, seed=config.seed)
+    info = _model_info(config, model, checkpoint, shape)
+    return AsyncEngine(core, tokenizer, info, max_waiting=config.max_waiting, seed=config.seed, log_stats_s=config.log_stats_s)
 
 
 def executor_name(config: EngineConfig) -> str:

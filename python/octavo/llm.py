@@ -11,7 +11,7 @@ import itertools
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -118,18 +118,18 @@ class LLM:
         Raises:
             InvalidRequestError: the model has no chat template, the template refuses, or a prompt cannot be served.
         """
-        several = bool(messages) and not isinstance(messages[0], dict)
+        conversations: Any = [messages] if not messages or isinstance(messages[0], dict) else messages
         variables = {"tools": tools, "add_generation_prompt": add_generation_prompt, **(chat_template_kwargs or {})}
-        texts = [self._render(conversation, variables) for conversation in (messages if several else [messages])]
+        texts = [self._render(conversation, variables) for conversation in conversations]
         token_ids = [self._engine.tokenizer.encode(text, add_special_tokens=False) for text in texts]
         return self._run(token_ids, texts, _one_each(sampling_params, len(texts), SamplingParams(max_tokens=None)), priority, progress)
 
-    def stream(self, prompt: Prompt, sampling_params: SamplingParams | None = None) -> Iterator[Delta]:
+    def stream(self, prompt: Prompt, sampling_params: SamplingParams | None = None) -> Generator[Delta, None, None]:
         """Continue one prompt, yielding what is new as it comes. Leaving the iteration early ends the request."""
         token_ids = self._engine.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
         return self._stream(self._request(token_ids, sampling_params or SamplingParams(), 0))
 
-    def stream_chat(self, messages: Sequence[Message], sampling_params: SamplingParams | None = None) -> Iterator[Delta]:
+    def stream_chat(self, messages: Sequence[Message], sampling_params: SamplingParams | None = None) -> Generator[Delta, None, None]:
         """Answer one conversation, yielding what is new as it comes. Leaving the iteration early ends the request."""
         text = self._render(messages, {"add_generation_prompt": True})
         token_ids = self._engine.tokenizer.encode(text, add_special_tokens=False)
@@ -161,7 +161,7 @@ class LLM:
         with _progress_bar(sum(each.n for each in params), sys.stderr.isatty() if progress is None else progress) as on_delta:
             return self._thread.call(_collect_all(self._engine, requests, texts, self._max_in_flight, on_delta))
 
-    def _stream(self, request: GenerationRequest) -> Iterator[Delta]:
+    def _stream(self, request: GenerationRequest) -> Generator[Delta, None, None]:
         stream = self._thread.call(_submit(self._engine, request))
         try:
             while (delta := self._thread.call(_next(stream))) is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gguf
 import numpy as np
 import pytest
-from fakes.weight_blocks import FORMATS, block_elements, expected_values, random_blocks
 
+from fakes.weight_blocks import FORMATS, block_elements, expected_values, random_blocks
 from octavo import _kernels
 
 

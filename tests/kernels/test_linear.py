@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes.weight_blocks import FORMATS, block_elements, expected_values, random_blocks
 from numpy.typing import NDArray
 
+from fakes.weight_blocks import FORMATS, block_elements, expected_values, random_blocks
 from octavo import _kernels
 
 Parts = list[tuple[NDArray[np.uint8], str, int]]
@@ -96,7 +96,7 @@ def test_parts_of_mixed_formats(isa: str, pool: Any) -> None:
 
 def test_bias_is_added_last(isa: str) -> None:
     pool = _kernels.ThreadPool(2)
-    parts, matrix = make_parts([("BF16", 70)], 96)
+    parts, _matrix = make_parts([("BF16", 70)], 96)
     weight = _kernels.LinearWeight(parts, 96, pool)
     bias = np.random.default_rng(6).standard_normal(70, np.float32)
     for num_tokens in (1, 4, 20):
@@ -119,7 +119,7 @@ def test_weights_are_exactly_the_dequantized_ones(isa: str) -> None:
 
 def test_weight_keeps_its_instruction_set() -> None:
     pool = _kernels.ThreadPool(1)
-    parts, matrix = make_parts([("Q8_0", 40)], 64)
+    parts, _matrix = make_parts([("Q8_0", 40)], 64)
     before = _kernels.active_isa()
     weight = _kernels.LinearWeight(parts, 64, pool)
     x = np.random.default_rng(9).standard_normal((6, 64), np.float32)

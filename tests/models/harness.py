@@ -63,7 +63,7 @@ async def _run(engine: AsyncEngine, prompts: Sequence[list[int]], params: Sampli
     finally:
         await engine.close()
     tokens, cached = zip(*results, strict=True)
-    return Run(list(tokens), _RecordingRunner.logits, list(cached), engine.stats().counters.preemptions)
+    return Run(list(tokens), _RecordingRunner.logits, list(cached), engine.stats().preemptions)
 
 
 async def _generate(engine: AsyncEngine, name: str, prompt: list[int], params: SamplingParams) -> tuple[list[int], int]:

@@ -54,7 +54,7 @@ def case(request, tmp_path_factory):
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.endswith("norm.weight") or name.endswith("bias"):
+            if name.endswith(("norm.weight", "bias")):
                 parameter.add_(torch.randn_like(parameter) * 0.2)  # not the constants that initialisation leaves
     folder = tmp_path_factory.mktemp(request.param)
     model.save_pretrained(folder, max_shard_size="100KB")

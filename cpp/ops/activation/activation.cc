@@ -7,7 +7,8 @@ namespace octavo {
 namespace {
 
 void gate(const char* op, decltype(ActivationKernels::silu_and_mul) kernel, Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {
-  require(x.rows == y.rows && x.cols == 2 * y.cols, op, ": x [", x.rows, ", ", x.cols, "] must have twice the columns of y [", y.rows, ", ", y.cols, "]");
+  require(x.rows == y.rows && x.cols == 2 * y.cols, op, ": x [", x.rows, ", ", x.cols, "] must have twice the columns of y [", y.rows, ", ",
+          y.cols, "]");
   cpu::for_row_pieces(pool, y.rows, y.cols, [&](std::int64_t row, std::int64_t col, std::int64_t count) {
     kernel(x.row(row) + col, x.row(row) + y.cols + col, y.row(row) + col, count);
   });

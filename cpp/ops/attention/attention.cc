@@ -13,7 +13,8 @@ void check_request(const PagedAttention& attention, const KVCache& cache, std::i
   const std::int64_t num_queries = attention.query_indptr[request + 1] - attention.query_indptr[request];
   const std::int64_t context_len = attention.context_lens[request];
   require(num_queries >= 0, "paged_attention: query_indptr descends at ", request);
-  require(context_len >= num_queries, "paged_attention: context_lens[", request, "] is ", context_len, ", with ", num_queries, " new tokens");
+  require(context_len >= num_queries, "paged_attention: context_lens[", request, "] is ", context_len, ", with ", num_queries,
+          " new tokens");
   const std::int64_t num_blocks = (context_len + cache.block_size() - 1) / cache.block_size();
   require(num_blocks <= attention.block_tables.cols, "paged_attention: ", context_len, " tokens do not fit in a block table of ",
           attention.block_tables.cols, " blocks");
@@ -36,7 +37,8 @@ void check(Matrix<const float> q, const KVCache& cache, int layer, const PagedAt
   require(!attention.softcap || *attention.softcap > 0.0f, "paged_attention: softcap must be greater than 0");
   require(attention.query_indptr.size == num_requests + 1 && attention.block_tables.rows == num_requests,
           "paged_attention: query_indptr, context_lens and block_tables speak of different numbers of requests");
-  require(attention.query_indptr[0] == 0 && attention.query_indptr[num_requests] == q.rows, "paged_attention: query_indptr must go from 0 to ", q.rows);
+  require(attention.query_indptr[0] == 0 && attention.query_indptr[num_requests] == q.rows,
+          "paged_attention: query_indptr must go from 0 to ", q.rows);
   for (std::int64_t request = 0; request < num_requests; ++request) check_request(attention, cache, request);
 }
 
@@ -59,7 +61,8 @@ struct Unit {
   int num_rows;
 
   // Tiles run last to first: a later one sees more, and long tasks should start early.
-  Unit(const Call& call_, const RequestPlan& plan_, std::int64_t index) : call(call_), plan(plan_), kv_head(static_cast<int>(index / plan_.num_tiles)) {
+  Unit(const Call& call_, const RequestPlan& plan_, std::int64_t index)
+      : call(call_), plan(plan_), kv_head(static_cast<int>(index / plan_.num_tiles)) {
     const std::int64_t tile = plan.num_tiles - 1 - index % plan.num_tiles;
     first_row = tile * kTileRows;
     num_rows = static_cast<int>(std::min<std::int64_t>(kTileRows, plan.num_rows - first_row));
@@ -69,7 +72,9 @@ struct Unit {
     return call.attention.window ? std::max<std::int64_t>(0, position(row) - *call.attention.window + 1) : 0;
   }
   std::int64_t token(int row) const { return plan.first_row + (first_row + row) / call.group; }
-  std::int64_t column(int row) const { return (kv_head * call.group + (first_row + row) % call.group) * std::int64_t{call.cache.head_dim()}; }
+  std::int64_t column(int row) const {
+    return (kv_head * call.group + (first_row + row) % call.group) * std::int64_t{call.cache.head_dim()};
+  }
   const float* query(int row) const { return call.q.row(token(row)) + column(row); }
   float* output(int row) const { return call.y.row(token(row)) + column(row); }
 };
@@ -201,7 +206,8 @@ class SplitRun {
 
 }  // namespace
 
-void paged_attention(Matrix<const float> q, const KVCache& cache, int layer, const PagedAttention& attention, Matrix<float> y, cpu::ThreadPool& pool) {
+void paged_attention(Matrix<const float> q, const KVCache& cache, int layer, const PagedAttention& attention, Matrix<float> y,
+                     cpu::ThreadPool& pool) {
   check(q, cache, layer, attention, y);
   const Call call{q, cache, layer, attention, y, attention_kernels(cpu::active_isa()), attention.num_heads / cache.num_kv_heads()};
   for (std::int64_t request = 0; request < attention.context_lens.size; request += kMaxPlannedRequests) {

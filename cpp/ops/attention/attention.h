@@ -18,17 +18,18 @@
 namespace octavo {
 
 struct PagedAttention {
-  Span<const std::int32_t> query_indptr;       // [R + 1]: rows of q of each request, ascending from 0 to T
-  Span<const std::int32_t> context_lens;       // [R]: tokens of each request that are in the cache, its new ones included
-  Matrix<const std::int32_t> block_tables;     // [R, M]: M * P >= context_lens[r]; entries past the context are not read
-  int num_heads = 0;                           // H, a multiple of the cache's K
+  Span<const std::int32_t> query_indptr;    // [R + 1]: rows of q of each request, ascending from 0 to T
+  Span<const std::int32_t> context_lens;    // [R]: tokens of each request that are in the cache, its new ones included
+  Matrix<const std::int32_t> block_tables;  // [R, M]: M * P >= context_lens[r]; entries past the context are not read
+  int num_heads = 0;                        // H, a multiple of the cache's K
   float scale = 1.0f;
-  std::optional<int> window = std::nullopt;    // >= 1
-  std::optional<float> softcap = std::nullopt; // > 0
+  std::optional<int> window = std::nullopt;     // >= 1
+  std::optional<float> softcap = std::nullopt;  // > 0
 };
 
 // q, y [T, H * D]; y may be q. Keys and values of the new tokens are in the cache already (store_kv). Uses the cache's scratch:
 // one call per cache at a time. Throws std::invalid_argument when a shape, a length or a block id does not fit.
-void paged_attention(Matrix<const float> q, const KVCache& cache, int layer, const PagedAttention& attention, Matrix<float> y, cpu::ThreadPool& pool);
+void paged_attention(Matrix<const float> q, const KVCache& cache, int layer, const PagedAttention& attention, Matrix<float> y,
+                     cpu::ThreadPool& pool);
 
 }  // namespace octavo

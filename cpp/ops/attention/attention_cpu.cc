@@ -41,7 +41,8 @@ void score_block(const float* query, const float* const* keys, int head_dim, flo
 
 // out[m][columns] += sum over tokens first..end-1 of weights[m][token] * V[token][columns].
 template <int M, int V>
-void value_block(const AttentionSegment& segment, int first, int end, int column, const float* weights, float* out, std::int64_t out_stride) {
+void value_block(const AttentionSegment& segment, int first, int end, int column, const float* weights, float* out,
+                 std::int64_t out_stride) {
   Vec sum[M][V];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
@@ -75,23 +76,33 @@ struct Constant {
 template <int M, typename Block>
 OCTAVO_VEC void with_vectors(int vectors, const Block& block) {
   switch (vectors) {
-    case 1: return block(Constant<M>{}, Constant<1>{});
+    case 1:
+      return block(Constant<M>{}, Constant<1>{});
 #if defined(__AVX512F__) || defined(__aarch64__) || defined(__powerpc64__)
-    case 3: return block(Constant<M>{}, Constant<3>{});
-    case 4: return block(Constant<M>{}, Constant<4>{});
+    case 3:
+      return block(Constant<M>{}, Constant<3>{});
+    case 4:
+      return block(Constant<M>{}, Constant<4>{});
 #endif
-    default: return block(Constant<M>{}, Constant<2>{});
+    default:
+      return block(Constant<M>{}, Constant<2>{});
   }
 }
 template <typename Block>
 OCTAVO_VEC void with_constants(int rows, int vectors, const Block& block) {
   switch (rows) {
-    case 1: return with_vectors<1>(vectors, block);
-    case 2: return with_vectors<2>(vectors, block);
-    case 3: return with_vectors<3>(vectors, block);
-    case 4: return with_vectors<4>(vectors, block);
-    case 5: return with_vectors<5>(vectors, block);
-    default: return with_vectors<6>(vectors, block);
+    case 1:
+      return with_vectors<1>(vectors, block);
+    case 2:
+      return with_vectors<2>(vectors, block);
+    case 3:
+      return with_vectors<3>(vectors, block);
+    case 4:
+      return with_vectors<4>(vectors, block);
+    case 5:
+      return with_vectors<5>(vectors, block);
+    default:
+      return with_vectors<6>(vectors, block);
   }
 }
 
@@ -109,9 +120,8 @@ void compute_scores(const AttentionSegment& segment) {
     for (int row = 0; row < segment.num_rows; row += kBlockRows) {
       const float* query = segment.query + row * kQueryStride;
       float* scores = segment.scores + row * kScoreStride + vector * kLanes;
-      with_constants(smaller(kBlockRows, segment.num_rows - row), vectors, [&](auto m, auto v) {
-        score_block<decltype(m)::value, decltype(v)::value>(query, keys, segment.head_dim, scores);
-      });
+      with_constants(smaller(kBlockRows, segment.num_rows - row), vectors,
+                     [&](auto m, auto v) { score_block<decltype(m)::value, decltype(v)::value>(query, keys, segment.head_dim, scores); });
     }
   }
 }

@@ -11,7 +11,7 @@ namespace octavo {
 constexpr int kTileRows = 16;
 constexpr int kSegmentTokens = 128;
 constexpr int kSegmentPages = kSegmentTokens / kPageTokens;
-constexpr std::int64_t kQueryStride = kMaxHeadDim + 16;    // not a power of two: rows must not fall on one cache set
+constexpr std::int64_t kQueryStride = kMaxHeadDim + 16;  // not a power of two: rows must not fall on one cache set
 constexpr std::int64_t kScoreStride = kSegmentTokens + 16;
 constexpr std::int64_t kPartialSlots = 256;
 
@@ -30,13 +30,13 @@ struct AttentionSegment {
   float* scores;              // scratch [kTileRows, kScoreStride]
   const float* const* pages;  // [kSegmentPages]: K of each page; only first_page..end_page-1 are read
   int first_page, end_page;
-  int end_token;              // the last position that a row sees, plus one, within the segment
-  const int* visible_begin;   // [num_rows]: each row sees positions begin..end-1 of the segment; none when begin >= end
+  int end_token;             // the last position that a row sees, plus one, within the segment
+  const int* visible_begin;  // [num_rows]: each row sees positions begin..end-1 of the segment; none when begin >= end
   const int* visible_end;
   int num_rows;
   int head_dim;
   std::int64_t value_offset, value_stride;
-  float softcap;              // 0: none
+  float softcap;  // 0: none
 };
 
 struct AttentionKernels {

@@ -11,12 +11,12 @@ constexpr int kMaxPlannedRequests = 128;  // a plan lives on the stack; more req
 
 struct RequestPlan {
   std::int64_t request;
-  std::int64_t first_row;       // of q
-  std::int64_t num_rows;        // query tokens * heads of a group
+  std::int64_t first_row;  // of q
+  std::int64_t num_rows;   // query tokens * heads of a group
   std::int64_t num_tiles;
   std::int64_t first_position;  // of its first query token
   std::int64_t context_len;
-  std::int64_t first_segment;   // the first that any of its rows sees
+  std::int64_t first_segment;  // the first that any of its rows sees
   std::int64_t num_segments;
   std::int64_t first_task;
 };

@@ -39,7 +39,8 @@ KVCache::KVCache(int num_layers, int num_blocks, int block_size, int num_kv_head
     : num_layers_(num_layers), block_size_(block_size), num_kv_heads_(num_kv_heads), head_dim_(head_dim), num_blocks_(num_blocks) {
   require(num_layers >= 1 && num_blocks >= 1 && num_kv_heads >= 1, "KV cache: layers, blocks and heads must be at least 1, got ",
           num_layers, ", ", num_blocks, ", ", num_kv_heads);
-  require(block_size >= kPageTokens && block_size % kPageTokens == 0, "KV cache: block_size is ", block_size, "; it must be a multiple of 16");
+  require(block_size >= kPageTokens && block_size % kPageTokens == 0, "KV cache: block_size is ", block_size,
+          "; it must be a multiple of 16");
   require(head_dim >= 8 && head_dim <= kMaxHeadDim && head_dim % 8 == 0, "KV cache: head_dim is ", head_dim,
           "; it must be a multiple of 8, at most ", kMaxHeadDim);
   num_pages_ = num_blocks_ * (block_size / kPageTokens);
@@ -61,7 +62,8 @@ std::int64_t KVCache::bytes_per_block(int num_layers, int block_size, int num_kv
 
 std::int64_t KVCache::scratch_elements() const { return kPartialSlots * partial_elements(value_stride_); }
 
-void store_kv(Matrix<const float> k, Matrix<const float> v, KVCache& cache, int layer, Span<const std::int32_t> slot_mapping, cpu::ThreadPool& pool) {
+void store_kv(Matrix<const float> k, Matrix<const float> v, KVCache& cache, int layer, Span<const std::int32_t> slot_mapping,
+              cpu::ThreadPool& pool) {
   require_same_shape("store_kv", k, v);
   const std::int64_t num_cols = std::int64_t{cache.num_kv_heads()} * cache.head_dim();
   require(k.cols == num_cols, "store_kv: k has ", k.cols, " columns, the cache holds ", num_cols);

@@ -30,7 +30,7 @@ class KVCache {
   int num_kv_heads() const { return num_kv_heads_; }
   int head_dim() const { return head_dim_; }
 
-  std::int64_t value_stride() const { return value_stride_; }                     // Dv
+  std::int64_t value_stride() const { return value_stride_; }                          // Dv
   std::int64_t value_offset() const { return kPageTokens * std::int64_t{head_dim_}; }  // from a page's K to its V
   float* page(int layer, std::int64_t page_index, int kv_head) const {
     return pages_ + ((layer * num_pages_ + page_index) * num_kv_heads_ + kv_head) * page_elements_;
@@ -48,6 +48,7 @@ class KVCache {
 };
 
 // Writes token i's heads, k and v [T, K * D], to slot slot_mapping[i] = block * P + offset (distinct, in range) of a layer.
-void store_kv(Matrix<const float> k, Matrix<const float> v, KVCache& cache, int layer, Span<const std::int32_t> slot_mapping, cpu::ThreadPool& pool);
+void store_kv(Matrix<const float> k, Matrix<const float> v, KVCache& cache, int layer, Span<const std::int32_t> slot_mapping,
+              cpu::ThreadPool& pool);
 
 }  // namespace octavo

@@ -7,7 +7,8 @@
 namespace octavo {
 
 void select_rows(Matrix<const float> x, Span<const std::int32_t> indices, Matrix<float> y, cpu::ThreadPool& pool) {
-  require(y.rows == indices.size && y.cols == x.cols, "select_rows: y [", y.rows, ", ", y.cols, "] must be [", indices.size, ", ", x.cols, "]");
+  require(y.rows == indices.size && y.cols == x.cols, "select_rows: y [", y.rows, ", ", y.cols, "] must be [", indices.size, ", ", x.cols,
+          "]");
   for (std::int64_t row = 0; row < indices.size; ++row) {
     require(indices[row] >= 0 && indices[row] < x.rows, "select_rows: indices[", row, "] is ", indices[row], "; x has ", x.rows, " rows");
   }

@@ -6,10 +6,14 @@
 
 namespace octavo::OCTAVO_ISA {
 
-#ifndef PFB
-#define PFB 2048
+constexpr int kPrefetchBytes = 2048;
+
+// As many rows as leave registers for words, scales and mins.
+#if defined(__AVX512F__)
+constexpr int kMaxDirectRows = 8;
+#else
+constexpr int kMaxDirectRows = 4;
 #endif
-constexpr int kPrefetchBytes = PFB;
 
 // Up to kLanes * kPanelVecs results of one row.
 OCTAVO_VEC void store_columns(float* to, const Vec* values, std::int64_t count) {
@@ -51,8 +55,17 @@ OCTAVO_VEC void add_word(Sums<M, P>& sums, const typename Decoder::Word (*words)
   }
 }
 
+// How far ahead of a block of P panels, read side by side, to prefetch: hardware loses the track where a panel ends, and the panels
+// that come next lie P further on.
+template <typename Decoder, int P>
+OCTAVO_VEC std::int64_t prefetch_distance(const LinearTask& task, std::int64_t k) {
+  constexpr int kBlocks = (kPrefetchBytes + Decoder::kBlockBytes - 1) / Decoder::kBlockBytes;
+  const bool in_next_panels = k + kBlocks * Decoder::kBlock >= task.num_cols;
+  return kBlocks * Decoder::kBlockBytes + (in_next_panels ? (P - 1) * task.panel_bytes : 0);
+}
+
 template <typename Decoder, int M, int P>
-OCTAVO_VEC void add_block(Sums<M, P>& sums, const std::uint8_t* block, const LinearTask& task, const float* x, int count) {
+OCTAVO_VEC void add_block(Sums<M, P>& sums, const std::uint8_t* block, const LinearTask& task, const float* x, int count, std::int64_t ahead) {
   typename Decoder::Scales scales[P][kPanelVecs];
   for (int panel = 0; panel < P; ++panel) {
     for (int vec = 0; vec < kPanelVecs; ++vec) scales[panel][vec] = Decoder::load_scales(block + panel * task.panel_bytes, vec, task.zero_point);
@@ -60,21 +73,10 @@ OCTAVO_VEC void add_block(Sums<M, P>& sums, const std::uint8_t* block, const Lin
   for (int index = 0; index * Decoder::kPerWord < count; ++index) {
     typename Decoder::Word words[P][kPanelVecs];
     for (int panel = 0; panel < P; ++panel) {
+      prefetch(block + panel * task.panel_bytes + ahead + index * kShareBytes<Decoder>, kShareBytes<Decoder>);
       for (int vec = 0; vec < kPanelVecs; ++vec) words[panel][vec] = Decoder::load_word(block + panel * task.panel_bytes, index, vec);
     }
     add_word<Decoder, M, P>(sums, words, scales, x + index * Decoder::kPerWord, task.x_stride, count);
-  }
-}
-
-// Asks for the blocks some way ahead of P panels that are read side by side; hardware loses the track where a panel ends, and the
-// panels that come next lie P further on.
-template <typename Decoder, int P>
-OCTAVO_VEC void prefetch_blocks(const std::uint8_t* block, const LinearTask& task, std::int64_t k) {
-  constexpr int kAhead = (kPrefetchBytes + Decoder::kBlockBytes - 1) / Decoder::kBlockBytes;
-  const bool in_next_panels = k + kAhead * Decoder::kBlock >= task.num_cols;
-  const std::uint8_t* at = block + kAhead * Decoder::kBlockBytes + (in_next_panels ? (P - 1) * task.panel_bytes : 0);
-  for (int panel = 0; panel < P; ++panel, at += task.panel_bytes) {
-    for (int offset = 0; offset < Decoder::kBlockBytes; offset += 64) __builtin_prefetch(at + offset);
   }
 }
 
@@ -84,10 +86,9 @@ static void multiply_direct(const LinearTask& task, std::int64_t column) {
   Sums<M, P> sums = {};
   std::int64_t k = 0;
   for (; k + Decoder::kBlock <= task.num_cols; k += Decoder::kBlock, block += Decoder::kBlockBytes) {
-    prefetch_blocks<Decoder, P>(block, task, k);
-    add_block<Decoder, M, P>(sums, block, task, task.x + k, Decoder::kBlock);
+    add_block<Decoder, M, P>(sums, block, task, task.x + k, Decoder::kBlock, prefetch_distance<Decoder, P>(task, k));
   }
-  if (k < task.num_cols) add_block<Decoder, M, P>(sums, block, task, task.x + k, static_cast<int>(task.num_cols - k));
+  if (k < task.num_cols) add_block<Decoder, M, P>(sums, block, task, task.x + k, static_cast<int>(task.num_cols - k), 0);
   for (int panel = 0; panel < P; ++panel) {
     const std::int64_t first = column + panel * kPanelWidth;
     for (int row = 0; row < M; ++row) store_columns(task.y + row * task.y_stride + first, sums.of[panel][row], task.num_outputs - first);

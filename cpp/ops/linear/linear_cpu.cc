@@ -6,8 +6,6 @@
 namespace octavo::OCTAVO_ISA {
 namespace {
 
-constexpr int kMaxDirectRows = 4;
-
 void add_bias(const LinearTask& task) {
   for (std::int64_t row = 0; row < task.num_rows; ++row) {
     float* y = task.y + row * task.y_stride;
@@ -15,14 +13,20 @@ void add_bias(const LinearTask& task) {
   }
 }
 
+template <typename Decoder, int M = kMaxDirectRows>
+void compute_few_rows(const LinearTask& task) {
+  if constexpr (M > 1) {
+    if (task.num_rows < M) return compute_few_rows<Decoder, M - 1>(task);
+  }
+  compute_direct<Decoder, M>(task);
+}
+
 template <typename Decoder>
 void compute(const LinearTask& task) {
-  switch (task.num_rows) {
-    case 1: compute_direct<Decoder, 1>(task); break;
-    case 2: compute_direct<Decoder, 2>(task); break;
-    case 3: compute_direct<Decoder, 3>(task); break;
-    case 4: compute_direct<Decoder, 4>(task); break;
-    default: compute_tiled<Decoder>(task);
+  if (task.num_rows <= kMaxDirectRows) {
+    compute_few_rows<Decoder>(task);
+  } else {
+    compute_tiled<Decoder>(task);
   }
   if (task.bias) add_bias(task);
 }

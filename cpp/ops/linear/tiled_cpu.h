@@ -34,14 +34,16 @@ OCTAVO_VEC void decode_word(typename Decoder::Word word, typename Decoder::Scale
   }
 }
 
-// [depth][kPanelWidth] weights from the blocks that hold them; whole blocks, so perhaps one k more than asked for.
+// [depth][kPanelWidth] weights from the blocks that hold them; whole blocks, so perhaps one k more than asked for. Meanwhile the
+// blocks `ahead` bytes further on are prefetched.
 template <typename Decoder>
-static void decode_tile(const std::uint8_t* block, int depth, float zero_point, float* to) {
+static void decode_tile(const std::uint8_t* block, int depth, float zero_point, std::int64_t ahead, float* to) {
   for (int k = 0; k < depth; k += Decoder::kBlock, block += Decoder::kBlockBytes) {
     for (int vec = 0; vec < kPanelVecs; ++vec) {
       const typename Decoder::Scales scales = Decoder::load_scales(block, vec, zero_point);
       for (int index = 0; index * Decoder::kPerWord < Decoder::kBlock; ++index) {
         float* at = to + (k + index * Decoder::kPerWord) * kPanelWidth + vec * kLanes;
+        if (vec == 0) prefetch(block + ahead + index * kShareBytes<Decoder>, kShareBytes<Decoder>);
         decode_word<Decoder>(Decoder::load_word(block, index, vec), scales, at);
       }
     }
@@ -96,10 +98,17 @@ struct Stretch {
   int depth;
 };
 
+// Rows are shared out evenly: a last tile of one or two would have too few chains of fma to hide its latency.
+OCTAVO_VEC int next_row_tile(std::int64_t rows_left) {
+  const std::int64_t num_tiles = (rows_left + kRowTile - 1) / kRowTile;
+  return static_cast<int>((rows_left + num_tiles - 1) / num_tiles);
+}
+
 static void multiply_stretch(const LinearTask& task, const Stretch& stretch) {
   alignas(64) float x[kRowTile * kRowStride];
-  for (std::int64_t row = 0; row < task.num_rows; row += kRowTile) {
-    const int rows = static_cast<int>(task.num_rows - row < kRowTile ? task.num_rows - row : kRowTile);
+  int rows;
+  for (std::int64_t row = 0; row < task.num_rows; row += rows) {
+    rows = next_row_tile(task.num_rows - row);
     for (int i = 0; i < rows; ++i) {
       std::memcpy(x + i * kRowStride, task.x + (row + i) * task.x_stride + stretch.k, static_cast<std::size_t>(stretch.depth) * sizeof(float));
     }
@@ -119,9 +128,12 @@ static void multiply_stretch(const LinearTask& task, const Stretch& stretch) {
 // Packed float32 is a tile already.
 template <typename Decoder>
 OCTAVO_VEC const float* tile_of(const LinearTask& task, std::int64_t column, std::int64_t k, int depth, Tile& tile) {
-  const std::uint8_t* block = task.panels + column / kPanelWidth * task.panel_bytes + k / Decoder::kBlock * Decoder::kBlockBytes;
+  const std::int64_t k_bytes = k / Decoder::kBlock * Decoder::kBlockBytes;
+  const std::uint8_t* block = task.panels + column / kPanelWidth * task.panel_bytes + k_bytes;
   if (Decoder::kBlockBytes == kPanelWidth * 4 && Decoder::kBlock == 1) return reinterpret_cast<const float*>(block);
-  decode_tile<Decoder>(block, depth, task.zero_point, tile.weights);
+  const bool last = k + kTileDepth >= task.num_cols;
+  const std::int64_t ahead = last ? kTilePanels * task.panel_bytes - k_bytes : kTileDepth / Decoder::kBlock * Decoder::kBlockBytes;
+  decode_tile<Decoder>(block, depth, task.zero_point, ahead, tile.weights);
   return tile.weights;
 }
 

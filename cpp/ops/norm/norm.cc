@@ -8,7 +8,8 @@ namespace {
 
 void check(const char* op, Matrix<const float> x, Span<const float> weight, Matrix<const float> y) {
   require_same_shape(op, x, y);
-  require(weight.size >= 1 && x.cols % weight.size == 0, op, ": x has ", x.cols, " columns, not a multiple of the ", weight.size, " weights");
+  require(weight.size >= 1 && x.cols % weight.size == 0, op, ": x has ", x.cols, " columns, not a multiple of the ", weight.size,
+          " weights");
 }
 
 void normalise_row(const NormKernels& kernels, const float* x, Span<const float> weight, float eps, float* y, std::int64_t cols) {
@@ -25,8 +26,8 @@ void rms_norm(Matrix<const float> x, Span<const float> weight, float eps, Matrix
   });
 }
 
-void add_rms_norm(Matrix<const float> x, Matrix<const float> residual, Span<const float> weight, float eps, Matrix<float> y, Matrix<float> sum,
-                  cpu::ThreadPool& pool) {
+void add_rms_norm(Matrix<const float> x, Matrix<const float> residual, Span<const float> weight, float eps, Matrix<float> y,
+                  Matrix<float> sum, cpu::ThreadPool& pool) {
   check("add_rms_norm", x, weight, y);
   require_same_shape("add_rms_norm", x, residual);
   require_same_shape("add_rms_norm", x, sum);

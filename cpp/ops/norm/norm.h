@@ -13,7 +13,7 @@ namespace octavo {
 void rms_norm(Matrix<const float> x, Span<const float> weight, float eps, Matrix<float> y, cpu::ThreadPool& pool);
 
 // sum = x + residual; y = rms_norm(sum). All [T, n * G]; sum may be x or residual, y may be any of the three others but sum.
-void add_rms_norm(Matrix<const float> x, Matrix<const float> residual, Span<const float> weight, float eps, Matrix<float> y, Matrix<float> sum,
-                  cpu::ThreadPool& pool);
+void add_rms_norm(Matrix<const float> x, Matrix<const float> residual, Span<const float> weight, float eps, Matrix<float> y,
+                  Matrix<float> sum, cpu::ThreadPool& pool);
 
 }  // namespace octavo

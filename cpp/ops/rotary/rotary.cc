@@ -12,7 +12,8 @@ void rotary_embedding(Matrix<const float> x, Span<const std::int32_t> positions,
   require_same_shape("rotary_embedding", x, y);
   require(positions.size == x.rows, "rotary_embedding: ", positions.size, " positions for ", x.rows, " tokens");
   require(head_dim >= 1 && x.cols % head_dim == 0, "rotary_embedding: x has ", x.cols, " columns, not a multiple of head_dim ", head_dim);
-  require(cos_sin.cols % 2 == 0 && cos_sin.cols <= head_dim, "rotary_embedding: cos_sin has ", cos_sin.cols, " columns for heads of ", head_dim);
+  require(cos_sin.cols % 2 == 0 && cos_sin.cols <= head_dim, "rotary_embedding: cos_sin has ", cos_sin.cols, " columns for heads of ",
+          head_dim);
   for (std::int64_t token = 0; token < positions.size; ++token) {
     require(positions[token] >= 0 && positions[token] < cos_sin.rows, "rotary_embedding: positions[", token, "] is ", positions[token],
             "; cos_sin has ", cos_sin.rows, " rows");

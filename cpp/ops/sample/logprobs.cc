@@ -19,7 +19,8 @@ double log_sum_exp(const SampleKernels& kernels, Span<const float> logits) {
 
 }  // namespace
 
-TokenReport report_token(const SampleKernels& kernels, Span<const float> logits, std::int32_t token_id, std::int64_t num_top, SampleBuffers& buffers) {
+TokenReport report_token(const SampleKernels& kernels, Span<const float> logits, std::int32_t token_id, std::int64_t num_top,
+                         SampleBuffers& buffers) {
   const double normaliser = log_sum_exp(kernels, logits);
   TokenReport report;
   report.logprob = static_cast<float>(logits[token_id] - normaliser);

@@ -41,7 +41,8 @@ void check(const RowSampling& sampling, std::int64_t vocab_size) {
 RowState::RowState(RowSampling sampling, Span<const std::int32_t> token_ids, std::int64_t num_prompt_tokens, std::int64_t vocab_size)
     : sampling_(std::move(sampling)) {
   check(sampling_, vocab_size);
-  require(num_prompt_tokens >= 0 && num_prompt_tokens <= token_ids.size, "num_prompt_tokens is ", num_prompt_tokens, " of ", token_ids.size, " tokens");
+  require(num_prompt_tokens >= 0 && num_prompt_tokens <= token_ids.size, "num_prompt_tokens is ", num_prompt_tokens, " of ", token_ids.size,
+          " tokens");
   for (const auto& bad_word : sampling_.bad_words) max_tail_ = std::max(max_tail_, bad_word.size() - 1);
   for (std::int64_t i = 0; i < token_ids.size; ++i) {
     check_id("token_ids", token_ids[i], vocab_size);

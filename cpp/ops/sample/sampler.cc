@@ -10,7 +10,8 @@ namespace octavo {
 
 Sampler::Sampler(std::int64_t max_num_seqs, std::int64_t vocab_size, cpu::ThreadPool& pool)
     : vocab_size_(vocab_size), pool_(pool), workspace_(pool.num_threads(), vocab_size) {
-  require(max_num_seqs >= 1 && vocab_size >= 1, "sampler: max_num_seqs and vocab_size must be at least 1, got ", max_num_seqs, " and ", vocab_size);
+  require(max_num_seqs >= 1 && vocab_size >= 1, "sampler: max_num_seqs and vocab_size must be at least 1, got ", max_num_seqs, " and ",
+          vocab_size);
   rows_.resize(static_cast<std::size_t>(max_num_seqs));
   scheduled_.assign(rows_.size(), 0);
 }
@@ -71,12 +72,14 @@ std::vector<SampledToken> Sampler::sample(Matrix<const float> logits, Span<const
   return sampled;
 }
 
-std::vector<std::optional<TokenReport>> Sampler::score(Matrix<const float> logits, Span<const std::int32_t> token_ids, std::int64_t num_top) {
+std::vector<std::optional<TokenReport>> Sampler::score(Matrix<const float> logits, Span<const std::int32_t> token_ids,
+                                                       std::int64_t num_top) {
   require(logits.cols == vocab_size_ && logits.rows == token_ids.size, "sampler: logits [", logits.rows, ", ", logits.cols, "] for ",
           token_ids.size, " tokens of a vocabulary of ", vocab_size_);
   require(num_top >= 0, "sampler: num_top is ", num_top, "; it must be at least 0");
   for (std::int64_t i = 0; i < token_ids.size; ++i) {
-    require(token_ids[i] >= 0 && token_ids[i] < vocab_size_, "sampler: token_ids[", i, "] is ", token_ids[i], ", not within 0..", vocab_size_ - 1);
+    require(token_ids[i] >= 0 && token_ids[i] < vocab_size_, "sampler: token_ids[", i, "] is ", token_ids[i], ", not within 0..",
+            vocab_size_ - 1);
   }
   std::vector<std::optional<TokenReport>> reports(static_cast<std::size_t>(token_ids.size));
   const SampleKernels& kernels = sample_kernels(cpu::active_isa());

@@ -6,7 +6,7 @@
 namespace octavo {
 namespace {
 
-constexpr std::int64_t kScanned = 4096;     // logits between two looks at the buffer
+constexpr std::int64_t kScanned = 4096;  // logits between two looks at the buffer
 constexpr std::int64_t kMinBuffered = 1024;
 constexpr std::ptrdiff_t kSortedDirectly = 32;
 
@@ -24,8 +24,8 @@ std::int64_t select_top(const SampleKernels& kernels, Span<const float> logits, 
   float floor = -INFINITY;  // the worst of `count` candidates seen: a later token must be better, for the lower id wins ties
   for (std::int64_t begin = 0; begin < logits.size; begin += kScanned) {
     const std::int64_t length = std::min(kScanned, logits.size - begin);
-    const std::int64_t found =
-        kernels.gather_greater(logits.data + begin, length, static_cast<std::int32_t>(begin), floor, buffers.ids.get(), buffers.values.get());
+    const std::int64_t found = kernels.gather_greater(logits.data + begin, length, static_cast<std::int32_t>(begin), floor,
+                                                      buffers.ids.get(), buffers.values.get());
     for (std::int64_t i = 0; i < found; ++i) ranked[size++] = {buffers.values[i], buffers.ids[i], 0.0f};
     const bool is_last = begin + length == logits.size;
     if (size <= count || (size < std::max(2 * count, kMinBuffered) && !is_last)) continue;

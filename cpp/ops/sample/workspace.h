@@ -21,12 +21,12 @@ inline bool ranks_before(const Candidate& a, const Candidate& b) { return a.valu
 struct SampleBuffers {
   explicit SampleBuffers(std::int64_t vocab_size);
 
-  std::unique_ptr<float[]> logits;           // [V] after masks and penalties
-  std::unique_ptr<std::int32_t[]> ids;       // [V] candidates in order of id
-  std::unique_ptr<float[]> values;           // [V]
-  std::unique_ptr<float[]> weights;          // [V]
-  std::unique_ptr<Candidate[]> ranked;       // [V] the same, reordered by a selection
-  std::unique_ptr<double[]> block_weights;   // [ceil(V / kWeightBlock)]
+  std::unique_ptr<float[]> logits;          // [V] after masks and penalties
+  std::unique_ptr<std::int32_t[]> ids;      // [V] candidates in order of id
+  std::unique_ptr<float[]> values;          // [V]
+  std::unique_ptr<float[]> weights;         // [V]
+  std::unique_ptr<Candidate[]> ranked;      // [V] the same, reordered by a selection
+  std::unique_ptr<double[]> block_weights;  // [ceil(V / kWeightBlock)]
   std::atomic<bool> taken{false};
 };
 

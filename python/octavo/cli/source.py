@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -35,8 +35,8 @@ class Source(Protocol):
 
     model_name: str
 
-    def chat(self, messages: Sequence[dict[str, Any]], params: SamplingParams) -> Iterator[Piece]: ...
-    def complete(self, prompt: str, params: SamplingParams) -> Iterator[Piece]: ...
+    def chat(self, messages: Sequence[dict[str, Any]], params: SamplingParams) -> Generator[Piece, None, None]: ...
+    def complete(self, prompt: str, params: SamplingParams) -> Generator[Piece, None, None]: ...
     def close(self) -> None: ...
 
 
@@ -47,18 +47,18 @@ class EngineSource:
         self._llm = llm
         self.model_name = llm.engine.info.name
 
-    def chat(self, messages: Sequence[dict[str, Any]], params: SamplingParams) -> Iterator[Piece]:
+    def chat(self, messages: Sequence[dict[str, Any]], params: SamplingParams) -> Generator[Piece, None, None]:
         return _pieces(self._llm.stream_chat(messages, params))
 
-    def complete(self, prompt: str, params: SamplingParams) -> Iterator[Piece]:
+    def complete(self, prompt: str, params: SamplingParams) -> Generator[Piece, None, None]:
         return _pieces(self._llm.stream(prompt, params))
 
     def close(self) -> None:
         self._llm.close()
 
 
-def _pieces(deltas: Iterator[Delta]) -> Iterator[Piece]:
-    with closing(deltas):  # type: ignore[type-var]
+def _pieces(deltas: Generator[Delta, None, None]) -> Generator[Piece, None, None]:
+    with closing(deltas):
         for delta in deltas:
             if delta.error:
                 raise OctavoError(delta.error)
@@ -83,10 +83,10 @@ class ServerSource:
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
         self.model_name = model or self._first_model()
 
-    def chat(self, messages: Sequence[dict[str, Any]], params: SamplingParams) -> Iterator[Piece]:
+    def chat(self, messages: Sequence[dict[str, Any]], params: SamplingParams) -> Generator[Piece, None, None]:
         return self._stream("/v1/chat/completions", {"messages": list(messages)}, params)
 
-    def complete(self, prompt: str, params: SamplingParams) -> Iterator[Piece]:
+    def complete(self, prompt: str, params: SamplingParams) -> Generator[Piece, None, None]:
         return self._stream("/v1/completions", {"prompt": prompt}, params)
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class ServerSource:
             models = json.loads(self._send(connection, "GET", "/v1/models", None).read())
         return models["data"][0]["id"]
 
-    def _stream(self, path: str, prompt: dict[str, Any], params: SamplingParams) -> Iterator[Piece]:
+    def _stream(self, path: str, prompt: dict[str, Any], params: SamplingParams) -> Generator[Piece, None, None]:
         body = {"model": self.model_name, **prompt, **_body(params), "stream": True, "return_token_ids": True}
         with closing(self._connect()) as connection:
             for line in self._send(connection, "POST", path, json.dumps(body)):
@@ -119,7 +119,7 @@ class ServerSource:
         return response
 
 
-def _event_pieces(event: dict[str, Any]) -> Iterator[Piece]:
+def _event_pieces(event: dict[str, Any]) -> Generator[Piece, None, None]:
     if "error" in event:
         raise OctavoError(event["error"].get("message", "the server reported an error"))
     for choice in event.get("choices", ()):

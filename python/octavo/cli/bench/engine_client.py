@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from octavo.cli.bench.load import send_all, warm_up
-from octavo.cli.bench.report import report_run
+from octavo.cli.bench.report import check_report_options, report_run
 from octavo.cli.bench.summary import summarize
 from octavo.cli.bench.timeline import Timeline
 from octavo.cli.bench.workload import BenchRequest, Workload, load_workload
@@ -50,6 +50,7 @@ def engine_sender(engine: AsyncEngine) -> Callable[[BenchRequest], Awaitable[Tim
 
 def run_in_process(args: argparse.Namespace, *, concurrency: int | None, request_rate: float | None = None) -> int:
     """Build the engine of the flags, send it the workload of the flags, report."""
+    check_report_options(args)
     from octavo.assemble import build_engine
 
     config = from_options(EngineConfig, args)

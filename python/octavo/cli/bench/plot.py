@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from octavo.cli.bench.timeline import Timeline
-from octavo.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,9 +19,7 @@ _BINS_OVER_TIME = 60
 
 
 def plot(timelines: Sequence[Timeline], path: Path, title: str) -> None:
-    """Draw the run into `path`; its suffix chooses the format. Raises `ConfigError` without matplotlib."""
-    if find_spec("matplotlib") is None:
-        raise ConfigError('--plot needs matplotlib; pip install "octavo[bench]"')
+    """Draw the run into `path`; its suffix chooses the format."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.6), layout="constrained")

@@ -8,13 +8,17 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import octavo
 from octavo.cli.bench.timeline import Timeline
+from octavo.cli.machine import processor_name
+from octavo.cli.parser import UsageError
+from octavo.errors import ConfigError
 
-__all__ = ["add_plot_option", "report", "report_run"]
+__all__ = ["add_plot_option", "check_report_options", "report", "report_run"]
 
 _LATENCIES = {
     "ttft_ms": "time to first token",
@@ -26,6 +30,15 @@ _LATENCIES = {
 
 def add_plot_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", metavar="FILE", help="draw the run into this file (png, svg or pdf; needs octavo[bench])")
+
+
+def check_report_options(args: argparse.Namespace) -> None:
+    """Refuse before a long run what could not be reported after it. Raises `ConfigError` and `UsageError`."""
+    if args.plot and find_spec("matplotlib") is None:
+        raise ConfigError('--plot needs matplotlib; pip install "octavo[bench]"')
+    for flag, file in (("--plot", args.plot), ("--json", args.json)):
+        if file and not Path(file).absolute().parent.is_dir():
+            raise UsageError(f"{flag} {file}: there is no such folder")
 
 
 def report_run(args: argparse.Namespace, setting: Mapping[str, Any], results: dict[str, Any], timelines: Sequence[Timeline]) -> int:
@@ -52,7 +65,7 @@ def report(
             "benchmark": args.benchmark,
             "octavo_version": octavo.__version__,
             "command": sys.argv,
-            "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), "platform": platform.platform()},
+            "machine": {"processor": processor_name(), "cores": os.cpu_count(), "platform": platform.platform()},
             "setting": setting,
             "results": results,
             "requests": requests,

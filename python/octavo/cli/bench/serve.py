@@ -8,7 +8,7 @@ from typing import Any
 
 from octavo.cli.bench.http_client import http_sender, open_session, served_model
 from octavo.cli.bench.load import add_load_options, send_all, warm_up
-from octavo.cli.bench.report import add_plot_option, report_run
+from octavo.cli.bench.report import add_plot_option, check_report_options, report_run
 from octavo.cli.bench.server_process import spawn_server
 from octavo.cli.bench.summary import summarize
 from octavo.cli.bench.timeline import Timeline
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    check_report_options(args)
     config = from_options(EngineConfig, args)
     workload = load_workload(args, args.vocab_size)
     if args.base_url:

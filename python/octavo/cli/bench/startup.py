@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from statistics import median
 
 from octavo.cli.bench.http_client import http_sender, open_session, served_model
 from octavo.cli.bench.report import report
@@ -45,5 +46,4 @@ async def _first_token(server: ServerProcess) -> float:
 
 
 def _spread(seconds: list[float]) -> str:
-    ordered = sorted(seconds)
-    return f"{ordered[len(ordered) // 2]:.2f} s median ({ordered[0]:.2f} to {ordered[-1]:.2f} s, {len(ordered)} starts)"
+    return f"{median(seconds):.2f} s median ({min(seconds):.2f} to {max(seconds):.2f} s, {len(seconds)} starts)"

@@ -1,0 +1,136 @@
+#include "ops/attention/attention.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <numeric>
+#include <random>
+
+#include "ops/attention/attention_kernels.h"
+#include "ops/attention/attention_plan.h"
+
+namespace octavo {
+namespace {
+
+constexpr int kNumHeads = 6, kNumKvHeads = 2;
+
+std::vector<float> random_floats(std::int64_t count, unsigned seed) {
+  std::vector<float> values(static_cast<std::size_t>(count));
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal;
+  for (float& value : values) value = normal(generator);
+  return values;
+}
+
+// One request of `length` tokens whose keys and values are in the cache.
+struct Request {
+  KVCache cache;
+  std::vector<float> q;
+  std::vector<std::int32_t> table;
+  int length;
+
+  Request(int head_dim, int length_, cpu::ThreadPool& pool)
+      : cache(1, (length_ + 15) / 16, 16, kNumKvHeads, head_dim),
+        q(random_floats(length_ * kNumHeads * head_dim, 1)),
+        table(static_cast<std::size_t>((length_ + 15) / 16)),
+        length(length_) {
+    std::iota(table.begin(), table.end(), 0);
+    const std::vector<float> k = random_floats(length * kNumKvHeads * head_dim, 2), v = random_floats(length * kNumKvHeads * head_dim, 3);
+    std::vector<std::int32_t> slots(static_cast<std::size_t>(length));
+    std::iota(slots.begin(), slots.end(), 0);
+    store_kv({k.data(), length, kNumKvHeads * head_dim}, {v.data(), length, kNumKvHeads * head_dim}, cache, 0, {slots.data(), length},
+             pool);
+  }
+
+  void run(Matrix<const float> queries, Matrix<float> y, cpu::ThreadPool& pool, std::optional<int> window = std::nullopt) {
+    const std::int32_t indptr[] = {0, static_cast<std::int32_t>(queries.rows)}, lens[] = {length};
+    PagedAttention attention{{indptr, 2}, {lens, 1}, {table.data(), 1, static_cast<std::int64_t>(table.size())}, kNumHeads, 0.2f};
+    attention.window = window;
+    paged_attention(queries, cache, 0, attention, y, pool);
+  }
+};
+
+class AttentionTest : public ::testing::TestWithParam<cpu::Isa> {
+ protected:
+  void SetUp() override { cpu::set_active_isa(GetParam()); }
+  void TearDown() override { cpu::set_active_isa(cpu::available_isas().front()); }
+  cpu::ThreadPool pool_{3};
+};
+
+TEST_P(AttentionTest, WorksInPlaceAndOnStridedRows) {
+  for (int head_dim : {8, 24, 64, 256}) {
+    Request request(head_dim, 200, pool_);
+    const std::int64_t cols = kNumHeads * head_dim, stride = cols + 7;
+    std::vector<float> expected(request.q.size());
+    request.run({request.q.data(), 200, cols}, {expected.data(), 200, cols}, pool_, 150);
+    std::vector<float> wide(static_cast<std::size_t>(200 * stride), 99.0f);
+    const Matrix<float> rows = Matrix<float>(wide.data(), 200, stride).columns(5, cols);
+    for (int row = 0; row < 200; ++row) std::copy_n(request.q.data() + row * cols, cols, rows.row(row));
+    request.run(rows, rows, pool_, 150);
+    for (int row = 0; row < 200; ++row) {
+      EXPECT_EQ(std::memcmp(rows.row(row), expected.data() + row * cols, static_cast<std::size_t>(cols) * 4), 0) << head_dim << ", " << row;
+      EXPECT_EQ(wide[static_cast<std::size_t>(row * stride + 4)], 99.0f);
+      EXPECT_EQ(wide[static_cast<std::size_t>(row * stride + 5 + cols)], 99.0f);
+    }
+  }
+}
+
+TEST_P(AttentionTest, SplitContextsGiveTheSameBits) {
+  Request request(40, 2000, pool_);
+  const std::int64_t cols = kNumHeads * 40;
+  cpu::ThreadPool one(1);
+  for (std::int64_t num_queries : {1, 3, 20}) {
+    const Matrix<const float> queries(request.q.data(), num_queries, cols);
+    std::vector<float> whole(static_cast<std::size_t>(num_queries * cols)), split(whole.size());
+    request.run(queries, {whole.data(), num_queries, cols}, one);
+    request.run(queries, {split.data(), num_queries, cols}, pool_);
+    EXPECT_EQ(std::memcmp(whole.data(), split.data(), whole.size() * 4), 0) << num_queries;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Isas, AttentionTest, ::testing::ValuesIn(cpu::available_isas()),
+                         [](const auto& isa) { return cpu::name_of(isa.param); });
+
+// Requests of given (new tokens, context) as a plan sees them.
+struct Batch {
+  std::vector<std::int32_t> indptr{0}, lens;
+  PagedAttention attention;
+
+  explicit Batch(const std::vector<std::pair<int, int>>& requests) {
+    for (const auto& [num_queries, context_len] : requests) {
+      indptr.push_back(indptr.back() + num_queries);
+      lens.push_back(context_len);
+    }
+    attention.query_indptr = {indptr.data(), static_cast<std::int64_t>(indptr.size())};
+    attention.context_lens = {lens.data(), static_cast<std::int64_t>(lens.size())};
+    attention.num_heads = kNumHeads;
+  }
+};
+
+TEST(AttentionPlanTest, SplitsOnlyWhatWouldKeepOthersWaiting) {
+  const KVCache cache(1, 1, 16, kNumKvHeads, 8);
+  const Batch alone({{1, 1000}});
+  EXPECT_EQ(AttentionPlan(alone.attention, cache, 0, 4).split.num_tasks(), kNumKvHeads * 8);
+  EXPECT_EQ(AttentionPlan(alone.attention, cache, 0, 1).split.num_tasks(), 0);
+  const Batch even(std::vector<std::pair<int, int>>(40, {1, 1000}));
+  EXPECT_EQ(AttentionPlan(even.attention, cache, 0, 4).split.num_tasks(), 0);
+  EXPECT_EQ(AttentionPlan(even.attention, cache, 0, 4).whole.num_tasks(), 40 * kNumKvHeads);
+  const Batch uneven({{1, 64}, {1, 20000}, {0, 0}, {1, 64}});
+  const AttentionPlan plan(uneven.attention, cache, 0, 4);
+  EXPECT_EQ(plan.whole.num_tasks(), 2 * kNumKvHeads);
+  EXPECT_EQ(plan.split.request_of(plan.split.num_tasks() - 1).request, 1);
+  EXPECT_EQ(plan.whole.request_of(0).request, 0);
+  EXPECT_EQ(plan.whole.request_of(2 * kNumKvHeads - 1).request, 3);
+}
+
+TEST(AttentionPlanTest, WindowsSkipSegments) {
+  const KVCache cache(1, 1, 16, kNumKvHeads, 8);
+  Batch batch({{1, 20000}});
+  batch.attention.window = 200;
+  const AttentionPlan plan(batch.attention, cache, 0, 2);
+  EXPECT_EQ(plan.split.request_of(0).first_segment, 19800 / kSegmentTokens);
+  EXPECT_LE(plan.split.num_tasks(), kNumKvHeads * 3);
+}
+
+}  // namespace
+}  // namespace octavo
