@@ -153,7 +153,7 @@ OCTAVO_VEC float max_of(Vec value) {
 
 // e^x, within 2 ulp for -87 <= x <= 88; 0 below, so that exp(-inf) is 0; saturates above. After Cephes' expf.
 OCTAVO_VEC Vec exp(Vec x) {
-  const Vec clamped = min(max(x, broadcast(-87.33654f)), broadcast(88.37626f));
+  const Vec clamped = min(broadcast(88.37626f), max(broadcast(-87.33654f), x));  // in this order NaN stays NaN
   const IntVec n = __builtin_convertvector(fma(clamped, broadcast(1.44269504088896341f), clamped < 0.0f ? broadcast(-0.5f) : broadcast(0.5f)), IntVec);
   const Vec steps = to_float(n);
   Vec r = fma(steps, broadcast(-0.693359375f), clamped);

@@ -162,5 +162,5 @@ class Sampler:
         Returns (token_ids, reports); a report is (logprob, rank, top_ids, top_logprobs), None where not asked for. A row with a logit
         that is NaN or with no finite logit gets token id None and remembers nothing.
         """
-    def score(self, logits: NDArray[np.float32], token_ids: Sequence[int], num_top: int) -> list[tuple]:
-        """Reports of given tokens: logits [len(token_ids), V] (prompt log-probabilities; no penalties)."""
+    def score(self, logits: NDArray[np.float32], token_ids: Sequence[int], num_top: int) -> list[tuple | None]:
+        """Reports of given tokens: logits [len(token_ids), V] (no penalties). None for a row that is not finite."""

@@ -36,7 +36,7 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
         CheckpointError: the model cannot be read, or is of an unknown kind.
         ConfigError: settings that do not fit the model or this machine.
     """
-    checkpoint = open_checkpoint(config.model or default_model_path(), config.load_format)
+    checkpoint = open_checkpoint(config.model or default_model_path(log.info), config.load_format)
     model = ModelConfig.from_dict(checkpoint.config)
     tokenizer = open_tokenizer(checkpoint)
     shape = step_shape(config, model)

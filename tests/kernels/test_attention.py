@@ -134,6 +134,15 @@ def test_bits_do_not_depend_on_chunks(heads):
         assert chunked.tobytes() == whole.tobytes(), f"chunk size {chunk}"
 
 
+def test_bits_do_not_depend_on_long_chunks():
+    heads = Heads(9, 3, 64)
+    sequence = Sequence.random(heads, 1100, seed=6)
+    (whole,) = Runner(heads, [sequence], num_threads=1).run(chunk=1100)
+    for chunk in (16, 512):
+        (chunked,) = Runner(heads, [sequence], num_threads=3, seed=chunk).run(chunk)
+        assert chunked.tobytes() == whole.tobytes(), f"chunk size {chunk}"
+
+
 def test_bits_do_not_depend_on_neighbours():
     heads = Heads(6, 2, 64, window=200)
     sequences = [Sequence.random(heads, length, seed=length) for length in (1, 15, 16, 17, 130, 257, 400)]

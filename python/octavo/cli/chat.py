@@ -32,9 +32,20 @@ def run(args: argparse.Namespace) -> int:
     with closing(open_source(args)) as source:
         print(f"{source.model_name} · /help lists the commands, Ctrl-C stops an answer", file=sys.stderr)
         conversation = Conversation(source, params, args.system, _write)
-        while (line := _read_line()) is not None and conversation.take(line):
+        while _take_turn(conversation):
             pass
     return 0
+
+
+def _take_turn(conversation: Conversation) -> bool:
+    """Read a line and act on it; False at the end of input or when the user wants to leave. Ctrl-C only ends what is going on."""
+    try:
+        return conversation.take(input("> " if sys.stdin.isatty() else ""))
+    except EOFError:
+        return False
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return True
 
 
 class Conversation:
@@ -99,17 +110,6 @@ def _rate(num_tokens: int, seconds: float) -> str:
 
 def _write(text: str) -> None:
     print(text, end="", flush=True)
-
-
-def _read_line() -> str | None:
-    """A line from the user; None at the end of input. Ctrl-C clears the line."""
-    while True:
-        try:
-            return input("> " if sys.stdin.isatty() else "")
-        except EOFError:
-            return None
-        except KeyboardInterrupt:
-            print(file=sys.stderr)
 
 
 def _enable_line_editing() -> None:

@@ -67,7 +67,8 @@ def _llama3(rope: RopeConfig, rotary_dim: int, num_positions: int) -> tuple[Freq
 
 
 def _llama3_factors(rope: RopeConfig, rotary_dim: int, num_positions: int) -> tuple[Frequencies, float]:
-    return _base_frequencies(rope.theta, rotary_dim) / np.asarray(rope.parameters["factors"], dtype=np.float32), 1.0
+    factors = np.asarray(rope.parameters["factors"], dtype=np.float32)
+    return (_base_frequencies(rope.theta, rotary_dim) / factors).astype(np.float32), 1.0
 
 
 def _yarn(rope: RopeConfig, rotary_dim: int, num_positions: int) -> tuple[Frequencies, float]:
