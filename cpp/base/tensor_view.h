@@ -17,8 +17,7 @@ struct Matrix {
 
   Matrix() = default;
   Matrix(T* data_, std::int64_t rows_, std::int64_t cols_) : Matrix(data_, rows_, cols_, cols_) {}
-  Matrix(T* data_, std::int64_t rows_, std::int64_t cols_, std::int64_t stride_)
-      : data(data_), rows(rows_), cols(cols_), stride(stride_) {}
+  Matrix(T* data_, std::int64_t rows_, std::int64_t cols_, std::int64_t stride_) : data(data_), rows(rows_), cols(cols_), stride(stride_) {}
   template <typename U>  // Matrix<float> -> Matrix<const float>
   Matrix(const Matrix<U>& other) : Matrix(other.data, other.rows, other.cols, other.stride) {}
 

@@ -14,7 +14,7 @@
 namespace octavo::bench {
 namespace {
 
-constexpr int kRounds = 5;                                   // the best of them: noise only ever slows down
+constexpr int kRounds = 5;                                    // the best of them: noise only ever slows down
 constexpr std::int64_t kReadBytes = std::int64_t{512} << 20;  // several times any last-level cache
 constexpr std::int64_t kChunk = std::int64_t{1} << 20;
 
@@ -51,7 +51,8 @@ double fma_rate(cpu::ThreadPool& pool) {
   constexpr std::int64_t kRepeats = 2'000'000;
   const FmaPeak& peak = fma_peak(cpu::active_isa());
   std::atomic<std::int64_t> sink{0};
-  const double seconds = best_seconds([&] { pool.run(pool.num_threads(), [&](std::int64_t) { sink += static_cast<std::int64_t>(peak.run(kRepeats)); }); });
+  const double seconds =
+      best_seconds([&] { pool.run(pool.num_threads(), [&](std::int64_t) { sink += static_cast<std::int64_t>(peak.run(kRepeats)); }); });
   return static_cast<double>(peak.flops_per_repeat) * kRepeats * pool.num_threads() / seconds * 1e-9;
 }
 

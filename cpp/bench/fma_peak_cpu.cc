@@ -1,5 +1,4 @@
 #include "bench/fma_peak.h"
-
 #include "cpu/vec.h"
 
 namespace octavo::OCTAVO_ISA {

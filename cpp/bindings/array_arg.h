@@ -12,7 +12,8 @@ namespace py = pybind11;
 
 template <typename T>
 void check_array(const py::array& array, const char* name, int rank) {
-  require(py::isinstance<py::array_t<T>>(array), name, ": expected dtype ", std::string(py::str(py::dtype::of<T>())), ", got ", std::string(py::str(array.dtype())));
+  require(py::isinstance<py::array_t<T>>(array), name, ": expected dtype ", std::string(py::str(py::dtype::of<T>())), ", got ",
+          std::string(py::str(array.dtype())));
   require(array.ndim() == rank, name, ": expected ", rank, " dimensions, got ", array.ndim());
   require((array.flags() & py::array::c_style) != 0, name, ": must be C-contiguous");
 }

@@ -1,6 +1,8 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <optional>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -17,7 +19,8 @@ namespace {
 const std::uint8_t* raw_arg(const py::array& array, const char* name, Format format, std::int64_t num_elements) {
   const Span<const std::uint8_t> bytes = span_arg<std::uint8_t>(array, name);
   const std::int64_t expected = format_bytes(format, num_elements);
-  require(bytes.size == expected, name, ": ", bytes.size, " bytes, expected ", expected, " for ", num_elements, " elements of ", name_of(format));
+  require(bytes.size == expected, name, ": ", bytes.size, " bytes, expected ", expected, " for ", num_elements, " elements of ",
+          name_of(format));
   return bytes.data;
 }
 
@@ -49,7 +52,8 @@ EmbeddingWeight make_embedding_weight(const py::array& data, const std::string& 
   return {raw_arg(data, "data", format, num_rows * num_cols), format, num_rows, num_cols};
 }
 
-py::array_t<float> bound_linear(const py::array& x, const LinearWeight& weight, const std::optional<py::array>& bias, cpu::ThreadPool& pool) {
+py::array_t<float> bound_linear(const py::array& x, const LinearWeight& weight, const std::optional<py::array>& bias,
+                                cpu::ThreadPool& pool) {
   const Matrix<const float> rows = matrix_arg<float>(x, "x");
   const Span<const float> bias_values = bias ? span_arg<float>(*bias, "bias") : Span<const float>{};
   require(!bias || bias_values.size == weight.rows(), "bias: ", bias_values.size, " values, expected ", weight.rows());
@@ -80,7 +84,8 @@ void bind_linear(py::module_& module) {
     return names;
   });
   module.def(
-      "format_bytes", [](const std::string& format, std::int64_t num_elements) { return format_bytes(format_from_name(format), num_elements); },
+      "format_bytes",
+      [](const std::string& format, std::int64_t num_elements) { return format_bytes(format_from_name(format), num_elements); },
       py::arg("format"), py::arg("num_elements"));
   module.def("dequantize", &bound_dequantize, py::arg("data"), py::arg("format"), py::arg("num_elements"));
 
@@ -90,7 +95,8 @@ void bind_linear(py::module_& module) {
       .def_property_readonly("num_cols", &LinearWeight::cols)
       .def_property_readonly("num_bytes", &LinearWeight::num_bytes);
   py::class_<EmbeddingWeight, std::shared_ptr<EmbeddingWeight>>(module, "EmbeddingWeight")
-      .def(py::init(&make_embedding_weight), py::arg("data"), py::arg("format"), py::arg("num_rows"), py::arg("num_cols"), py::keep_alive<1, 2>());
+      .def(py::init(&make_embedding_weight), py::arg("data"), py::arg("format"), py::arg("num_rows"), py::arg("num_cols"),
+           py::keep_alive<1, 2>());
 
   module.def("linear", &bound_linear, py::arg("x"), py::arg("weight"), py::arg("bias").none(true), py::arg("pool"));
   module.def("embedding", &bound_embedding, py::arg("token_ids"), py::arg("weight"), py::arg("scale"), py::arg("pool"));

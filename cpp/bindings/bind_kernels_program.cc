@@ -25,9 +25,9 @@ Buffer add_linear(Program& self, Buffer x, const LinearWeight& weight, const py:
 py::array run(Program& self, const py::array& token_ids, const py::array& positions, const py::array& slot_mapping,
               const py::array& query_indptr, const py::array& context_lens, const py::array& block_tables,
               const py::array& logits_indices) {
-  const StepArrays step{span_arg<std::int32_t>(token_ids, "token_ids"),       span_arg<std::int32_t>(positions, "positions"),
-                        span_arg<std::int32_t>(slot_mapping, "slot_mapping"), span_arg<std::int32_t>(query_indptr, "query_indptr"),
-                        span_arg<std::int32_t>(context_lens, "context_lens"), matrix_arg<std::int32_t>(block_tables, "block_tables"),
+  const StepArrays step{span_arg<std::int32_t>(token_ids, "token_ids"),          span_arg<std::int32_t>(positions, "positions"),
+                        span_arg<std::int32_t>(slot_mapping, "slot_mapping"),    span_arg<std::int32_t>(query_indptr, "query_indptr"),
+                        span_arg<std::int32_t>(context_lens, "context_lens"),    matrix_arg<std::int32_t>(block_tables, "block_tables"),
                         span_arg<std::int32_t>(logits_indices, "logits_indices")};
   Matrix<const float> logits;
   {
@@ -45,25 +45,40 @@ void bind_program(py::module_& module) {
       .def(py::init<cpu::ThreadPool&>(), py::arg("pool"), py::keep_alive<1, 2>())
       .def("embedding", &Program::embedding, py::arg("weight"), py::arg("scale"), py::keep_alive<1, 2>())
       .def("linear", &add_linear, py::arg("x"), py::arg("weight"), py::arg("bias"), KeepWeight(), py::keep_alive<1, 4>())
-      .def("rms_norm", [](Program& self, Buffer x, const py::array& weight, float eps) { return self.rms_norm(x, span_arg<float>(weight, "weight"), eps); },
-           py::arg("x"), py::arg("weight"), py::arg("eps"), KeepWeight())
+      .def(
+          "rms_norm",
+          [](Program& self, Buffer x, const py::array& weight, float eps) {
+            return self.rms_norm(x, span_arg<float>(weight, "weight"), eps);
+          },
+          py::arg("x"), py::arg("weight"), py::arg("eps"), KeepWeight())
       .def("add", &Program::add, py::arg("x"), py::arg("y"))
-      .def("add_rms_norm", [](Program& self, Buffer x, Buffer residual, const py::array& weight, float eps) { return self.add_rms_norm(x, residual, span_arg<float>(weight, "weight"), eps); },
-           py::arg("x"), py::arg("residual"), py::arg("weight"), py::arg("eps"), py::keep_alive<1, 4>())
+      .def(
+          "add_rms_norm",
+          [](Program& self, Buffer x, Buffer residual, const py::array& weight, float eps) {
+            return self.add_rms_norm(x, residual, span_arg<float>(weight, "weight"), eps);
+          },
+          py::arg("x"), py::arg("residual"), py::arg("weight"), py::arg("eps"), py::keep_alive<1, 4>())
       .def("silu_and_mul", &Program::silu_and_mul, py::arg("x"))
       .def("gelu_tanh_and_mul", &Program::gelu_tanh_and_mul, py::arg("x"))
       .def("columns", &Program::columns, py::arg("x"), py::arg("start"), py::arg("count"))
-      .def("rotary_embedding", [](Program& self, Buffer x, const py::array& cos_sin, int head_dim) { return self.rotary_embedding(x, matrix_arg<float>(cos_sin, "cos_sin"), head_dim); },
-           py::arg("x"), py::arg("cos_sin"), py::arg("head_dim"), KeepWeight())
+      .def(
+          "rotary_embedding",
+          [](Program& self, Buffer x, const py::array& cos_sin, int head_dim) {
+            return self.rotary_embedding(x, matrix_arg<float>(cos_sin, "cos_sin"), head_dim);
+          },
+          py::arg("x"), py::arg("cos_sin"), py::arg("head_dim"), KeepWeight())
       .def("store_kv", &Program::store_kv, py::arg("k"), py::arg("v"), py::arg("layer"))
-      .def("paged_attention", &Program::paged_attention, py::arg("q"), py::arg("layer"), py::arg("num_heads"), py::arg("scale"), py::arg("window"), py::arg("softcap"))
+      .def("paged_attention", &Program::paged_attention, py::arg("q"), py::arg("layer"), py::arg("num_heads"), py::arg("scale"),
+           py::arg("window"), py::arg("softcap"))
       .def("select_logits_rows", &Program::select_logits_rows, py::arg("x"))
       .def("softcap", &Program::softcap, py::arg("x"), py::arg("cap"))
-      .def("seal", &Program::seal, py::arg("output"), py::arg("cache"), py::arg("max_num_tokens"), py::arg("max_num_logits"), py::keep_alive<1, 3>())
+      .def("seal", &Program::seal, py::arg("output"), py::arg("cache"), py::arg("max_num_tokens"), py::arg("max_num_logits"),
+           py::keep_alive<1, 3>())
       .def_property_readonly("num_bytes", &Program::num_bytes)
       .def("num_cols", &Program::num_cols, py::arg("x"))
       .def("describe", &Program::describe)
-      .def("run", &run, py::arg("token_ids"), py::arg("positions"), py::arg("slot_mapping"), py::arg("query_indptr"), py::arg("context_lens"), py::arg("block_tables"), py::arg("logits_indices"))
+      .def("run", &run, py::arg("token_ids"), py::arg("positions"), py::arg("slot_mapping"), py::arg("query_indptr"),
+           py::arg("context_lens"), py::arg("block_tables"), py::arg("logits_indices"))
       .def("profile", &Program::take_profile);
 }
 

@@ -9,9 +9,7 @@ namespace octavo::cache {
 
 namespace {
 
-void require_not_negative(std::int64_t num_tokens) {
-  require(num_tokens >= 0, "num_tokens is ", num_tokens, "; it must not be negative");
-}
+void require_not_negative(std::int64_t num_tokens) { require(num_tokens >= 0, "num_tokens is ", num_tokens, "; it must not be negative"); }
 
 }  // namespace
 

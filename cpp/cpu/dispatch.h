@@ -7,49 +7,68 @@
 
 #if OCTAVO_HAVE_AVX512
 #define OCTAVO_ISA_DECL_AVX512(Table, name) \
-  namespace isa_avx512 { const Table& name(); }
-#define OCTAVO_ISA_CASE_AVX512(name) case cpu::Isa::avx512: return isa_avx512::name();
+  namespace isa_avx512 {                    \
+  const Table& name();                      \
+  }
+#define OCTAVO_ISA_CASE_AVX512(name) \
+  case cpu::Isa::avx512:             \
+    return isa_avx512::name();
 #else
 #define OCTAVO_ISA_DECL_AVX512(Table, name)
 #define OCTAVO_ISA_CASE_AVX512(name)
 #endif
 #if OCTAVO_HAVE_AVX2
 #define OCTAVO_ISA_DECL_AVX2(Table, name) \
-  namespace isa_avx2 { const Table& name(); }
-#define OCTAVO_ISA_CASE_AVX2(name) case cpu::Isa::avx2: return isa_avx2::name();
+  namespace isa_avx2 {                    \
+  const Table& name();                    \
+  }
+#define OCTAVO_ISA_CASE_AVX2(name) \
+  case cpu::Isa::avx2:             \
+    return isa_avx2::name();
 #else
 #define OCTAVO_ISA_DECL_AVX2(Table, name)
 #define OCTAVO_ISA_CASE_AVX2(name)
 #endif
 #if OCTAVO_HAVE_NEON
 #define OCTAVO_ISA_DECL_NEON(Table, name) \
-  namespace isa_neon { const Table& name(); }
-#define OCTAVO_ISA_CASE_NEON(name) case cpu::Isa::neon: return isa_neon::name();
+  namespace isa_neon {                    \
+  const Table& name();                    \
+  }
+#define OCTAVO_ISA_CASE_NEON(name) \
+  case cpu::Isa::neon:             \
+    return isa_neon::name();
 #else
 #define OCTAVO_ISA_DECL_NEON(Table, name)
 #define OCTAVO_ISA_CASE_NEON(name)
 #endif
 #if OCTAVO_HAVE_VSX
 #define OCTAVO_ISA_DECL_VSX(Table, name) \
-  namespace isa_vsx { const Table& name(); }
-#define OCTAVO_ISA_CASE_VSX(name) case cpu::Isa::vsx: return isa_vsx::name();
+  namespace isa_vsx {                    \
+  const Table& name();                   \
+  }
+#define OCTAVO_ISA_CASE_VSX(name) \
+  case cpu::Isa::vsx:             \
+    return isa_vsx::name();
 #else
 #define OCTAVO_ISA_DECL_VSX(Table, name)
 #define OCTAVO_ISA_CASE_VSX(name)
 #endif
 
-#define OCTAVO_DECLARE_ISA_TABLE(Table, name)                \
-  OCTAVO_ISA_DECL_AVX512(Table, name)                        \
-  OCTAVO_ISA_DECL_AVX2(Table, name)                          \
-  OCTAVO_ISA_DECL_NEON(Table, name)                          \
-  OCTAVO_ISA_DECL_VSX(Table, name)                           \
-  namespace isa_portable { const Table& name(); }            \
-  inline const Table& name(cpu::Isa isa) {                   \
-    switch (isa) {                                           \
-      OCTAVO_ISA_CASE_AVX512(name)                           \
-      OCTAVO_ISA_CASE_AVX2(name)                             \
-      OCTAVO_ISA_CASE_NEON(name)                             \
-      OCTAVO_ISA_CASE_VSX(name)                              \
-      default: return isa_portable::name();                  \
-    }                                                        \
+#define OCTAVO_DECLARE_ISA_TABLE(Table, name) \
+  OCTAVO_ISA_DECL_AVX512(Table, name)         \
+  OCTAVO_ISA_DECL_AVX2(Table, name)           \
+  OCTAVO_ISA_DECL_NEON(Table, name)           \
+  OCTAVO_ISA_DECL_VSX(Table, name)            \
+  namespace isa_portable {                    \
+  const Table& name();                        \
+  }                                           \
+  inline const Table& name(cpu::Isa isa) {    \
+    switch (isa) {                            \
+      OCTAVO_ISA_CASE_AVX512(name)            \
+      OCTAVO_ISA_CASE_AVX2(name)              \
+      OCTAVO_ISA_CASE_NEON(name)              \
+      OCTAVO_ISA_CASE_VSX(name)               \
+      default:                                \
+        return isa_portable::name();          \
+    }                                         \
   }

@@ -44,11 +44,16 @@ Isa& current() {
 
 const char* name_of(Isa isa) {
   switch (isa) {
-    case Isa::avx512: return "avx512";
-    case Isa::avx2: return "avx2";
-    case Isa::neon: return "neon";
-    case Isa::vsx: return "vsx";
-    default: return "portable";
+    case Isa::avx512:
+      return "avx512";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::neon:
+      return "neon";
+    case Isa::vsx:
+      return "vsx";
+    default:
+      return "portable";
   }
 }
 

@@ -113,7 +113,9 @@ void ThreadPool::run(std::int64_t num_tasks, TaskRef task) {
   state.task.store(&task, std::memory_order_relaxed);
   state.ticket.store(static_cast<std::uint64_t>(job) << 32);
   if (state.num_sleeping.load() > 0) {
-    { std::lock_guard<std::mutex> lock(state.mutex); }  // a worker about to sleep has the new ticket or is waiting by now
+    {
+      std::lock_guard<std::mutex> lock(state.mutex);
+    }  // a worker about to sleep has the new ticket or is waiting by now
     state.wake.notify_all();
   }
   state.work(job);

@@ -14,7 +14,8 @@ namespace octavo::cpu {
 class TaskRef {
  public:
   template <typename F>
-  TaskRef(const F& function) : object_(&function), call_([](const void* object, std::int64_t index) { (*static_cast<const F*>(object))(index); }) {}
+  TaskRef(const F& function)
+      : object_(&function), call_([](const void* object, std::int64_t index) { (*static_cast<const F*>(object))(index); }) {}
   void operator()(std::int64_t index) const { call_(object_, index); }
 
  private:

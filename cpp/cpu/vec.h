@@ -5,8 +5,8 @@
 // half floats, horizontal maxima) is a function here. Everything is in namespace octavo::OCTAVO_ISA, one copy per instruction
 // set, and static: nothing inline leaks into another copy. Kernel files use no std:: templates for the same reason.
 //
-// Arithmetic is IEEE float32 in the order written (-ffp-contract=off); fma() is fused on every instruction set that has it, and
-// on the portable one it is a multiply and an add. So results are equal bit by bit within one instruction set, not across two.
+// Arithmetic is IEEE float32 in the order written (-ffp-contract=off); fma() is fused with AVX2, AVX-512 and NEON;
+// elsewhere it is a multiply and an add. So results are equal bit by bit within one instruction set, not across two.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -154,7 +154,8 @@ OCTAVO_VEC float max_of(Vec value) {
 // e^x, within 2 ulp for -87 <= x <= 88; 0 below, so that exp(-inf) is 0; saturates above. After Cephes' expf.
 OCTAVO_VEC Vec exp(Vec x) {
   const Vec clamped = min(broadcast(88.37626f), max(broadcast(-87.33654f), x));  // in this order NaN stays NaN
-  const IntVec n = __builtin_convertvector(fma(clamped, broadcast(1.44269504088896341f), clamped < 0.0f ? broadcast(-0.5f) : broadcast(0.5f)), IntVec);
+  const IntVec n =
+      __builtin_convertvector(fma(clamped, broadcast(1.44269504088896341f), clamped < 0.0f ? broadcast(-0.5f) : broadcast(0.5f)), IntVec);
   const Vec steps = to_float(n);
   Vec r = fma(steps, broadcast(-0.693359375f), clamped);
   r = fma(steps, broadcast(2.12194440e-4f), r);

@@ -3,7 +3,7 @@
 
 namespace octavo::cuda {
 
-bool is_built();         // whether CUDA kernels are in this build
-int num_devices();       // devices that the driver shows; throws std::runtime_error in a build without CUDA
+bool is_built();    // whether CUDA kernels are in this build
+int num_devices();  // devices that the driver shows; throws std::runtime_error in a build without CUDA
 
 }  // namespace octavo::cuda

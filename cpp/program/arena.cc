@@ -31,7 +31,8 @@ std::int64_t assign_offsets(std::vector<ArenaItem>& items) {
     ArenaItem& item = items[index];
     item.offset = lowest_gap(placed, item);
     end = std::max(end, aligned(item.offset + item.size));
-    const auto position = std::upper_bound(placed.begin(), placed.end(), &item, [](const ArenaItem* a, const ArenaItem* b) { return a->offset < b->offset; });
+    const auto position =
+        std::upper_bound(placed.begin(), placed.end(), &item, [](const ArenaItem* a, const ArenaItem* b) { return a->offset < b->offset; });
     placed.insert(position, &item);
   }
   return end;

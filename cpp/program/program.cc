@@ -109,7 +109,8 @@ Buffer Program::columns(Buffer x, std::int64_t start, std::int64_t count) {
 }
 
 Buffer Program::rotary_embedding(Buffer x, Matrix<const float> cos_sin, int head_dim) {
-  require(head_dim > 0 && num_cols(x) % head_dim == 0, "rotary_embedding: ", num_cols(x), " columns are no multiple of head_dim ", head_dim);
+  require(head_dim > 0 && num_cols(x) % head_dim == 0, "rotary_embedding: ", num_cols(x), " columns are no multiple of head_dim ",
+          head_dim);
   const Buffer y = new_value(rows_of(x), num_cols(x));
   append("rotary_embedding", {x}, {y},
          [=](const Frame& f) { octavo::rotary_embedding(f[x], f.step.positions, cos_sin, head_dim, f[y], f.pool); });
@@ -191,7 +192,8 @@ void Program::check(const StepArrays& step) const {
   const std::int64_t tokens = step.token_ids.size;
   require(tokens <= max_num_tokens_, "program: ", tokens, " tokens, at most ", max_num_tokens_);
   require(step.logits_indices.size <= max_num_logits_, "program: ", step.logits_indices.size, " logits rows, at most ", max_num_logits_);
-  require(step.positions.size == tokens && step.slot_mapping.size == tokens, "program: positions and slot_mapping need ", tokens, " entries");
+  require(step.positions.size == tokens && step.slot_mapping.size == tokens, "program: positions and slot_mapping need ", tokens,
+          " entries");
   require(step.query_indptr.size == step.context_lens.size + 1 && step.block_tables.rows == step.context_lens.size,
           "program: query_indptr, context_lens and block_tables disagree on the number of sequences");
 }

@@ -1,10 +1,10 @@
 // The persistent batch: arrays of a step, persistence of rows, all-or-nothing errors.
+#include "batch/batch.h"
+
 #include <gtest/gtest.h>
 
 #include <stdexcept>
 #include <vector>
-
-#include "batch/batch.h"
 
 namespace octavo::batch {
 namespace {

@@ -72,7 +72,7 @@ def test_row_does_not_depend_on_its_batch(isa: str, format: str, pool: Any) -> N
     x = rng.standard_normal((100, num_cols), np.float32)
     bias = rng.standard_normal(101, np.float32)
     alone = np.concatenate([_kernels.linear(x[i : i + 1], weight, bias, pool) for i in range(len(x))])
-    for num_tokens in (2, 3, 4, 5, 7, 8, 13, 33, 100):
+    for num_tokens in (2, 3, 4, 5, 7, 8, 13, 16, 17, 33, 100):
         for first in (0, 100 - num_tokens):
             together = _kernels.linear(np.ascontiguousarray(x[first : first + num_tokens]), weight, bias, pool)
             np.testing.assert_array_equal(together.view(np.uint32), alone[first : first + num_tokens].view(np.uint32))

@@ -5,10 +5,11 @@
 namespace octavo {
 
 void embedding(Span<const std::int32_t> token_ids, const EmbeddingWeight& weight, float scale, Matrix<float> y, cpu::ThreadPool& pool) {
-  require(y.rows == token_ids.size && y.cols == weight.cols, "embedding: y is [", y.rows, ", ", y.cols, "], expected [", token_ids.size, ", ",
-          weight.cols, "]");
+  require(y.rows == token_ids.size && y.cols == weight.cols, "embedding: y is [", y.rows, ", ", y.cols, "], expected [", token_ids.size,
+          ", ", weight.cols, "]");
   for (std::int64_t i = 0; i < token_ids.size; ++i) {
-    require(token_ids[i] >= 0 && token_ids[i] < weight.rows, "embedding: token id ", token_ids[i], " is not in the table of ", weight.rows, " rows");
+    require(token_ids[i] >= 0 && token_ids[i] < weight.rows, "embedding: token id ", token_ids[i], " is not in the table of ", weight.rows,
+            " rows");
   }
   const std::int64_t row_bytes = format_bytes(weight.format, weight.cols);
   pool.run(token_ids.size, [&](std::int64_t token) {

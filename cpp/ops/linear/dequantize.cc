@@ -34,10 +34,17 @@ void dequantize_blocks(const std::uint8_t* data, Format format, std::int64_t num
 void dequantize(const std::uint8_t* data, Format format, std::int64_t num_elements, float* out) {
   const std::int64_t num_bytes = format_bytes(format, num_elements);
   switch (format) {
-    case Format::F32: std::memcpy(out, data, static_cast<std::size_t>(num_bytes)); break;
-    case Format::F16: widen<float_from_half>(data, num_elements, out); break;
-    case Format::BF16: widen<float_from_bf16>(data, num_elements, out); break;
-    default: dequantize_blocks(data, format, num_elements, out);
+    case Format::F32:
+      std::memcpy(out, data, static_cast<std::size_t>(num_bytes));
+      break;
+    case Format::F16:
+      widen<float_from_half>(data, num_elements, out);
+      break;
+    case Format::BF16:
+      widen<float_from_bf16>(data, num_elements, out);
+      break;
+    default:
+      dequantize_blocks(data, format, num_elements, out);
   }
 }
 

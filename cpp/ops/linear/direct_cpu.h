@@ -10,10 +10,12 @@ constexpr int kPrefetchBytes = 2048;
 
 // As many rows as leave registers for words, scales and mins.
 #if defined(__AVX512F__)
-constexpr int kMaxDirectRows = 8;
+constexpr int kDirectRows = 8;
 #else
-constexpr int kMaxDirectRows = 4;
+constexpr int kDirectRows = 4;
 #endif
+// Beyond kDirectRows a panel is gone through twice, the second time in the near cache: still quicker than through a tile.
+constexpr int kMaxDirectRows = 2 * kDirectRows;
 
 // Up to kLanes * kPanelVecs results of one row.
 OCTAVO_VEC void store_columns(float* to, const Vec* values, std::int64_t count) {
@@ -31,8 +33,8 @@ struct Sums {
 };
 
 template <typename Decoder, int M, int P, int J>
-OCTAVO_VEC void add_products(Sums<M, P>& sums, const typename Decoder::Word (*words)[kPanelVecs], const typename Decoder::Scales (*scales)[kPanelVecs],
-                             const float* x, std::int64_t x_stride) {
+OCTAVO_VEC void add_products(Sums<M, P>& sums, const typename Decoder::Word (*words)[kPanelVecs],
+                             const typename Decoder::Scales (*scales)[kPanelVecs], const float* x, std::int64_t x_stride) {
   for (int panel = 0; panel < P; ++panel) {
     for (int vec = 0; vec < kPanelVecs; ++vec) {
       const Vec weight = Decoder::template weight<J>(words[panel][vec], scales[panel][vec]);
@@ -46,8 +48,8 @@ OCTAVO_VEC void add_products(Sums<M, P>& sums, const typename Decoder::Word (*wo
 
 // J = 0 .. kPerWord - 1 in order, as far as `count`, which is a constant after inlining or the odd end of a bf16 row.
 template <typename Decoder, int M, int P, int J = 0>
-OCTAVO_VEC void add_word(Sums<M, P>& sums, const typename Decoder::Word (*words)[kPanelVecs], const typename Decoder::Scales (*scales)[kPanelVecs],
-                         const float* x, std::int64_t x_stride, int count) {
+OCTAVO_VEC void add_word(Sums<M, P>& sums, const typename Decoder::Word (*words)[kPanelVecs],
+                         const typename Decoder::Scales (*scales)[kPanelVecs], const float* x, std::int64_t x_stride, int count) {
   if constexpr (J < Decoder::kPerWord) {
     if (J >= count) return;
     add_products<Decoder, M, P, J>(sums, words, scales, x, x_stride);
@@ -65,16 +67,19 @@ OCTAVO_VEC std::int64_t prefetch_distance(const LinearTask& task, std::int64_t k
 }
 
 template <typename Decoder, int M, int P>
-OCTAVO_VEC void add_block(Sums<M, P>& sums, const std::uint8_t* block, const LinearTask& task, const float* x, int count, std::int64_t ahead) {
+OCTAVO_VEC void add_block(Sums<M, P>& sums, const std::uint8_t* block, const LinearTask& task, const float* x, int count,
+                          std::int64_t ahead) {
   typename Decoder::Scales scales[P][kPanelVecs];
   for (int panel = 0; panel < P; ++panel) {
-    for (int vec = 0; vec < kPanelVecs; ++vec) scales[panel][vec] = Decoder::load_scales(block + panel * task.panel_bytes, vec, task.zero_point);
+    const std::uint8_t* at = block + panel * task.panel_bytes;
+    for (int vec = 0; vec < kPanelVecs; ++vec) scales[panel][vec] = Decoder::load_scales(at, vec, task.zero_point);
   }
   for (int index = 0; index * Decoder::kPerWord < count; ++index) {
     typename Decoder::Word words[P][kPanelVecs];
     for (int panel = 0; panel < P; ++panel) {
-      prefetch(block + panel * task.panel_bytes + ahead + index * kShareBytes<Decoder>, kShareBytes<Decoder>);
-      for (int vec = 0; vec < kPanelVecs; ++vec) words[panel][vec] = Decoder::load_word(block + panel * task.panel_bytes, index, vec);
+      const std::uint8_t* at = block + panel * task.panel_bytes;
+      prefetch(at + ahead + index * kShareBytes<Decoder>, kShareBytes<Decoder>);
+      for (int vec = 0; vec < kPanelVecs; ++vec) words[panel][vec] = Decoder::load_word(at, index, vec);
     }
     add_word<Decoder, M, P>(sums, words, scales, x + index * Decoder::kPerWord, task.x_stride, count);
   }
@@ -95,13 +100,36 @@ static void multiply_direct(const LinearTask& task, std::int64_t column) {
   }
 }
 
+// Two rows at most: two panels side by side make up for the few chains of one.
 template <typename Decoder, int M>
-static void compute_direct(const LinearTask& task) {
+static void multiply_panel_pairs(const LinearTask& task) {
   std::int64_t column = 0;
-  if (M <= 2) {
-    for (; column + kPanelWidth < task.num_outputs; column += 2 * kPanelWidth) multiply_direct<Decoder, M, 2>(task, column);
+  for (; column + kPanelWidth < task.num_outputs; column += 2 * kPanelWidth) multiply_direct<Decoder, M, 2>(task, column);
+  if (column < task.num_outputs) multiply_direct<Decoder, M, 1>(task, column);
+}
+
+template <typename Decoder, int M = kDirectRows>
+static void multiply_panel(const LinearTask& task, std::int64_t column) {
+  if constexpr (M > 2) {
+    if (task.num_rows < M) return multiply_panel<Decoder, M - 1>(task, column);
   }
-  for (; column < task.num_outputs; column += kPanelWidth) multiply_direct<Decoder, M, 1>(task, column);
+  multiply_direct<Decoder, M, 1>(task, column);
+}
+
+// Up to kMaxDirectRows rows.
+template <typename Decoder>
+static void compute_direct(const LinearTask& task) {
+  if (task.num_rows == 1) return multiply_panel_pairs<Decoder, 1>(task);
+  if (task.num_rows == 2) return multiply_panel_pairs<Decoder, 2>(task);
+  LinearTask first = task, second = task;
+  first.num_rows = task.num_rows <= kDirectRows ? task.num_rows : (task.num_rows + 1) / 2;
+  second.num_rows = task.num_rows - first.num_rows;
+  second.x += first.num_rows * task.x_stride;
+  second.y += first.num_rows * task.y_stride;
+  for (std::int64_t column = 0; column < task.num_outputs; column += kPanelWidth) {
+    multiply_panel<Decoder>(first, column);
+    if (second.num_rows) multiply_panel<Decoder>(second, column);
+  }
 }
 
 }  // namespace octavo::OCTAVO_ISA

@@ -13,17 +13,28 @@ struct FormatSize {
 
 FormatSize size_of_format(Format format) {
   switch (format) {
-    case Format::F32: return {"F32", 1, 4};
-    case Format::F16: return {"F16", 1, 2};
-    case Format::BF16: return {"BF16", 1, 2};
-    case Format::Q8_0: return {"Q8_0", 32, sizeof(BlockQ8_0)};
-    case Format::Q4_0: return {"Q4_0", 32, sizeof(BlockQ4_0)};
-    case Format::Q4_1: return {"Q4_1", 32, sizeof(BlockQ4_1)};
-    case Format::Q5_0: return {"Q5_0", 32, sizeof(BlockQ5_0)};
-    case Format::Q5_1: return {"Q5_1", 32, sizeof(BlockQ5_1)};
-    case Format::Q4_K: return {"Q4_K", 256, sizeof(BlockQ4_K)};
-    case Format::Q5_K: return {"Q5_K", 256, sizeof(BlockQ5_K)};
-    case Format::Q6_K: return {"Q6_K", 256, sizeof(BlockQ6_K)};
+    case Format::F32:
+      return {"F32", 1, 4};
+    case Format::F16:
+      return {"F16", 1, 2};
+    case Format::BF16:
+      return {"BF16", 1, 2};
+    case Format::Q8_0:
+      return {"Q8_0", 32, sizeof(BlockQ8_0)};
+    case Format::Q4_0:
+      return {"Q4_0", 32, sizeof(BlockQ4_0)};
+    case Format::Q4_1:
+      return {"Q4_1", 32, sizeof(BlockQ4_1)};
+    case Format::Q5_0:
+      return {"Q5_0", 32, sizeof(BlockQ5_0)};
+    case Format::Q5_1:
+      return {"Q5_1", 32, sizeof(BlockQ5_1)};
+    case Format::Q4_K:
+      return {"Q4_K", 256, sizeof(BlockQ4_K)};
+    case Format::Q5_K:
+      return {"Q5_K", 256, sizeof(BlockQ5_K)};
+    case Format::Q6_K:
+      return {"Q6_K", 256, sizeof(BlockQ6_K)};
   }
   throw std::logic_error("format: not a value of the enumeration");
 }

@@ -58,9 +58,9 @@ struct BlockQ5_K {  // as Q4_K; bit g of qh[i] is bit 4 of code i of group g
   std::uint8_t qh[32];
   std::uint8_t qs[128];
 };
-struct BlockQ6_K {          // 16 groups of 16: value = d * scales[g] * (code - 32)
-  std::uint8_t ql[128];     // low 4 bits
-  std::uint8_t qh[64];      // high 2 bits
+struct BlockQ6_K {       // 16 groups of 16: value = d * scales[g] * (code - 32)
+  std::uint8_t ql[128];  // low 4 bits
+  std::uint8_t qh[64];   // high 2 bits
   std::int8_t scales[16];
   Half d;
 };

@@ -35,7 +35,8 @@ Split split(const LinearWeight& weight, std::int64_t num_rows, const LinearKerne
   const std::int64_t least = std::min(ceil_div(kMinMultiplies, multiplies_per_panel), num_panels);
   const std::int64_t panels = std::clamp(num_panels / wanted, least, std::max(least, kMaxPanelsPerTask));
   const std::int64_t min_rows = 8 * kernels.row_tile;
-  const std::int64_t groups = std::clamp<std::int64_t>(ceil_div(wanted, ceil_div(num_panels, panels)), 1, std::max<std::int64_t>(1, num_rows / min_rows));
+  const std::int64_t max_groups = std::max<std::int64_t>(1, num_rows / min_rows);
+  const std::int64_t groups = std::min(ceil_div(wanted, ceil_div(num_panels, panels)), max_groups);
   const std::int64_t rows = ceil_div(ceil_div(num_rows, groups), kernels.row_tile) * kernels.row_tile;
   return {panels, rows, ceil_div(num_rows, rows)};
 }
@@ -73,12 +74,15 @@ void compute_task(const Call& call, const LinearWeight::PackedPart& part, std::i
 
 void linear(Matrix<const float> x, const LinearWeight& weight, const float* bias, Matrix<float> y, cpu::ThreadPool& pool) {
   require(x.cols == weight.cols(), "linear: x has ", x.cols, " columns, the weight ", weight.cols());
-  require(y.rows == x.rows && y.cols == weight.rows(), "linear: y is [", y.rows, ", ", y.cols, "], expected [", x.rows, ", ", weight.rows(), "]");
+  require(y.rows == x.rows && y.cols == weight.rows(), "linear: y is [", y.rows, ", ", y.cols, "], expected [", x.rows, ", ", weight.rows(),
+          "]");
   if (x.rows == 0) return;
   const LinearKernels& kernels = linear_kernels(weight.isa());
   const Call call{x, weight, bias, y, kernels, split(weight, x.rows, kernels, pool.num_threads())};
   std::int64_t num_panel_groups = 0;
-  for (const LinearWeight::PackedPart& part : weight.packed_parts()) num_panel_groups += ceil_div(part.num_panels, call.split.panels_per_task);
+  for (const LinearWeight::PackedPart& part : weight.packed_parts()) {
+    num_panel_groups += ceil_div(part.num_panels, call.split.panels_per_task);
+  }
   pool.run(num_panel_groups * call.split.num_row_groups, [&](std::int64_t index) {
     std::int64_t panel_group = index / call.split.num_row_groups;
     for (const LinearWeight::PackedPart& part : weight.packed_parts()) {

@@ -13,18 +13,10 @@ void add_bias(const LinearTask& task) {
   }
 }
 
-template <typename Decoder, int M = kMaxDirectRows>
-void compute_few_rows(const LinearTask& task) {
-  if constexpr (M > 1) {
-    if (task.num_rows < M) return compute_few_rows<Decoder, M - 1>(task);
-  }
-  compute_direct<Decoder, M>(task);
-}
-
 template <typename Decoder>
 void compute(const LinearTask& task) {
   if (task.num_rows <= kMaxDirectRows) {
-    compute_few_rows<Decoder>(task);
+    compute_direct<Decoder>(task);
   } else {
     compute_tiled<Decoder>(task);
   }
@@ -34,13 +26,14 @@ void compute(const LinearTask& task) {
 }  // namespace
 
 const LinearKernels& linear_kernels() {
-  static constexpr LinearKernels kernels = {  // in the order of Packing
+  static constexpr LinearKernels kernels = {
+      // in the order of Packing
       kPanelWidth,
-      kMaxDirectRows,
       kRowTile,
       {compute<F32Decoder>, compute<F16Decoder>, compute<Bf16Decoder>, compute<CodeDecoder<Packing::u4_f16>>,
        compute<CodeDecoder<Packing::u4_f16_min>>, compute<CodeDecoder<Packing::u4_f32_min>>, compute<CodeDecoder<Packing::u8_f16>>,
-       compute<CodeDecoder<Packing::u8_f16_min>>, compute<CodeDecoder<Packing::u8_f32_min>>, compute<CodeDecoder<Packing::u8_group16_f32>>}};
+       compute<CodeDecoder<Packing::u8_f16_min>>, compute<CodeDecoder<Packing::u8_f32_min>>,
+       compute<CodeDecoder<Packing::u8_group16_f32>>}};
   return kernels;
 }
 

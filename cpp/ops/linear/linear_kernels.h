@@ -24,8 +24,7 @@ struct LinearTask {
 
 struct LinearKernels {
   int panel_width;
-  int max_direct_rows;  // up to here codes are decoded in registers; beyond, into a tile shared by all rows
-  int row_tile;         // rows of the register tile: more rows are worked on in runs of this many
+  int row_tile;  // rows of the register tile: more rows are worked on in runs of this many
   void (*compute[kNumPackings])(const LinearTask& task);
 };
 

@@ -28,8 +28,8 @@ std::vector<RawRows> merge(const std::vector<LinearWeight::Part>& parts, std::in
   std::vector<RawRows> merged;
   for (const LinearWeight::Part& part : parts) {
     require(part.rows > 0, "linear weight: a part has ", part.rows, " rows; it needs at least one");
-    require(cols % block_elements(part.format) == 0, "linear weight: ", cols, " columns are not whole blocks of ", block_elements(part.format),
-            " (", name_of(part.format), ")");
+    require(cols % block_elements(part.format) == 0, "linear weight: ", cols, " columns are not whole blocks of ",
+            block_elements(part.format), " (", name_of(part.format), ")");
     if (merged.empty() || merged.back().format != part.format) merged.push_back({part.format, {}});
     append_rows(merged.back(), part, cols);
   }
@@ -48,7 +48,8 @@ void pack(const RawRows& raw, const LinearWeight::PackedPart& part, std::int64_t
 
 }  // namespace
 
-LinearWeight::LinearWeight(const std::vector<Part>& parts, std::int64_t cols, cpu::ThreadPool& pool) : isa_(cpu::active_isa()), cols_(cols) {
+LinearWeight::LinearWeight(const std::vector<Part>& parts, std::int64_t cols, cpu::ThreadPool& pool)
+    : isa_(cpu::active_isa()), cols_(cols) {
   require(!parts.empty(), "linear weight: there is no part");
   require(cols > 0, "linear weight: it has ", cols, " columns; it needs at least one");
   const int width = linear_kernels(isa_).panel_width;

@@ -60,17 +60,27 @@ void pack_quantized_row(const std::uint8_t* row, Format format, std::int64_t col
 
 Packing packing_of(Format format) {
   switch (format) {
-    case Format::F32: return Packing::f32;
-    case Format::F16: return Packing::f16;
-    case Format::BF16: return Packing::bf16;
-    case Format::Q4_0: return Packing::u4_f16;
-    case Format::Q4_1: return Packing::u4_f16_min;
-    case Format::Q4_K: return Packing::u4_f32_min;
+    case Format::F32:
+      return Packing::f32;
+    case Format::F16:
+      return Packing::f16;
+    case Format::BF16:
+      return Packing::bf16;
+    case Format::Q4_0:
+      return Packing::u4_f16;
+    case Format::Q4_1:
+      return Packing::u4_f16_min;
+    case Format::Q4_K:
+      return Packing::u4_f32_min;
     case Format::Q8_0:
-    case Format::Q5_0: return Packing::u8_f16;
-    case Format::Q5_1: return Packing::u8_f16_min;
-    case Format::Q5_K: return Packing::u8_f32_min;
-    default: return Packing::u8_group16_f32;
+    case Format::Q5_0:
+      return Packing::u8_f16;
+    case Format::Q5_1:
+      return Packing::u8_f16_min;
+    case Format::Q5_K:
+      return Packing::u8_f32_min;
+    default:
+      return Packing::u8_group16_f32;
   }
 }
 
@@ -82,10 +92,17 @@ std::int64_t packed_panel_bytes(Packing packing, std::int64_t cols, int width) {
 void pack_panel(const std::uint8_t* const* rows, int num_rows, Format format, std::int64_t cols, int width, std::uint8_t* panel) {
   for (int column = 0; column < num_rows; ++column) {
     switch (format) {
-      case Format::F32: pack_float_row(rows[column], cols, 4, 1, width, column, panel); break;
-      case Format::F16: pack_float_row(rows[column], cols, 2, 1, width, column, panel); break;
-      case Format::BF16: pack_float_row(rows[column], cols, 2, 2, width, column, panel); break;
-      default: pack_quantized_row(rows[column], format, cols, width, column, panel);
+      case Format::F32:
+        pack_float_row(rows[column], cols, 4, 1, width, column, panel);
+        break;
+      case Format::F16:
+        pack_float_row(rows[column], cols, 2, 1, width, column, panel);
+        break;
+      case Format::BF16:
+        pack_float_row(rows[column], cols, 2, 2, width, column, panel);
+        break;
+      default:
+        pack_quantized_row(rows[column], format, cols, width, column, panel);
     }
   }
 }

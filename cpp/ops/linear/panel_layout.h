@@ -29,16 +29,26 @@ struct BlockShape {
 
 static constexpr BlockShape block_shape(Packing packing) {
   switch (packing) {
-    case Packing::f32: return {1, 4, 0, 0};
-    case Packing::f16: return {1, 2, 0, 0};
-    case Packing::bf16: return {2, 4, 0, 0};
-    case Packing::u4_f16: return {32, 16, 2, 1};
-    case Packing::u4_f16_min: return {32, 16, 2, 2};
-    case Packing::u4_f32_min: return {32, 16, 4, 2};
-    case Packing::u8_f16: return {32, 32, 2, 1};
-    case Packing::u8_f16_min: return {32, 32, 2, 2};
-    case Packing::u8_f32_min: return {32, 32, 4, 2};
-    default: return {16, 16, 4, 1};
+    case Packing::f32:
+      return {1, 4, 0, 0};
+    case Packing::f16:
+      return {1, 2, 0, 0};
+    case Packing::bf16:
+      return {2, 4, 0, 0};
+    case Packing::u4_f16:
+      return {32, 16, 2, 1};
+    case Packing::u4_f16_min:
+      return {32, 16, 2, 2};
+    case Packing::u4_f32_min:
+      return {32, 16, 4, 2};
+    case Packing::u8_f16:
+      return {32, 32, 2, 1};
+    case Packing::u8_f16_min:
+      return {32, 32, 2, 2};
+    case Packing::u8_f32_min:
+      return {32, 32, 4, 2};
+    default:
+      return {16, 16, 4, 1};
   }
 }
 

@@ -112,15 +112,24 @@ const GroupReader& group_reader(Format format) {
   static const GroupReader q8_0{32, 128, read_q8_0}, q4_0{32, 8, read_q4_0}, q4_1{32, 0, read_q4_1}, q5_0{32, 16, read_q5_0},
       q5_1{32, 0, read_q5_1}, q4_k{32, 0, read_q4_k}, q5_k{32, 0, read_q5_k}, q6_k{16, 32, read_q6_k};
   switch (format) {
-    case Format::Q8_0: return q8_0;
-    case Format::Q4_0: return q4_0;
-    case Format::Q4_1: return q4_1;
-    case Format::Q5_0: return q5_0;
-    case Format::Q5_1: return q5_1;
-    case Format::Q4_K: return q4_k;
-    case Format::Q5_K: return q5_k;
-    case Format::Q6_K: return q6_k;
-    default: throw std::logic_error("group_reader: the format is not quantised");
+    case Format::Q8_0:
+      return q8_0;
+    case Format::Q4_0:
+      return q4_0;
+    case Format::Q4_1:
+      return q4_1;
+    case Format::Q5_0:
+      return q5_0;
+    case Format::Q5_1:
+      return q5_1;
+    case Format::Q4_K:
+      return q4_k;
+    case Format::Q5_K:
+      return q5_k;
+    case Format::Q6_K:
+      return q6_k;
+    default:
+      throw std::logic_error("group_reader: the format is not quantised");
   }
 }
 

@@ -17,8 +17,8 @@ struct QuantizedGroup {
 };
 
 struct GroupReader {
-  int group_size;    // 32 or 16
-  int zero_point;    // for formats whose min follows from the scale; 0 for formats that store one
+  int group_size;  // 32 or 16
+  int zero_point;  // for formats whose min follows from the scale; 0 for formats that store one
   void (*read)(const std::uint8_t* block, QuantizedGroup* groups);  // all block_elements / group_size groups of a block
 };
 

@@ -18,9 +18,9 @@ constexpr int kRowTile = 8;
 constexpr int kRowTile = 4;
 #endif
 
-constexpr int kTileDepth = 4096 / kPanelWidth;      // 16 KiB per tile
-constexpr int kTilePanels = 3;                      // share one copy of the rows
-constexpr int kRowStride = kTileDepth + 64 / 4;     // not a power of two: rows must not fall into one set of the cache
+constexpr int kTileDepth = 4096 / kPanelWidth;   // 16 KiB per tile
+constexpr int kTilePanels = 3;                   // share one copy of the rows
+constexpr int kRowStride = kTileDepth + 64 / 4;  // not a power of two: rows must not fall into one set of the cache
 
 struct alignas(64) Tile {
   float weights[kTileDepth * kPanelWidth];
@@ -81,7 +81,8 @@ static void multiply_tile_rows(int rows, const float* x, const float* tile, int 
 }
 
 // The last panel of a weight may have fewer columns than its width: y must not be touched beyond them.
-static void multiply_narrow_tile(int rows, const float* x, const float* tile, int depth, bool first, float* y, std::int64_t y_stride, int columns) {
+static void multiply_narrow_tile(int rows, const float* x, const float* tile, int depth, bool first, float* y, std::int64_t y_stride,
+                                 int columns) {
   float sums[kRowTile * kPanelWidth] = {};
   const std::size_t row_bytes = static_cast<std::size_t>(columns) * sizeof(float);
   for (int row = 0; row < rows && !first; ++row) std::memcpy(sums + row * kPanelWidth, y + row * y_stride, row_bytes);
@@ -106,20 +107,22 @@ OCTAVO_VEC int next_row_tile(std::int64_t rows_left) {
 
 static void multiply_stretch(const LinearTask& task, const Stretch& stretch) {
   alignas(64) float x[kRowTile * kRowStride];
+  const std::size_t row_bytes = static_cast<std::size_t>(stretch.depth) * sizeof(float);
   int rows;
   for (std::int64_t row = 0; row < task.num_rows; row += rows) {
     rows = next_row_tile(task.num_rows - row);
     for (int i = 0; i < rows; ++i) {
-      std::memcpy(x + i * kRowStride, task.x + (row + i) * task.x_stride + stretch.k, static_cast<std::size_t>(stretch.depth) * sizeof(float));
+      std::memcpy(x + i * kRowStride, task.x + (row + i) * task.x_stride + stretch.k, row_bytes);
     }
     for (int i = 0; i < stretch.num_tiles; ++i) {
       const std::int64_t column = stretch.column + i * kPanelWidth;
       float* y = task.y + row * task.y_stride + column;
       const bool first = stretch.k == 0;
-      if (task.num_outputs - column >= kPanelWidth) {
+      const std::int64_t columns = task.num_outputs - column;
+      if (columns >= kPanelWidth) {
         multiply_tile_rows(rows, x, stretch.tiles[i], stretch.depth, first, y, task.y_stride);
       } else {
-        multiply_narrow_tile(rows, x, stretch.tiles[i], stretch.depth, first, y, task.y_stride, static_cast<int>(task.num_outputs - column));
+        multiply_narrow_tile(rows, x, stretch.tiles[i], stretch.depth, first, y, task.y_stride, static_cast<int>(columns));
       }
     }
   }
