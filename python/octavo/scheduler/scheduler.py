@@ -10,9 +10,9 @@ from collections import deque
 from octavo.cache import BlockManager
 from octavo.scheduler.limits import SchedulerLimits
 from octavo.scheduler.request import NewRequest, SequenceOutput
-from octavo.scheduler.sequence import Sequence, SequenceGroup
+from octavo.scheduler.sequence import Chunk, Sequence, SequenceGroup
 from octavo.scheduler.sequence_queue import SequenceQueue
-from octavo.scheduler.step_builder import Chunk, StepBuilder
+from octavo.scheduler.step_builder import StepBuilder
 from octavo.step import StepPlan, StepResult
 
 __all__ = ["Scheduler"]

@@ -9,15 +9,22 @@ Invariants: num_computed_tokens <= num_tokens; num_tokens = num_known_tokens + n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from octavo.step import RowSampling, RowStart
 
 if TYPE_CHECKING:
     from octavo._runtime import BlockTable
-    from octavo.scheduler.step_builder import Chunk
 
-__all__ = ["Sequence", "SequenceGroup"]
+__all__ = ["Chunk", "Sequence", "SequenceGroup"]
+
+
+class Chunk(NamedTuple):
+    """The share of one sequence in a step: tokens computed (>= 1), logits rows at their end, whether a token is drawn."""
+
+    num_tokens: int
+    num_logits: int
+    draws: bool
 
 
 class SequenceGroup:

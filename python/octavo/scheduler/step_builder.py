@@ -5,18 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from octavo.scheduler.limits import SchedulerLimits
-from octavo.scheduler.sequence import Sequence
+from octavo.scheduler.sequence import Chunk, Sequence
 from octavo.step import StepPlan
 
-__all__ = ["Chunk", "ScheduledRow", "StepBuilder"]
-
-
-class Chunk(NamedTuple):
-    """The share of one sequence in a step: tokens computed (>= 1), logits rows at their end, whether a token is drawn."""
-
-    num_tokens: int
-    num_logits: int
-    draws: bool
+__all__ = ["ScheduledRow", "StepBuilder"]
 
 
 class ScheduledRow(NamedTuple):
