@@ -4,23 +4,15 @@
 
 #include <cstring>
 #include <numeric>
-#include <random>
 
 #include "ops/attention/attention_kernels.h"
 #include "ops/attention/attention_plan.h"
+#include "tests/kernel_test.h"
 
 namespace octavo {
 namespace {
 
 constexpr int kNumHeads = 6, kNumKvHeads = 2;
-
-std::vector<float> random_floats(std::int64_t count, unsigned seed) {
-  std::vector<float> values(static_cast<std::size_t>(count));
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  for (float& value : values) value = normal(generator);
-  return values;
-}
 
 // One request of `length` tokens whose keys and values are in the cache.
 struct Request {
@@ -50,10 +42,8 @@ struct Request {
   }
 };
 
-class AttentionTest : public ::testing::TestWithParam<cpu::Isa> {
+class AttentionTest : public KernelTest {
  protected:
-  void SetUp() override { cpu::set_active_isa(GetParam()); }
-  void TearDown() override { cpu::set_active_isa(cpu::available_isas().front()); }
   cpu::ThreadPool pool_{3};
 };
 

@@ -9,6 +9,7 @@
 #include "ops/embedding/embedding.h"
 #include "ops/linear/dequantize.h"
 #include "ops/linear/half.h"
+#include "tests/kernel_test.h"
 
 namespace octavo {
 namespace {
@@ -21,18 +22,8 @@ std::vector<std::uint8_t> random_blocks(Format format, std::int64_t num_elements
   return bytes;
 }
 
-std::vector<float> random_floats(std::int64_t count) {
-  std::vector<float> values(static_cast<std::size_t>(count));
-  std::mt19937 generator(12);
-  std::uniform_real_distribution<float> uniform(-1, 1);
-  for (float& value : values) value = uniform(generator);
-  return values;
-}
-
-class LinearTest : public ::testing::TestWithParam<cpu::Isa> {
+class LinearTest : public KernelTest {
  protected:
-  void SetUp() override { cpu::set_active_isa(GetParam()); }
-  void TearDown() override { cpu::set_active_isa(cpu::available_isas().front()); }
   cpu::ThreadPool pool_{2};
 };
 
@@ -41,7 +32,7 @@ TEST_P(LinearTest, LeavesMemoryAroundItsOutputAlone) {
   const std::vector<std::uint8_t> raw = random_blocks(Format::Q4_1, kRows * kCols);
   const LinearWeight weight({{raw.data(), Format::Q4_1, kRows}}, kCols, pool_);
   for (std::int64_t num_tokens : {1, 2, 4, 5, 29}) {
-    const std::vector<float> x = random_floats(num_tokens * kCols);
+    const std::vector<float> x = random_floats(num_tokens * kCols, 12);
     std::vector<float> y(static_cast<std::size_t>(num_tokens * kStride), 123.0f);
     linear({x.data(), num_tokens, kCols}, weight, nullptr, Matrix<float>(y.data(), num_tokens, kStride).columns(3, kRows), pool_);
     for (std::int64_t row = 0; row < num_tokens; ++row) {
@@ -57,7 +48,7 @@ TEST_P(LinearTest, ReadsStridedRows) {
   constexpr std::int64_t kCols = 33, kRows = 20, kStride = 50, kTokens = 7;
   const std::vector<std::uint8_t> raw = random_blocks(Format::BF16, kRows * kCols);
   const LinearWeight weight({{raw.data(), Format::BF16, kRows}}, kCols, pool_);
-  const std::vector<float> wide = random_floats(kTokens * kStride);
+  const std::vector<float> wide = random_floats(kTokens * kStride, 12);
   const Matrix<const float> strided = Matrix<const float>(wide.data(), kTokens, kStride).columns(5, kCols);
   std::vector<float> dense;
   for (std::int64_t row = 0; row < kTokens; ++row) dense.insert(dense.end(), strided.row(row), strided.row(row) + kCols);
@@ -70,7 +61,7 @@ TEST_P(LinearTest, ReadsStridedRows) {
 // The definition in linear.h, followed literally.
 TEST_P(LinearTest, FollowsTheDocumentedOrder) {
   constexpr std::int64_t kCols = 1280, kRows = 35, kTokens = 29;
-  const std::vector<float> x = random_floats(kTokens * kCols), bias = random_floats(kRows);
+  const std::vector<float> x = random_floats(kTokens * kCols, 12), bias = random_floats(kRows, 12);
   for (Format format : all_formats()) {
     const std::vector<std::uint8_t> raw = random_blocks(format, kRows * kCols);
     const LinearWeight weight({{raw.data(), format, kRows}}, kCols, pool_);

@@ -2,30 +2,20 @@
 
 #include <cmath>
 #include <cstring>
-#include <random>
 
 #include "cpu/isa.h"
 #include "ops/activation/activation.h"
 #include "ops/gather/gather.h"
 #include "ops/norm/norm.h"
 #include "ops/rotary/rotary.h"
+#include "tests/kernel_test.h"
 
 namespace octavo {
 namespace {
 
-std::vector<float> random_floats(std::int64_t count, unsigned seed) {
-  std::vector<float> values(static_cast<std::size_t>(count));
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  for (float& value : values) value = normal(generator);
-  return values;
-}
-
 // Vectors hold exactly the elements an op may touch, so that AddressSanitizer sees an access past the end.
-class OpsTest : public ::testing::TestWithParam<cpu::Isa> {
+class OpsTest : public KernelTest {
  protected:
-  void SetUp() override { cpu::set_active_isa(GetParam()); }
-  void TearDown() override { cpu::set_active_isa(cpu::available_isas().front()); }
   cpu::ThreadPool pool_{2};
 };
 
