@@ -24,14 +24,14 @@ std::vector<std::uint8_t> random_blocks(Format format, std::int64_t num_elements
   return bytes;
 }
 
-void bench_linear(benchmark::State& state, Format format) {
+void bench_linear(benchmark::State& state, Format format, Arithmetic arithmetic = Arithmetic::exact) {
   const std::int64_t cols = state.range(0), rows = state.range(1), num_tokens = state.range(2);
   cpu::ThreadPool pool(static_cast<int>(std::thread::hardware_concurrency()));
   const std::vector<std::uint8_t> raw = random_blocks(format, rows * cols);
   std::vector<std::unique_ptr<LinearWeight>> weights;
   std::int64_t working_set = 0;
   while (working_set < kMinWorkingSet) {
-    weights.push_back(std::make_unique<LinearWeight>(std::vector<LinearWeight::Part>{{raw.data(), format, rows}}, cols, pool));
+    weights.push_back(std::make_unique<LinearWeight>(std::vector<LinearWeight::Part>{{raw.data(), format, rows}}, cols, pool, arithmetic));
     working_set += weights.back()->num_bytes();
   }
   std::vector<float> x(static_cast<std::size_t>(num_tokens * cols), 0.5f), y(static_cast<std::size_t>(num_tokens * rows));
@@ -58,16 +58,18 @@ BENCHMARK_CAPTURE(bench_linear, F32, Format::F32)->Apply(shapes);
 BENCHMARK_CAPTURE(bench_linear, BF16, Format::BF16)->Apply(shapes);
 BENCHMARK_CAPTURE(bench_linear, Q4_1, Format::Q4_1)->Apply(shapes);
 BENCHMARK_CAPTURE(bench_linear, Q8_0, Format::Q8_0)->Apply(shapes);
+BENCHMARK_CAPTURE(bench_linear, Q4_1_int8, Format::Q4_1, Arithmetic::int8)->Apply(shapes);
+BENCHMARK_CAPTURE(bench_linear, Q8_0_int8, Format::Q8_0, Arithmetic::int8)->Apply(shapes);
 
 // All linear layers of one step of a 135M-parameter Llama (SmolLM2): 30 layers and the head.
-void bench_model_step(benchmark::State& state, Format format) {
+void bench_model_step(benchmark::State& state, Format format, Arithmetic arithmetic = Arithmetic::exact) {
   const std::int64_t num_tokens = state.range(0);
   constexpr std::int64_t kShapes[][2] = {{576, 960}, {576, 576}, {576, 3072}, {1536, 576}};  // K, N
   cpu::ThreadPool pool(static_cast<int>(std::thread::hardware_concurrency()));
   const std::vector<std::uint8_t> raw = random_blocks(format, 576 * 49152);
   std::vector<std::unique_ptr<LinearWeight>> weights;
   const auto add = [&](std::int64_t cols, std::int64_t rows) {
-    weights.push_back(std::make_unique<LinearWeight>(std::vector<LinearWeight::Part>{{raw.data(), format, rows}}, cols, pool));
+    weights.push_back(std::make_unique<LinearWeight>(std::vector<LinearWeight::Part>{{raw.data(), format, rows}}, cols, pool, arithmetic));
   };
   for (int layer = 0; layer < 30; ++layer) {
     for (const auto& shape : kShapes) add(shape[0], shape[1]);
@@ -92,6 +94,8 @@ void steps(benchmark::internal::Benchmark* bench) {
 BENCHMARK_CAPTURE(bench_model_step, Q4_1, Format::Q4_1)->Apply(steps);
 BENCHMARK_CAPTURE(bench_model_step, Q8_0, Format::Q8_0)->Apply(steps);
 BENCHMARK_CAPTURE(bench_model_step, BF16, Format::BF16)->Apply(steps);
+BENCHMARK_CAPTURE(bench_model_step, Q4_1_int8, Format::Q4_1, Arithmetic::int8)->Apply(steps);
+BENCHMARK_CAPTURE(bench_model_step, Q8_0_int8, Format::Q8_0, Arithmetic::int8)->Apply(steps);
 
 }  // namespace
 }  // namespace octavo

@@ -36,14 +36,22 @@ py::array_t<float> bound_dequantize(const py::array& data, const std::string& fo
 
 using RawPart = std::tuple<py::array, std::string, std::int64_t>;
 
-std::shared_ptr<LinearWeight> make_linear_weight(const std::vector<RawPart>& raw_parts, std::int64_t num_cols, cpu::ThreadPool& pool) {
+Arithmetic arithmetic_from_name(const std::string& name) {
+  if (name == "exact") return Arithmetic::exact;
+  require(name == "int8", "arithmetic ", name, " is not known; it can be one of: exact, int8");
+  return Arithmetic::int8;
+}
+
+std::shared_ptr<LinearWeight> make_linear_weight(const std::vector<RawPart>& raw_parts, std::int64_t num_cols, cpu::ThreadPool& pool,
+                                                 const std::string& arithmetic_name) {
+  const Arithmetic arithmetic = arithmetic_from_name(arithmetic_name);
   std::vector<LinearWeight::Part> parts;
   for (const auto& [data, format_name, rows] : raw_parts) {
     const Format format = format_from_name(format_name);
     parts.push_back({raw_arg(data, "parts", format, rows * num_cols), format, rows});
   }
   py::gil_scoped_release release;
-  return std::make_shared<LinearWeight>(parts, num_cols, pool);
+  return std::make_shared<LinearWeight>(parts, num_cols, pool, arithmetic);
 }
 
 EmbeddingWeight make_embedding_weight(const py::array& data, const std::string& format_name, std::int64_t num_rows, std::int64_t num_cols) {
@@ -90,7 +98,7 @@ void bind_linear(py::module_& module) {
   module.def("dequantize", &bound_dequantize, py::arg("data"), py::arg("format"), py::arg("num_elements"));
 
   py::class_<LinearWeight, std::shared_ptr<LinearWeight>>(module, "LinearWeight")
-      .def(py::init(&make_linear_weight), py::arg("parts"), py::arg("num_cols"), py::arg("pool"))
+      .def(py::init(&make_linear_weight), py::arg("parts"), py::arg("num_cols"), py::arg("pool"), py::arg("arithmetic") = "exact")
       .def_property_readonly("num_rows", &LinearWeight::rows)
       .def_property_readonly("num_cols", &LinearWeight::cols)
       .def_property_readonly("num_bytes", &LinearWeight::num_bytes);

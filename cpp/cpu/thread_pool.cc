@@ -2,7 +2,9 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdlib>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -30,6 +32,8 @@ void relax() {
 // One job at a time. `ticket` packs (job number, next task) so that a worker that wakes late can never take a task of another
 // job: taking is a compare-and-swap on both at once.
 struct ThreadPool::State {
+  std::unique_ptr<std::uint8_t, void (*)(void*)> scratch{nullptr, std::free};
+  std::int64_t scratch_bytes = 0;
   std::vector<std::thread> workers;
   std::atomic<std::uint64_t> ticket{0};
   std::atomic<std::int64_t> num_done{0};
@@ -97,6 +101,17 @@ ThreadPool::~ThreadPool() {
 }
 
 int ThreadPool::num_threads() const { return static_cast<int>(state_->workers.size()) + 1; }
+
+std::uint8_t* ThreadPool::scratch(std::int64_t num_bytes) {
+  State& state = *state_;
+  if (num_bytes > state.scratch_bytes) {
+    const std::int64_t rounded = (num_bytes + 63) / 64 * 64;
+    state.scratch.reset(static_cast<std::uint8_t*>(std::aligned_alloc(64, static_cast<std::size_t>(rounded))));
+    if (!state.scratch) throw std::bad_alloc();
+    state.scratch_bytes = rounded;
+  }
+  return state.scratch.get();
+}
 
 void ThreadPool::run(std::int64_t num_tasks, TaskRef task) {
   if (num_tasks <= 1 || state_->workers.empty()) {

@@ -33,6 +33,9 @@ class ThreadPool {
   int num_threads() const;
   void run(std::int64_t num_tasks, TaskRef task);
 
+  // Memory for the op that is running: at least num_bytes, aligned to 64, until the next call. Allocates only to grow.
+  std::uint8_t* scratch(std::int64_t num_bytes);
+
  private:
   struct State;
   std::unique_ptr<State> state_;

@@ -63,8 +63,21 @@ OCTAVO_VEC Vec fma(Vec a, Vec b, Vec c) {
 
 OCTAVO_VEC Vec max(Vec a, Vec b) { return a > b ? a : b; }
 OCTAVO_VEC Vec min(Vec a, Vec b) { return a < b ? a : b; }
+OCTAVO_VEC Vec abs(Vec value) { return (Vec)((IntVec)value & 0x7fffffff); }
 
 OCTAVO_VEC Vec to_float(IntVec value) { return __builtin_convertvector(value, Vec); }
+
+// The nearest integers, ties to even, for |value| < 2^22: adding 1.5 * 2^23 leaves them in the lowest bits.
+OCTAVO_VEC IntVec round_to_int(Vec value) {
+  const Vec magic = broadcast(12582912.0f);
+  return (IntVec)(value + magic) - (IntVec)magic;
+}
+
+// The lowest byte of each lane.
+OCTAVO_VEC void store_i8(std::int8_t* to, IntVec value) {
+  const SignedByteVec bytes = __builtin_convertvector(value, SignedByteVec);
+  std::memcpy(to, &bytes, sizeof bytes);
+}
 
 // kLanes bytes as unsigned, or signed, integers.
 OCTAVO_VEC IntVec load_u8(const std::uint8_t* from) {
@@ -146,9 +159,22 @@ OCTAVO_VEC float sum_of(Vec value) {
   return lanes[0];
 }
 OCTAVO_VEC float max_of(Vec value) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps((__m512)value);
+#else
   float best = value[0];
   for (int lane = 1; lane < kLanes; ++lane) best = value[lane] > best ? value[lane] : best;
   return best;
+#endif
+}
+OCTAVO_VEC std::int32_t sum_of(IntVec value) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_epi32((__m512i)value);
+#else
+  std::int32_t sum = 0;
+  for (int lane = 0; lane < kLanes; ++lane) sum += value[lane];
+  return sum;
+#endif
 }
 
 // e^x, within 2 ulp for -87 <= x <= 88; 0 below, so that exp(-inf) is 0; saturates above. After Cephes' expf.

@@ -1,10 +1,12 @@
 #include "program/program.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 
 #include "ops/activation/activation.h"
 #include "ops/gather/gather.h"
+#include "ops/linear/quantized_rows.h"
 #include "ops/norm/norm.h"
 #include "ops/rotary/rotary.h"
 #include "program/arena.h"
@@ -61,6 +63,7 @@ Buffer Program::embedding(const EmbeddingWeight& weight, float scale) {
 
 Buffer Program::linear(Buffer x, const LinearWeight& weight, const float* bias) {
   require(num_cols(x) == weight.cols(), "linear: x has ", num_cols(x), " columns and the weight ", weight.cols());
+  if (weight.quantizes_activations()) max_quantized_cols_ = std::max(max_quantized_cols_, weight.cols());
   const Buffer y = new_value(rows_of(x), weight.rows());
   append("linear", {x}, {y}, [=, &weight](const Frame& f) { octavo::linear(f[x], weight, bias, f[y], f.pool); });
   return y;
@@ -155,6 +158,7 @@ void Program::seal(Buffer output, KVCache& cache, std::int64_t max_num_tokens, s
   max_num_tokens_ = max_num_tokens;
   max_num_logits_ = max_num_logits;
   lay_out(max_num_tokens, max_num_logits);
+  pool_.scratch(QuantizedRows::num_bytes(std::max(max_num_tokens, max_num_logits), max_quantized_cols_));
 }
 
 void Program::lay_out(std::int64_t max_num_tokens, std::int64_t max_num_logits) {

@@ -105,6 +105,7 @@ class Program {
   Buffer output_ = -1;
   std::int64_t max_num_tokens_ = 0;
   std::int64_t max_num_logits_ = 0;
+  std::int64_t max_quantized_cols_ = 0;  // the widest input of a linear in int8 arithmetic: scratch for it is reserved by seal
   std::int64_t arena_floats_ = 0;
   std::unique_ptr<float, void (*)(void*)> arena_;
   bool profiling_;

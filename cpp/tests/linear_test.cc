@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -9,6 +10,8 @@
 #include "ops/embedding/embedding.h"
 #include "ops/linear/dequantize.h"
 #include "ops/linear/half.h"
+#include "ops/linear/pack_panel.h"
+#include "ops/linear/quantized_group.h"
 #include "tests/kernel_test.h"
 
 namespace octavo {
@@ -78,6 +81,89 @@ TEST_P(LinearTest, FollowsTheDocumentedOrder) {
       ASSERT_EQ(y[static_cast<std::size_t>(i)], sum + bias[static_cast<std::size_t>(i % kRows)]) << name_of(format) << " " << i;
     }
   }
+}
+
+float fused(float a, float b, float c) { return cpu::active_isa() == cpu::Isa::portable ? a * b + c : std::fma(a, b, c); }
+
+// 32 activations as quantized_rows.h defines them; returns the scale.
+float quantize(const float* x, int* codes) {
+  float largest = 0;
+  for (int i = 0; i < 32; ++i) largest = std::max(largest, std::fabs(x[i]));
+  for (int i = 0; i < 32; ++i) codes[i] = static_cast<int>(std::nearbyint(x[i] * (127.0f / largest)));
+  return largest * (1.0f / 127.0f);
+}
+
+// One output of int8 arithmetic as linear.h defines it: `row` are the raw blocks of its weights.
+float int8_product(const float* x, const std::uint8_t* row, Format format, std::int64_t cols) {
+  const GroupReader& reader = group_reader(format);
+  const bool has_min = block_shape(packing_of(format)).num_scales == 2;
+  QuantizedGroup groups[kMaxGroupsPerBlock];
+  float sum = 0;
+  for (std::int64_t k = 0; k < cols; k += 32) {
+    int codes[32];
+    const float scale = quantize(x + k, codes);
+    reader.read(row + k / block_elements(format) * block_bytes(format), groups);
+    for (int run = 0; run < 32 / reader.group_size; ++run) {
+      const QuantizedGroup& group = groups[(k % block_elements(format)) / reader.group_size + run];
+      int dot = 0, total = 0;
+      for (int i = 0; i < reader.group_size; ++i) {
+        dot += (group.codes[i] - reader.zero_point) * codes[run * reader.group_size + i];
+        total += codes[run * reader.group_size + i];
+      }
+      sum = fused(static_cast<float>(dot), group.scale * scale, sum);
+      if (has_min) sum = fused(group.min, scale * static_cast<float>(total), sum);
+    }
+  }
+  return sum;
+}
+
+TEST_P(LinearTest, Int8FollowsTheDocumentedOrder) {
+  constexpr std::int64_t kCols = 1280, kRows = 35, kTokens = 29;
+  const std::vector<float> x = random_floats(kTokens * kCols, 12), bias = random_floats(kRows, 12);
+  for (Format format : all_formats()) {
+    if (!is_quantized(format)) continue;
+    const std::vector<std::uint8_t> raw = random_blocks(format, kRows * kCols);
+    const LinearWeight weight({{raw.data(), format, kRows}}, kCols, pool_, Arithmetic::int8);
+    std::vector<float> y(kTokens * kRows);
+    for (std::int64_t first = 0, count = 1; first < kTokens; first += count, ++count) {  // 1, 2, .. 7 rows, then the last
+      count = std::min(count, kTokens - first);
+      linear({x.data() + first * kCols, count, kCols}, weight, bias.data(), {y.data() + first * kRows, count, kRows}, pool_);
+    }
+    for (std::int64_t i = 0; i < kTokens * kRows; ++i) {
+      const std::uint8_t* row = raw.data() + format_bytes(format, i % kRows * kCols);
+      const float expected = int8_product(x.data() + i / kRows * kCols, row, format, kCols) + bias[static_cast<std::size_t>(i % kRows)];
+      ASSERT_EQ(y[static_cast<std::size_t>(i)], expected) << name_of(format) << " " << i;
+    }
+  }
+}
+
+TEST_P(LinearTest, Int8LosesNeitherNanNorInfinityAndTakesZeros) {
+  constexpr std::int64_t kCols = 64, kRows = 3;
+  const std::vector<std::uint8_t> raw = random_blocks(Format::Q8_0, kRows * kCols);
+  const LinearWeight weight({{raw.data(), Format::Q8_0, kRows}}, kCols, pool_, Arithmetic::int8);
+  for (float value : {0.0f, 1e-38f, INFINITY, -INFINITY, NAN}) {
+    std::vector<float> x(kCols), y(kRows);
+    x[37] = value;
+    linear({x.data(), 1, kCols}, weight, nullptr, {y.data(), 1, kRows}, pool_);
+    for (float result : y) EXPECT_EQ(result == 0.0f, std::fabs(value) < 1.0f) << value << " " << result;
+    for (float result : y) EXPECT_EQ(std::isfinite(result), std::isfinite(value)) << value << " " << result;
+  }
+}
+
+// Parts of codes and of floats stand side by side; each is computed its own way.
+TEST_P(LinearTest, Int8LeavesFloatsExact) {
+  constexpr std::int64_t kCols = 256, kRows = 40;
+  const std::vector<std::uint8_t> codes = random_blocks(Format::Q6_K, kRows * kCols), floats = random_blocks(Format::F16, kRows * kCols);
+  const LinearWeight mixed({{codes.data(), Format::Q6_K, kRows}, {floats.data(), Format::F16, kRows}}, kCols, pool_, Arithmetic::int8);
+  const LinearWeight only_codes({{codes.data(), Format::Q6_K, kRows}}, kCols, pool_, Arithmetic::int8);
+  const LinearWeight only_floats({{floats.data(), Format::F16, kRows}}, kCols, pool_);
+  const std::vector<float> x = random_floats(9 * kCols, 3);
+  std::vector<float> y(9 * 2 * kRows), expected(y.size());
+  linear({x.data(), 9, kCols}, mixed, nullptr, {y.data(), 9, 2 * kRows}, pool_);
+  const Matrix<float> whole(expected.data(), 9, 2 * kRows);
+  linear({x.data(), 9, kCols}, only_codes, nullptr, whole.columns(0, kRows), pool_);
+  linear({x.data(), 9, kCols}, only_floats, nullptr, whole.columns(kRows, kRows), pool_);
+  EXPECT_EQ(y, expected);
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryIsa, LinearTest, ::testing::ValuesIn(cpu::available_isas()),

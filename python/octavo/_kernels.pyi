@@ -45,8 +45,13 @@ def dequantize(data: NDArray[np.uint8], format: str, num_elements: int) -> NDArr
 class LinearWeight:
     """A weight matrix [N, K] repacked for the active ISA. Parts stack along N and may differ in format (fused q, k, v)."""
 
-    def __init__(self, parts: Sequence[tuple[NDArray[np.uint8], str, int]], num_cols: int, pool: ThreadPool) -> None:
-        """parts: (raw row-major bytes, format, rows) each; num_cols: K."""
+    def __init__(
+        self, parts: Sequence[tuple[NDArray[np.uint8], str, int]], num_cols: int, pool: ThreadPool, arithmetic: str = "exact"
+    ) -> None:
+        """parts: (raw row-major bytes, format, rows) each; num_cols: K.
+
+        arithmetic: "exact" (float32 on the dequantised values) or "int8" (activations in 8 bits where weights are codes).
+        """
     @property
     def num_rows(self) -> int: ...
     @property

@@ -86,7 +86,7 @@ def _build_executor(config: EngineConfig, model: ModelConfig, checkpoint: Checkp
             raise ConfigError(f"--executor step_program runs on the processor, not on --device {config.device}; use --executor eager")
         from octavo.runner.step_program import StepProgramExecutor
 
-        return StepProgramExecutor(model, checkpoint, shape, pool)
+        return StepProgramExecutor(model, checkpoint, shape, pool, "exact" if config.arithmetic == "exact" else "int8")
     if find_spec("torch") is None:
         raise ConfigError("--executor eager needs torch, which is not installed; install octavo[torch], or use --executor step_program")
     from octavo.runner.eager import EagerExecutor

@@ -27,6 +27,9 @@ class EngineConfig:
     executor: str = _option(
         "auto", "step_program (C++ kernels, no torch) or eager (plain torch, the oracle)", choices=("auto", "step_program", "eager")
     )
+    arithmetic: str = _option(
+        "auto", "auto: 8-bit activations where weights are quantised; exact: float32 on the dequantised weights", choices=("auto", "exact")
+    )
     load_format: str = _option("auto", "auto, or dummy: make random weights up from config.json alone", choices=("auto", "dummy"))
     max_model_len: int | None = _option(None, "context window in tokens; default: the model's own")
     max_num_seqs: int = _option(64, "most sequences that run at once")

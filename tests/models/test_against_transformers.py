@@ -32,7 +32,7 @@ def disagreements(reference, prompt: list[int], output: list[int]) -> list[tuple
 
 
 def check_greedy(path: Path, prompts: list[list[int]], monkeypatch) -> None:
-    outputs = run_engine(path, prompts, max_tokens=MAX_TOKENS, together=True, monkeypatch=monkeypatch).token_ids
+    outputs = run_engine(path, prompts, max_tokens=MAX_TOKENS, together=True, arithmetic="exact", monkeypatch=monkeypatch).token_ids
     reference = reference_model(path)
     ties = []
     for index, (prompt, output) in enumerate(zip(prompts, outputs, strict=True)):

@@ -20,11 +20,24 @@ def prompts(smollm2) -> list[list[int]]:
     return [tokenizer.encode(text) for text in [*RAW[:4], *chats, LONG[:3000]]]
 
 
+@pytest.fixture(scope="module", params=["auto", "exact"])
+def arithmetic(request) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def alone(smollm2, prompts) -> Run:
+def alone(smollm2, prompts, arithmetic) -> Run:
     """Each prompt by itself, the whole prompt in one step, nothing cached: what all else is held against."""
     with pytest.MonkeyPatch.context() as patch:
-        return run_engine(smollm2, prompts, max_tokens=MAX_TOKENS, max_num_batched_tokens=2048, prefix_caching=False, monkeypatch=patch)
+        return run_engine(
+            smollm2,
+            prompts,
+            max_tokens=MAX_TOKENS,
+            max_num_batched_tokens=2048,
+            prefix_caching=False,
+            arithmetic=arithmetic,
+            monkeypatch=patch,
+        )
 
 
 def assert_same(run: Run, alone: Run) -> None:
@@ -37,7 +50,7 @@ def assert_same(run: Run, alone: Run) -> None:
 
 
 @pytest.mark.parametrize("budget", [1, 7, 16, 512])
-def test_chunk_sizes(smollm2, prompts, alone, budget, monkeypatch):
+def test_chunk_sizes(smollm2, prompts, alone, arithmetic, budget, monkeypatch):
     chosen = [index for index, prompt in enumerate(prompts) if budget > 1 or len(prompt) < 100]
     run = run_engine(
         smollm2,
@@ -45,6 +58,7 @@ def test_chunk_sizes(smollm2, prompts, alone, budget, monkeypatch):
         max_tokens=MAX_TOKENS,
         max_num_batched_tokens=budget,
         prefix_caching=False,
+        arithmetic=arithmetic,
         monkeypatch=monkeypatch,
     )
     expected = [alone.token_ids[index] for index in chosen]
@@ -53,21 +67,23 @@ def test_chunk_sizes(smollm2, prompts, alone, budget, monkeypatch):
         assert np.array_equal(logits.view(np.int32), alone.logits[key].view(np.int32))
 
 
-def test_prefix_cache_hit(smollm2, prompts, alone, monkeypatch):
-    run = run_engine(smollm2, prompts + prompts, max_tokens=MAX_TOKENS, monkeypatch=monkeypatch)
+def test_prefix_cache_hit(smollm2, prompts, alone, arithmetic, monkeypatch):
+    run = run_engine(smollm2, prompts + prompts, max_tokens=MAX_TOKENS, arithmetic=arithmetic, monkeypatch=monkeypatch)
     assert any(run.num_cached_tokens[len(prompts) :]), "the second pass must hit the cache"
     run.token_ids = run.token_ids[len(prompts) :]
     assert_same(run, alone)
 
 
-def test_batch_of_32(smollm2, prompts, alone, monkeypatch):
-    run = run_engine(smollm2, prompts * 4, max_tokens=MAX_TOKENS, together=True, prefix_caching=False, monkeypatch=monkeypatch)
+def test_batch_of_32(smollm2, prompts, alone, arithmetic, monkeypatch):
+    run = run_engine(
+        smollm2, prompts * 4, max_tokens=MAX_TOKENS, together=True, prefix_caching=False, arithmetic=arithmetic, monkeypatch=monkeypatch
+    )
     assert run.token_ids == alone.token_ids * 4
     run.token_ids = alone.token_ids
     assert_same(run, alone)
 
 
-def test_forced_preemption(smollm2, prompts, alone, monkeypatch):
+def test_forced_preemption(smollm2, prompts, alone, arithmetic, monkeypatch):
     short = [index for index, prompt in enumerate(prompts) if len(prompt) < 100]
     run = run_engine(
         smollm2,
@@ -77,6 +93,7 @@ def test_forced_preemption(smollm2, prompts, alone, monkeypatch):
         max_model_len=128,
         kv_cache_bytes=12 * 16 * 46080,  # twelve blocks: fewer than the prompts need together
         prefix_caching=False,
+        arithmetic=arithmetic,
         monkeypatch=monkeypatch,
     )
     assert run.num_preemptions > 0
@@ -85,6 +102,6 @@ def test_forced_preemption(smollm2, prompts, alone, monkeypatch):
         assert np.array_equal(logits.view(np.int32), alone.logits[key].view(np.int32))
 
 
-def test_number_of_threads(smollm2, prompts, alone, monkeypatch):
-    run = run_engine(smollm2, prompts, max_tokens=MAX_TOKENS, threads=1, monkeypatch=monkeypatch)
+def test_number_of_threads(smollm2, prompts, alone, arithmetic, monkeypatch):
+    run = run_engine(smollm2, prompts, max_tokens=MAX_TOKENS, threads=1, arithmetic=arithmetic, monkeypatch=monkeypatch)
     assert_same(run, alone)

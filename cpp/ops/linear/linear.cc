@@ -48,6 +48,7 @@ struct Call {
   Matrix<float> y;
   const LinearKernels& kernels;
   Split split;
+  QuantizedRows quantized;  // of x, where a part of the weight wants it
 };
 
 void compute_task(const Call& call, const LinearWeight::PackedPart& part, std::int64_t panel_group, std::int64_t row_group) {
@@ -58,6 +59,11 @@ void compute_task(const Call& call, const LinearWeight::PackedPart& part, std::i
   LinearTask task;
   task.x = call.x.row(first_row);
   task.x_stride = call.x.stride;
+  task.quantized = call.quantized;
+  if (part.arithmetic == Arithmetic::int8) {
+    task.quantized.codes += first_row * call.quantized.cols;
+    task.quantized.groups += first_row * call.quantized.num_groups();
+  }
   task.num_rows = std::min(call.split.rows_per_task, call.x.rows - first_row);
   task.num_cols = call.x.cols;
   task.panels = part.panels + first_panel * part.panel_bytes;
@@ -67,7 +73,15 @@ void compute_task(const Call& call, const LinearWeight::PackedPart& part, std::i
   task.bias = call.bias ? call.bias + column : nullptr;
   task.y = call.y.row(first_row) + column;
   task.y_stride = call.y.stride;
-  call.kernels.compute[static_cast<int>(part.packing)](task);
+  const auto& compute = part.arithmetic == Arithmetic::int8 ? call.kernels.compute_int8 : call.kernels.compute;
+  compute[static_cast<int>(part.packing)](task);
+}
+
+QuantizedRows quantized(Matrix<const float> x, const LinearWeight& weight, cpu::ThreadPool& pool) {
+  if (!weight.quantizes_activations()) return {};
+  const QuantizedRows rows = QuantizedRows::in(pool.scratch(QuantizedRows::num_bytes(x.rows, x.cols)), x.rows, x.cols);
+  quantize_rows(x, rows, weight.isa(), pool);
+  return rows;
 }
 
 }  // namespace
@@ -78,7 +92,7 @@ void linear(Matrix<const float> x, const LinearWeight& weight, const float* bias
           "]");
   if (x.rows == 0) return;
   const LinearKernels& kernels = linear_kernels(weight.isa());
-  const Call call{x, weight, bias, y, kernels, split(weight, x.rows, kernels, pool.num_threads())};
+  const Call call{x, weight, bias, y, kernels, split(weight, x.rows, kernels, pool.num_threads()), quantized(x, weight, pool)};
   std::int64_t num_panel_groups = 0;
   for (const LinearWeight::PackedPart& part : weight.packed_parts()) {
     num_panel_groups += ceil_div(part.num_panels, call.split.panels_per_task);

@@ -1,6 +1,8 @@
-// Both ways to multiply do the same operations in the same order for every output (linear.h): see direct_cpu.h, tiled_cpu.h.
+// Both ways to multiply exactly do the same operations in the same order for every output (linear.h): direct_cpu.h, tiled_cpu.h.
 #include "ops/linear/direct_cpu.h"
+#include "ops/linear/int8_cpu.h"
 #include "ops/linear/linear_kernels.h"
+#include "ops/linear/quantize_row_cpu.h"
 #include "ops/linear/tiled_cpu.h"
 
 namespace octavo::OCTAVO_ISA {
@@ -11,6 +13,12 @@ void add_bias(const LinearTask& task) {
     float* y = task.y + row * task.y_stride;
     for (std::int64_t column = 0; column < task.num_outputs; ++column) y[column] += task.bias[column];
   }
+}
+
+template <Packing P>
+void compute_quantized(const LinearTask& task) {
+  compute_int8<P>(task);
+  if (task.bias) add_bias(task);
 }
 
 template <typename Decoder>
@@ -32,8 +40,11 @@ const LinearKernels& linear_kernels() {
       kRowTile,
       {compute<F32Decoder>, compute<F16Decoder>, compute<Bf16Decoder>, compute<CodeDecoder<Packing::u4_f16>>,
        compute<CodeDecoder<Packing::u4_f16_min>>, compute<CodeDecoder<Packing::u4_f32_min>>, compute<CodeDecoder<Packing::u8_f16>>,
-       compute<CodeDecoder<Packing::u8_f16_min>>, compute<CodeDecoder<Packing::u8_f32_min>>,
-       compute<CodeDecoder<Packing::u8_group16_f32>>}};
+       compute<CodeDecoder<Packing::u8_f16_min>>, compute<CodeDecoder<Packing::u8_f32_min>>, compute<CodeDecoder<Packing::u8_group16_f32>>},
+      {nullptr, nullptr, nullptr, compute_quantized<Packing::u4_f16>, compute_quantized<Packing::u4_f16_min>,
+       compute_quantized<Packing::u4_f32_min>, compute_quantized<Packing::u8_f16>, compute_quantized<Packing::u8_f16_min>,
+       compute_quantized<Packing::u8_f32_min>, compute_quantized<Packing::u8_group16_f32>},
+      quantize_row};
   return kernels;
 }
 

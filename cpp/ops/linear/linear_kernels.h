@@ -4,13 +4,15 @@
 
 #include "cpu/dispatch.h"
 #include "ops/linear/panel_layout.h"
+#include "ops/linear/quantized_rows.h"
 
 namespace octavo {
 
 // Some rows of x times some neighbouring panels: a task of one thread.
 struct LinearTask {
-  const float* x;  // [num_rows, num_cols], x_stride elements apart
+  const float* x;  // [num_rows, num_cols], x_stride elements apart; exact arithmetic reads these
   std::int64_t x_stride;
+  QuantizedRows quantized;  // the same rows; int8 arithmetic reads these
   std::int64_t num_rows;
   std::int64_t num_cols;  // K
   const std::uint8_t* panels;
@@ -24,8 +26,10 @@ struct LinearTask {
 
 struct LinearKernels {
   int panel_width;
-  int row_tile;  // rows of the register tile: more rows are worked on in runs of this many
-  void (*compute[kNumPackings])(const LinearTask& task);
+  int row_tile;                                                // rows of the register tile: more rows are worked on in runs of this many
+  void (*compute[kNumPackings])(const LinearTask& task);       // exact arithmetic
+  void (*compute_int8[kNumPackings])(const LinearTask& task);  // null where weights are not codes
+  void (*quantize_row)(const float* x, std::int64_t cols, std::int8_t* codes, ActivationGroup* groups);
 };
 
 OCTAVO_DECLARE_ISA_TABLE(LinearKernels, linear_kernels)

@@ -1,5 +1,6 @@
 #include "ops/linear/linear_weight.h"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -48,7 +49,7 @@ void pack(const RawRows& raw, const LinearWeight::PackedPart& part, std::int64_t
 
 }  // namespace
 
-LinearWeight::LinearWeight(const std::vector<Part>& parts, std::int64_t cols, cpu::ThreadPool& pool)
+LinearWeight::LinearWeight(const std::vector<Part>& parts, std::int64_t cols, cpu::ThreadPool& pool, Arithmetic arithmetic)
     : isa_(cpu::active_isa()), cols_(cols) {
   require(!parts.empty(), "linear weight: there is no part");
   require(cols > 0, "linear weight: it has ", cols, " columns; it needs at least one");
@@ -56,10 +57,11 @@ LinearWeight::LinearWeight(const std::vector<Part>& parts, std::int64_t cols, cp
   const std::vector<RawRows> merged = merge(parts, cols);
   for (const RawRows& raw : merged) {
     const auto rows = static_cast<std::int64_t>(raw.rows.size());
+    const Arithmetic used = is_quantized(raw.format) ? arithmetic : Arithmetic::exact;
     const int zero_point = is_quantized(raw.format) ? group_reader(raw.format).zero_point : 0;
     const Packing packing = packing_of(raw.format);
     const std::int64_t panel_bytes = packed_panel_bytes(packing, cols, width);
-    packed_parts_.push_back({packing, zero_point, rows_, rows, panel_bytes, (rows + width - 1) / width, nullptr});
+    packed_parts_.push_back({packing, used, zero_point, rows_, rows, panel_bytes, (rows + width - 1) / width, nullptr});
     rows_ += rows;
     num_bytes_ += packed_parts_.back().num_panels * panel_bytes;
   }
@@ -73,6 +75,11 @@ LinearWeight::LinearWeight(const std::vector<Part>& parts, std::int64_t cols, cp
     pack(merged[i], part, cols, width, to, pool);
     to += part.num_panels * part.panel_bytes;
   }
+}
+
+bool LinearWeight::quantizes_activations() const {
+  return std::any_of(packed_parts_.begin(), packed_parts_.end(),
+                     [](const PackedPart& part) { return part.arithmetic == Arithmetic::int8; });
 }
 
 }  // namespace octavo

@@ -12,6 +12,10 @@
 
 namespace octavo {
 
+// How a matrix of codes is multiplied: exactly, on the dequantised values in float32, or with activations in 8 bits (linear.h).
+// Matrices of plain floats are always multiplied exactly.
+enum class Arithmetic : std::uint8_t { exact, int8 };
+
 class LinearWeight {
  public:
   struct Part {
@@ -22,6 +26,7 @@ class LinearWeight {
   // Neighbouring parts of one format, packed as one matrix.
   struct PackedPart {
     Packing packing;
+    Arithmetic arithmetic;
     int zero_point;
     std::int64_t first_row;
     std::int64_t rows;
@@ -31,13 +36,14 @@ class LinearWeight {
   };
 
   // Parts stack along N. Throws std::invalid_argument when K is not a whole number of a part's blocks.
-  LinearWeight(const std::vector<Part>& parts, std::int64_t cols, cpu::ThreadPool& pool);
+  LinearWeight(const std::vector<Part>& parts, std::int64_t cols, cpu::ThreadPool& pool, Arithmetic arithmetic = Arithmetic::exact);
 
   std::int64_t rows() const { return rows_; }
   std::int64_t cols() const { return cols_; }
   std::int64_t num_bytes() const { return num_bytes_; }
   cpu::Isa isa() const { return isa_; }  // the one it was packed for, and is computed with
   const std::vector<PackedPart>& packed_parts() const { return packed_parts_; }
+  bool quantizes_activations() const;  // whether a part is computed in int8 arithmetic
 
  private:
   struct Free {

@@ -16,13 +16,18 @@ __all__ = ["PackedPlacement", "StepProgramExecutor"]
 
 
 class PackedPlacement:
-    """Matrices repacked for the processor's kernels, tables left where they are mapped, small arrays in float32."""
+    """Matrices repacked for the processor's kernels, tables left where they are mapped, small arrays in float32.
 
-    def __init__(self, pool: ThreadPool) -> None:
+    Args:
+        arithmetic: how matrices of quantised weights are multiplied, "exact" or "int8"; see `_kernels.LinearWeight`.
+    """
+
+    def __init__(self, pool: ThreadPool, arithmetic: str) -> None:
         self._pool = pool
+        self._arithmetic = arithmetic
 
     def linear(self, parts: list[RawTensor]) -> LinearWeight:
-        return LinearWeight([(raw.data, raw.format, raw.shape[0]) for raw in parts], parts[0].shape[1], self._pool)
+        return LinearWeight([(raw.data, raw.format, raw.shape[0]) for raw in parts], parts[0].shape[1], self._pool, self._arithmetic)
 
     def embedding(self, table: RawTensor) -> EmbeddingWeight:
         return EmbeddingWeight(table.data, table.format, table.shape[0], table.shape[1])
@@ -32,12 +37,14 @@ class PackedPlacement:
 
 
 class StepProgramExecutor:
-    """Runs a model's step program on a thread pool."""
+    """Runs a model's step program on a thread pool. `arithmetic`: see `PackedPlacement`."""
 
-    def __init__(self, config: ModelConfig, checkpoint: Checkpoint, shape: StepShape, pool: ThreadPool) -> None:
+    def __init__(
+        self, config: ModelConfig, checkpoint: Checkpoint, shape: StepShape, pool: ThreadPool, arithmetic: str = "exact"
+    ) -> None:
         self.cache = KVCache(config.num_layers, shape.num_blocks, shape.block_size, config.num_kv_heads, config.head_dim)
         self.program = Program(pool)
-        model = build_model(config, checkpoint, PackedPlacement(pool), RecordOps(self.program), shape)
+        model = build_model(config, checkpoint, PackedPlacement(pool, arithmetic), RecordOps(self.program), shape)
         self.program.seal(model.forward(None), self.cache, shape.max_num_tokens, shape.max_num_logits)
 
     def execute(self, batch: Batch) -> NDArray[np.float32]:
