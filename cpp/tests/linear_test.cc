@@ -22,6 +22,12 @@ std::vector<std::uint8_t> random_blocks(Format format, std::int64_t num_elements
   std::vector<std::uint8_t> bytes(static_cast<std::size_t>(format_bytes(format, num_elements)));
   std::mt19937 generator(11);
   for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(generator() & 0xbb);
+  const std::string name = name_of(format);
+  for (std::int64_t block = 0; name[0] == 'U' && block < num_elements / block_elements(format); ++block) {
+    std::uint8_t* at = bytes.data() + block * block_bytes(format);
+    for (int low_byte : {0, 1, 4, 5}) at[low_byte] = 0;  // of scale and min: a code times a scale must be exact
+    for (std::int64_t i = 8; name[1] == '4' && i < block_bytes(format); ++i) at[i] &= 15;
+  }
   return bytes;
 }
 

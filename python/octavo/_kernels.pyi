@@ -34,7 +34,7 @@ class ThreadPool:
 # ---- weights --------------------------------------------------------------------------------------------------------------------
 
 def formats() -> list[str]:
-    """Storage formats understood: F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K Q5_K Q6_K."""
+    """Storage formats understood: F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K Q5_K Q6_K U4_G32 U4_G64 U4_G128 U8_G32 U8_G128."""
 
 def format_bytes(format: str, num_elements: int) -> int:
     """Bytes of num_elements (a multiple of the format's block) elements. Raises ValueError for an unknown format."""

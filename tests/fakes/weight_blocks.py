@@ -16,10 +16,13 @@ HALF_FIELDS = {  # byte offsets of the scales (and mins) in a block
     "Q5_K": (0, 2),
     "Q6_K": (208,),
 }
-FORMATS = ("F32", "F16", "BF16", *HALF_FIELDS)
+GROUPS = {"U4_G32": 32, "U4_G64": 64, "U4_G128": 128, "U8_G32": 32, "U8_G128": 128}
+FORMATS = ("F32", "F16", "BF16", *HALF_FIELDS, *GROUPS)
 
 
 def block_elements(format: str) -> int:
+    if format in GROUPS:
+        return GROUPS[format]
     return int(gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[format]][0])
 
 
@@ -31,6 +34,11 @@ def random_blocks(format: str, num_elements: int, rng: np.random.Generator, *, e
         return _halves(num_elements, rng, extreme).view(np.uint8)
     if format == "BF16":
         return (rng.standard_normal(num_elements, np.float32).view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
+    if format in GROUPS:
+        blocks = np.empty(num_elements // GROUPS[format], _group_block(format))
+        blocks["codes"] = rng.integers(0, 16 if format.startswith("U4") else 256, blocks["codes"].shape, np.uint8)
+        blocks["scale"], blocks["min"] = _halves(len(blocks), rng, extreme), _halves(len(blocks), rng, extreme)
+        return blocks.view(np.uint8).reshape(-1)
     elements, block_bytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[format]]
     blocks = rng.integers(0, 256, (num_elements // elements, block_bytes), np.uint8)
     for offset in HALF_FIELDS[format]:
@@ -39,7 +47,14 @@ def random_blocks(format: str, num_elements: int, rng: np.random.Generator, *, e
 
 
 def expected_values(data: NDArray[np.uint8], format: str) -> NDArray[np.float32]:
+    if format in GROUPS:
+        blocks = data.view(_group_block(format))
+        return (blocks["codes"] * blocks["scale"][:, None] + blocks["min"][:, None]).reshape(-1)
     return gguf.dequantize(data, gguf.GGMLQuantizationType[format]).reshape(-1)
+
+
+def _group_block(format: str) -> np.dtype:
+    return np.dtype([("scale", "<f4"), ("min", "<f4"), ("codes", "u1", (GROUPS[format],))])
 
 
 def _halves(count: int, rng: np.random.Generator, extreme: bool) -> NDArray[np.float16]:

@@ -35,6 +35,16 @@ FormatSize size_of_format(Format format) {
       return {"Q5_K", 256, sizeof(BlockQ5_K)};
     case Format::Q6_K:
       return {"Q6_K", 256, sizeof(BlockQ6_K)};
+    case Format::U4_G32:
+      return {"U4_G32", 32, sizeof(BlockGroup<32>)};
+    case Format::U4_G64:
+      return {"U4_G64", 64, sizeof(BlockGroup<64>)};
+    case Format::U4_G128:
+      return {"U4_G128", 128, sizeof(BlockGroup<128>)};
+    case Format::U8_G32:
+      return {"U8_G32", 32, sizeof(BlockGroup<32>)};
+    case Format::U8_G128:
+      return {"U8_G128", 128, sizeof(BlockGroup<128>)};
   }
   throw std::logic_error("format: not a value of the enumeration");
 }
@@ -42,8 +52,9 @@ FormatSize size_of_format(Format format) {
 }  // namespace
 
 const std::vector<Format>& all_formats() {
-  static const std::vector<Format> formats{Format::F32,  Format::F16,  Format::BF16, Format::Q8_0, Format::Q4_0, Format::Q4_1,
-                                           Format::Q5_0, Format::Q5_1, Format::Q4_K, Format::Q5_K, Format::Q6_K};
+  static const std::vector<Format> formats{Format::F32,    Format::F16,     Format::BF16,   Format::Q8_0,   Format::Q4_0, Format::Q4_1,
+                                           Format::Q5_0,   Format::Q5_1,    Format::Q4_K,   Format::Q5_K,   Format::Q6_K, Format::U4_G32,
+                                           Format::U4_G64, Format::U4_G128, Format::U8_G32, Format::U8_G128};
   return formats;
 }
 

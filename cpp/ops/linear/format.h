@@ -1,4 +1,5 @@
-// Storage formats of weights in model files: plain floats and the block formats of GGUF.
+// Storage formats of weights: plain floats, the block formats of GGUF, and blocks made of codes, scales and zero points that a
+// checkpoint keeps in tensors of their own (GPTQ, AWQ, compressed-tensors; one byte per code, so only on their way to be packed).
 //
 // A block holds `block_elements` consecutive values of one row, least significant byte first; the value of every element is the
 // one ggml's reference code gives it (https://github.com/ggml-org/ggml, docs/gguf.md and ggml-common.h). In all of them a value is
@@ -10,12 +11,12 @@
 
 namespace octavo {
 
-enum class Format { F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K };
+enum class Format { F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, U4_G32, U4_G64, U4_G128, U8_G32, U8_G128 };
 
 const std::vector<Format>& all_formats();
 const char* name_of(Format format);
 Format format_from_name(const std::string& name);  // throws std::invalid_argument, listing the names
-std::int64_t block_elements(Format format);        // 1, 32 or 256
+std::int64_t block_elements(Format format);        // 1, 32, 64, 128 or 256
 std::int64_t block_bytes(Format format);
 std::int64_t format_bytes(Format format, std::int64_t num_elements);  // throws unless whole blocks
 
@@ -65,6 +66,13 @@ struct BlockQ6_K {       // 16 groups of 16: value = d * scales[g] * (code - 32)
   Half d;
 };
 
+template <int kSize>
+struct BlockGroup {  // U4_G*, U8_G*: value = scale * codes[i] + min, codes below 16 or 256
+  float scale;
+  float min;
+  std::uint8_t codes[kSize];
+};
+
 static_assert(sizeof(BlockQ8_0) == 34, "the file's layout has no padding");
 static_assert(sizeof(BlockQ4_0) == 18, "the file's layout has no padding");
 static_assert(sizeof(BlockQ4_1) == 20, "the file's layout has no padding");
@@ -72,6 +80,7 @@ static_assert(sizeof(BlockQ5_0) == 22, "the file's layout has no padding");
 static_assert(sizeof(BlockQ5_1) == 24, "the file's layout has no padding");
 static_assert(sizeof(BlockQ4_K) == 144, "the file's layout has no padding");
 static_assert(sizeof(BlockQ5_K) == 176, "the file's layout has no padding");
+static_assert(sizeof(BlockGroup<128>) == 136, "the file's layout has no padding");
 static_assert(sizeof(BlockQ6_K) == 210, "the file's layout has no padding");
 
 }  // namespace octavo

@@ -40,10 +40,12 @@ const LinearKernels& linear_kernels() {
       kRowTile,
       {compute<F32Decoder>, compute<F16Decoder>, compute<Bf16Decoder>, compute<CodeDecoder<Packing::u4_f16>>,
        compute<CodeDecoder<Packing::u4_f16_min>>, compute<CodeDecoder<Packing::u4_f32_min>>, compute<CodeDecoder<Packing::u8_f16>>,
-       compute<CodeDecoder<Packing::u8_f16_min>>, compute<CodeDecoder<Packing::u8_f32_min>>, compute<CodeDecoder<Packing::u8_group16_f32>>},
+       compute<CodeDecoder<Packing::u8_f16_min>>, compute<CodeDecoder<Packing::u8_f32_min>>, compute<CodeDecoder<Packing::u8_group16_f32>>,
+       compute<CodeDecoder<Packing::u4_group64>>, compute<CodeDecoder<Packing::u4_group128>>, compute<CodeDecoder<Packing::u8_group128>>},
       {nullptr, nullptr, nullptr, compute_quantized<Packing::u4_f16>, compute_quantized<Packing::u4_f16_min>,
        compute_quantized<Packing::u4_f32_min>, compute_quantized<Packing::u8_f16>, compute_quantized<Packing::u8_f16_min>,
-       compute_quantized<Packing::u8_f32_min>, compute_quantized<Packing::u8_group16_f32>},
+       compute_quantized<Packing::u8_f32_min>, compute_quantized<Packing::u8_group16_f32>, compute_quantized<Packing::u4_group64>,
+       compute_quantized<Packing::u4_group128>, compute_quantized<Packing::u8_group128>},
       quantize_row};
   return kernels;
 }

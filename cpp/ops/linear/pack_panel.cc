@@ -31,12 +31,14 @@ void store_scale(std::uint8_t* to, float value, int scale_bytes) {
   }
 }
 
-void pack_group(const QuantizedGroup& group, const BlockShape& shape, int width, int column, std::uint8_t* block) {
+// Run `run` of a block, and the block's scales with it.
+void pack_group(const QuantizedGroup& group, int group_size, const BlockShape& shape, int run, int width, int column, std::uint8_t* block) {
   const bool nibbles = shape.code_bytes * 2 == shape.depth;
-  for (int word = 0; word < shape.code_bytes / 4; ++word) {
+  const int num_words = group_size / (nibbles ? 8 : 4);
+  for (int word = 0; word < num_words; ++word) {
     const std::uint8_t* codes = group.codes + word * (nibbles ? 8 : 4);
     const std::uint32_t bits = nibbles ? four_codes(codes) | four_codes(codes + 4) << 4 : four_codes(codes);
-    std::memcpy(block + (word * width + column) * 4, &bits, sizeof bits);
+    std::memcpy(block + ((run * num_words + word) * width + column) * 4, &bits, sizeof bits);
   }
   std::uint8_t* scales = block + shape.code_bytes * width;
   store_scale(scales + column * shape.scale_bytes, group.scale, shape.scale_bytes);
@@ -52,7 +54,11 @@ void pack_quantized_row(const std::uint8_t* row, Format format, std::int64_t col
   QuantizedGroup groups[kMaxGroupsPerBlock];
   for (std::int64_t k = 0; k < cols; k += raw_elements, row += raw_bytes) {
     reader.read(row, groups);
-    for (std::int64_t g = 0; g < raw_elements / shape.depth; ++g, panel += packed_bytes) pack_group(groups[g], shape, width, column, panel);
+    const int runs_per_block = shape.depth / reader.group_size;
+    for (int g = 0; g < raw_elements / reader.group_size; ++g) {
+      pack_group(groups[g], reader.group_size, shape, g % runs_per_block, width, column, panel + g / runs_per_block * packed_bytes);
+    }
+    panel += raw_elements / shape.depth * packed_bytes;
   }
 }
 
@@ -71,6 +77,7 @@ Packing packing_of(Format format) {
     case Format::Q4_1:
       return Packing::u4_f16_min;
     case Format::Q4_K:
+    case Format::U4_G32:
       return Packing::u4_f32_min;
     case Format::Q8_0:
     case Format::Q5_0:
@@ -78,7 +85,14 @@ Packing packing_of(Format format) {
     case Format::Q5_1:
       return Packing::u8_f16_min;
     case Format::Q5_K:
+    case Format::U8_G32:
       return Packing::u8_f32_min;
+    case Format::U4_G64:
+      return Packing::u4_group64;
+    case Format::U4_G128:
+      return Packing::u4_group128;
+    case Format::U8_G128:
+      return Packing::u8_group128;
     default:
       return Packing::u8_group16_f32;
   }

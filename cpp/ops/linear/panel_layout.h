@@ -11,14 +11,28 @@
 // the format stores them, mins [width], both of one type. value = fma(code, scale, min); min = -zero_point * scale if not stored.
 // Masking a u4 or u8 word yields four consecutive k of one column in four bytes, and a bf16 word two of them, which is what the
 // dot-product instructions (vpdpbusd, vpmaddubsw, sdot, vdpbf16ps) take.
-// Codes of 5 and 6 bits are widened to 8: pulling a fifth bit out of another stream would cost decoding more than the bytes saved.
-// Rows beyond N are zero.
+// (The groups of 64 and 128 have float32 scales and mins.) Codes of 5 and 6 bits are widened to 8: pulling a fifth bit out of another
+// stream would cost decoding more than the bytes saved. Rows beyond N are zero.
 #pragma once
 
 namespace octavo {
 
-enum class Packing { f32, f16, bf16, u4_f16, u4_f16_min, u4_f32_min, u8_f16, u8_f16_min, u8_f32_min, u8_group16_f32 };
-constexpr int kNumPackings = 10;
+enum class Packing {
+  f32,
+  f16,
+  bf16,
+  u4_f16,
+  u4_f16_min,
+  u4_f32_min,
+  u8_f16,
+  u8_f16_min,
+  u8_f32_min,
+  u8_group16_f32,
+  u4_group64,
+  u4_group128,
+  u8_group128
+};
+constexpr int kNumPackings = 13;
 
 struct BlockShape {
   int depth;        // values of k per block
@@ -47,6 +61,12 @@ static constexpr BlockShape block_shape(Packing packing) {
       return {32, 32, 2, 2};
     case Packing::u8_f32_min:
       return {32, 32, 4, 2};
+    case Packing::u4_group64:
+      return {64, 32, 4, 2};
+    case Packing::u4_group128:
+      return {128, 64, 4, 2};
+    case Packing::u8_group128:
+      return {128, 128, 4, 2};
     default:
       return {16, 16, 4, 1};
   }

@@ -104,13 +104,25 @@ void read_q6_k(const std::uint8_t* from, QuantizedGroup* groups) {
   for (int g = 0; g < 16; ++g) set_scale(groups[g], d * static_cast<float>(block.scales[g]), 32);
 }
 
+// A run of 32 of a group is a group to everyone else.
+template <int kSize>
+void read_group(const std::uint8_t* from, QuantizedGroup* groups) {
+  const auto block = load_block<BlockGroup<kSize>>(from);
+  for (int run = 0; run < kSize / 32; ++run) {
+    std::memcpy(groups[run].codes, block.codes + 32 * run, 32);
+    groups[run].scale = block.scale;
+    groups[run].min = block.min;
+  }
+}
+
 }  // namespace
 
 bool is_quantized(Format format) { return format != Format::F32 && format != Format::F16 && format != Format::BF16; }
 
 const GroupReader& group_reader(Format format) {
   static const GroupReader q8_0{32, 128, read_q8_0}, q4_0{32, 8, read_q4_0}, q4_1{32, 0, read_q4_1}, q5_0{32, 16, read_q5_0},
-      q5_1{32, 0, read_q5_1}, q4_k{32, 0, read_q4_k}, q5_k{32, 0, read_q5_k}, q6_k{16, 32, read_q6_k};
+      q5_1{32, 0, read_q5_1}, q4_k{32, 0, read_q4_k}, q5_k{32, 0, read_q5_k}, q6_k{16, 32, read_q6_k}, group32{32, 0, read_group<32>},
+      group64{32, 0, read_group<64>}, group128{32, 0, read_group<128>};
   switch (format) {
     case Format::Q8_0:
       return q8_0;
@@ -128,6 +140,14 @@ const GroupReader& group_reader(Format format) {
       return q5_k;
     case Format::Q6_K:
       return q6_k;
+    case Format::U4_G32:
+    case Format::U8_G32:
+      return group32;
+    case Format::U4_G64:
+      return group64;
+    case Format::U4_G128:
+    case Format::U8_G128:
+      return group128;
     default:
       throw std::logic_error("group_reader: the format is not quantised");
   }

@@ -2,7 +2,8 @@
 //
 // value = code * scale + min. The product is exact in float32 (codes have at most 8 bits, scales at most 18), so one rounding is
 // left, whether the sum is a plain or a fused one; it is the rounding that ggml's own formula has. Where codes are offset by a
-// zero point, min is -zero_point * scale, exact as well, and so is the whole value.
+// zero point, min is -zero_point * scale, exact as well, and so is the whole value. Scales of U4_G* and U8_G* may have 24 bits;
+// then a value is within one rounding of the formula.
 #pragma once
 #include <cstdint>
 

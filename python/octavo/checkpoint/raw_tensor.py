@@ -1,7 +1,7 @@
 """What every checkpoint format is read into: `RawTensor`, bytes in a named format, and the `Checkpoint` protocol.
 
 Block formats are those of ggml (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md): a row of values is a whole number
-of blocks, each holding its values' bits together with their scales.
+of blocks, each holding its values' bits together with their scales. `grouped.py` makes U4_G* and U8_G*.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ BLOCK_FORMATS: dict[str, tuple[int, int]] = {
     "Q4_K": (256, 144),
     "Q5_K": (256, 176),
     "Q6_K": (256, 210),
+    "U4_G32": (32, 40),
+    "U4_G64": (64, 72),
+    "U4_G128": (128, 136),
+    "U8_G32": (32, 40),
+    "U8_G128": (128, 136),
 }
 
 
