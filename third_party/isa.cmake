@@ -7,15 +7,16 @@ set(OCTAVO_ISAS portable)
 if(_processor MATCHES "x86_64|amd64")
   list(APPEND OCTAVO_ISAS avx2 avx512)
 elseif(_processor MATCHES "aarch64|arm64")
-  list(APPEND OCTAVO_ISAS neon)
+  list(APPEND OCTAVO_ISAS neon neon_dot)
 elseif(_processor MATCHES "ppc64le|powerpc64le")
   list(APPEND OCTAVO_ISAS vsx)
 endif()
-set(OCTAVO_ISA_FLAGS_portable "")
+set(OCTAVO_ISA_FLAGS_portable -DOCTAVO_PORTABLE)
 set(OCTAVO_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
 set(OCTAVO_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c -mprefer-vector-width=512
     -Wno-uninitialized)  # GCC 12 warns of its own _mm512_undefined_* headers
 set(OCTAVO_ISA_FLAGS_neon "")
+set(OCTAVO_ISA_FLAGS_neon_dot -march=armv8.2-a+dotprod)
 set(OCTAVO_ISA_FLAGS_vsx -mcpu=power9)
 
 function(octavo_isa_library name)

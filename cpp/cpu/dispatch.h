@@ -29,6 +29,18 @@
 #define OCTAVO_ISA_DECL_AVX2(Table, name)
 #define OCTAVO_ISA_CASE_AVX2(name)
 #endif
+#if OCTAVO_HAVE_NEON_DOT
+#define OCTAVO_ISA_DECL_NEON_DOT(Table, name) \
+  namespace isa_neon_dot {                    \
+  const Table& name();                        \
+  }
+#define OCTAVO_ISA_CASE_NEON_DOT(name) \
+  case cpu::Isa::neon_dot:             \
+    return isa_neon_dot::name();
+#else
+#define OCTAVO_ISA_DECL_NEON_DOT(Table, name)
+#define OCTAVO_ISA_CASE_NEON_DOT(name)
+#endif
 #if OCTAVO_HAVE_NEON
 #define OCTAVO_ISA_DECL_NEON(Table, name) \
   namespace isa_neon {                    \
@@ -57,6 +69,7 @@
 #define OCTAVO_DECLARE_ISA_TABLE(Table, name) \
   OCTAVO_ISA_DECL_AVX512(Table, name)         \
   OCTAVO_ISA_DECL_AVX2(Table, name)           \
+  OCTAVO_ISA_DECL_NEON_DOT(Table, name)       \
   OCTAVO_ISA_DECL_NEON(Table, name)           \
   OCTAVO_ISA_DECL_VSX(Table, name)            \
   namespace isa_portable {                    \
@@ -66,6 +79,7 @@
     switch (isa) {                            \
       OCTAVO_ISA_CASE_AVX512(name)            \
       OCTAVO_ISA_CASE_AVX2(name)              \
+      OCTAVO_ISA_CASE_NEON_DOT(name)          \
       OCTAVO_ISA_CASE_NEON(name)              \
       OCTAVO_ISA_CASE_VSX(name)               \
       default:                                \

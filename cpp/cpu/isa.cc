@@ -5,6 +5,10 @@
 
 #include "base/error.h"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 namespace octavo::cpu {
 namespace {
 
@@ -22,6 +26,9 @@ std::vector<Isa> detect() {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(Isa::avx2);
 #endif
 #elif defined(__aarch64__)
+#if defined(HWCAP_ASIMDDP)
+  if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) found.push_back(Isa::neon_dot);
+#endif
   found.push_back(Isa::neon);
 #elif defined(__powerpc64__)
   if (__builtin_cpu_supports("arch_3_00")) found.push_back(Isa::vsx);
@@ -48,6 +55,8 @@ const char* name_of(Isa isa) {
       return "avx512";
     case Isa::avx2:
       return "avx2";
+    case Isa::neon_dot:
+      return "neon_dot";
     case Isa::neon:
       return "neon";
     case Isa::vsx:

@@ -5,7 +5,7 @@
 
 namespace octavo::cpu {
 
-enum class Isa { portable, vsx, neon, avx2, avx512 };
+enum class Isa { portable, vsx, neon, neon_dot, avx2, avx512 };
 
 const char* name_of(Isa isa);
 Isa isa_from_name(const std::string& name);  // throws std::invalid_argument, listing the names that exist

@@ -5,16 +5,19 @@
 // half floats, horizontal maxima) is a function here. Everything is in namespace octavo::OCTAVO_ISA, one copy per instruction
 // set, and static: nothing inline leaks into another copy. Kernel files use no std:: templates for the same reason.
 //
-// Arithmetic is IEEE float32 in the order written (-ffp-contract=off); fma() is fused with AVX2, AVX-512 and NEON;
-// elsewhere it is a multiply and an add. So results are equal bit by bit within one instruction set, not across two.
+// Arithmetic is IEEE float32 in the order written (-ffp-contract=off); fma() is fused, except that the portable copy multiplies
+// and adds, even where the compiler's baseline has vectors. So results are equal bit by bit within one instruction set, not across two.
 #pragma once
 #include <cstdint>
 #include <cstring>
 
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
-#elif defined(__ARM_NEON)
+#elif defined(__ARM_NEON) && !defined(OCTAVO_PORTABLE)
 #include <arm_neon.h>
+#define OCTAVO_NEON 1
+#elif defined(__VSX__) && !defined(OCTAVO_PORTABLE)
+#define OCTAVO_VSX 1  // in assembly: compilers name their builtins differently, and altivec.h defines `vector`
 #endif
 
 #ifndef OCTAVO_ISA
@@ -48,14 +51,17 @@ OCTAVO_VEC void store(float* to, Vec value) { std::memcpy(to, &value, sizeof val
 OCTAVO_VEC Vec broadcast(float value) { return value - Vec{}; }  // x - 0 keeps the sign of zero
 OCTAVO_VEC Vec zero() { return Vec{}; }
 
-// a * b + c, rounded once.
+// a * b + c, rounded once (portable: twice).
 OCTAVO_VEC Vec fma(Vec a, Vec b, Vec c) {
 #if defined(__AVX512F__)
   return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif defined(__AVX2__)
   return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-#elif defined(__ARM_NEON)
+#elif defined(OCTAVO_NEON)
   return (Vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#elif defined(OCTAVO_VSX)
+  asm("xvmaddasp %x0, %x1, %x2" : "+wa"(c) : "wa"(a), "wa"(b));
+  return c;
 #else
   return a * b + c;
 #endif
@@ -127,6 +133,15 @@ OCTAVO_VEC Vec load_f16(const std::uint16_t* from) {
   return (Vec)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 #elif defined(__AVX2__)
   return (Vec)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#elif defined(OCTAVO_NEON)
+  return (Vec)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from)));
+#elif defined(OCTAVO_VSX)
+  HalfVec halves;
+  std::memcpy(&halves, from, sizeof halves);
+  const IntVec wide = __builtin_convertvector(halves, IntVec);
+  Vec value;
+  asm("xvcvhpsp %x0, %x1" : "=wa"(value) : "wa"(wide));
+  return value;
 #else
   Vec value;
   for (int lane = 0; lane < kLanes; ++lane) value[lane] = scalar_from_f16(from[lane]);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -75,6 +76,39 @@ TEST_P(AttentionTest, SplitContextsGiveTheSameBits) {
     request.run(queries, {whole.data(), num_queries, cols}, one);
     request.run(queries, {split.data(), num_queries, cols}, pool_);
     EXPECT_EQ(std::memcmp(whole.data(), split.data(), whole.size() * 4), 0) << num_queries;
+  }
+}
+
+// Causal attention of `token`'s head over all tokens before it, in double precision.
+std::vector<double> attend(const float* q, const std::vector<float>& k, const std::vector<float>& v, int kv_head, int head_dim, int token) {
+  std::vector<double> sum(static_cast<std::size_t>(head_dim));
+  double total = 0;
+  for (int other = 0; other <= token; ++other) {
+    const std::size_t at = static_cast<std::size_t>((other * kNumKvHeads + kv_head) * head_dim);
+    double score = 0;
+    for (int d = 0; d < head_dim; ++d) score += static_cast<double>(q[d]) * k[at + d];
+    const double weight = std::exp(0.2 * score);
+    total += weight;
+    for (int d = 0; d < head_dim; ++d) sum[d] += weight * v[at + d];
+  }
+  for (double& value : sum) value /= total;
+  return sum;
+}
+
+TEST_P(AttentionTest, FollowsItsFormula) {
+  constexpr int kLength = 70;
+  for (int head_dim : {8, 40}) {
+    Request request(head_dim, kLength, pool_);
+    const std::vector<float> k = random_floats(kLength * kNumKvHeads * head_dim, 2), v = random_floats(kLength * kNumKvHeads * head_dim, 3);
+    const std::int64_t cols = kNumHeads * head_dim;
+    std::vector<float> y(request.q.size());
+    request.run({request.q.data(), kLength, cols}, {y.data(), kLength, cols}, pool_);
+    for (int head = 0; head < kLength * kNumHeads; ++head) {
+      const int kv_head = head % kNumHeads * kNumKvHeads / kNumHeads;
+      const std::vector<double> expected = attend(request.q.data() + head * head_dim, k, v, kv_head, head_dim, head / kNumHeads);
+      for (int d = 0; d < head_dim; ++d)
+        ASSERT_NEAR(y[static_cast<std::size_t>(head * head_dim + d)], expected[d], 1e-5) << head << ", " << d;
+    }
   }
 }
 

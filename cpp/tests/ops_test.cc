@@ -50,7 +50,29 @@ TEST_P(OpsTest, GatesWorkInPlaceOnWideRows) {
   }
 }
 
-TEST_P(OpsTest, RotaryWorksInPlace) {
+TEST_P(OpsTest, GatesFollowTheirFormulas) {
+  std::vector<float> x(2 * 1001, 1.0f), silu(1001), gelu(1001);
+  for (int i = 0; i <= 1000; ++i) x[i] = static_cast<float>(i - 500) * 0.02f;
+  silu_and_mul({x.data(), 1, 2002}, {silu.data(), 1, 1001}, pool_);
+  gelu_tanh_and_mul({x.data(), 1, 2002}, {gelu.data(), 1, 1001}, pool_);
+  for (int i = 0; i <= 1000; ++i) {
+    const double z = x[i], cubic = z + 0.044715 * z * z * z;
+    EXPECT_NEAR(silu[i], z / (1 + std::exp(-z)), 1e-6 * std::abs(z)) << z;
+    EXPECT_NEAR(gelu[i], z / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * cubic)), 1e-6 * std::abs(z)) << z;
+  }
+}
+
+TEST_P(OpsTest, NormFollowsItsFormula) {
+  constexpr int kCols = 77;
+  const std::vector<float> x = random_floats(kCols, 7), weight = random_floats(kCols, 8);
+  std::vector<float> y(kCols);
+  rms_norm({x.data(), 1, kCols}, {weight.data(), kCols}, 1e-5f, {y.data(), 1, kCols}, pool_);
+  double squares = 0;
+  for (float value : x) squares += static_cast<double>(value) * value;
+  for (int i = 0; i < kCols; ++i) EXPECT_NEAR(y[i], x[i] * weight[i] / std::sqrt(squares / kCols + 1e-5), 2e-6) << i;
+}
+
+TEST_P(OpsTest, RotaryFollowsItsFormulaInPlace) {
   constexpr int kHeadDim = 36, kRotaryDim = 20;
   const std::vector<float> x = random_floats(4 * 2 * kHeadDim, 5), cos_sin = random_floats(6 * kRotaryDim, 6);
   const std::int32_t positions[] = {5, 0, 3, 3};
@@ -60,9 +82,19 @@ TEST_P(OpsTest, RotaryWorksInPlace) {
   rotary_embedding({in_place.data(), 4, 2 * kHeadDim}, {positions, 4}, {cos_sin.data(), 6, kRotaryDim}, kHeadDim,
                    {in_place.data(), 4, 2 * kHeadDim}, pool_);
   EXPECT_EQ(in_place, y);
+  for (int i = 0; i < kRotaryDim / 2; ++i) {  // the first token, at position 5
+    const double cos = cos_sin[5 * kRotaryDim + i], sin = cos_sin[5 * kRotaryDim + kRotaryDim / 2 + i];
+    EXPECT_NEAR(y[i], x[i] * cos - x[i + kRotaryDim / 2] * sin, 1e-6);
+    EXPECT_NEAR(y[i + kRotaryDim / 2], x[i + kRotaryDim / 2] * cos + x[i] * sin, 1e-6);
+  }
+  EXPECT_EQ(y[kRotaryDim], x[kRotaryDim]);
 }
 
-TEST_P(OpsTest, SoftcapReachesItsCap) {
+TEST_P(OpsTest, SoftcapFollowsTanhToItsCap) {
+  const std::vector<float> inputs = random_floats(99, 9);
+  std::vector<float> outputs(99);
+  softcap({inputs.data(), 1, 99}, 0.5f, {outputs.data(), 1, 99}, pool_);
+  for (int i = 0; i < 99; ++i) EXPECT_NEAR(outputs[i], 0.5 * std::tanh(inputs[i] / 0.5), 2e-7);
   std::vector<float> x = {1e9f, -1e9f, 0.0f};
   softcap({x.data(), 1, 3}, 15.0f, {x.data(), 1, 3}, pool_);
   EXPECT_EQ(x, (std::vector<float>{15.0f, -15.0f, 0.0f}));

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 def version() -> str: ...
 def available_isas() -> list[str]:
-    """Kernel variants built in that this processor runs, best first: of "avx512", "avx2", "neon", "vsx", "portable"."""
+    """Kernel variants built in that this processor runs, best first: of "avx512", "avx2", "neon_dot", "neon", "vsx", "portable"."""
 
 def active_isa() -> str:
     """The variant in use: the best available, or that of the environment variable OCTAVO_ISA."""

@@ -1,0 +1,10 @@
+# GTest::gtest and GTest::gtest_main: the installed library or, for another processor, one built from the distribution's sources.
+if(CMAKE_CROSSCOMPILING)
+  set(OCTAVO_GTEST_SOURCE /usr/src/googletest CACHE PATH "GoogleTest's sources (Debian and Ubuntu: package googletest)")
+  set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)
+  set(BUILD_GMOCK OFF)
+  set(INSTALL_GTEST OFF)
+  add_subdirectory(${OCTAVO_GTEST_SOURCE} ${CMAKE_BINARY_DIR}/googletest EXCLUDE_FROM_ALL)
+else()
+  find_package(GTest REQUIRED)
+endif()
