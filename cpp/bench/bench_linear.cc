@@ -1,20 +1,12 @@
-// Linear layers: GB/s of packed weights for one row (the limit is memory), GFLOP/s for many (the limit is fused multiply-add).
-// Weights rotate through copies larger than the last cache, as the layers of a model do.
-#include <benchmark/benchmark.h>
-
-#include <cstring>
-#include <memory>
+// Linear layers of every weight format: reading packed weights bounds few rows, arithmetic many.
 #include <random>
-#include <thread>
-#include <vector>
 
-#include "ops/linear/half.h"
+#include "bench/harness.h"
 #include "ops/linear/linear.h"
+#include "ops/linear/quantized_group.h"
 
-namespace octavo {
+namespace octavo::bench {
 namespace {
-
-constexpr std::int64_t kMinWorkingSet = 96ll << 20;
 
 // Random bytes whose 16-bit words, and so every scale, are small finite numbers in each of the formats.
 std::vector<std::uint8_t> random_blocks(Format format, std::int64_t num_elements) {
@@ -24,78 +16,101 @@ std::vector<std::uint8_t> random_blocks(Format format, std::int64_t num_elements
   return bytes;
 }
 
-void bench_linear(benchmark::State& state, Format format, Arithmetic arithmetic = Arithmetic::exact) {
-  const std::int64_t cols = state.range(0), rows = state.range(1), num_tokens = state.range(2);
-  cpu::ThreadPool pool(static_cast<int>(std::thread::hardware_concurrency()));
-  const std::vector<std::uint8_t> raw = random_blocks(format, rows * cols);
-  std::vector<std::unique_ptr<LinearWeight>> weights;
-  std::int64_t working_set = 0;
-  while (working_set < kMinWorkingSet) {
-    weights.push_back(std::make_unique<LinearWeight>(std::vector<LinearWeight::Part>{{raw.data(), format, rows}}, cols, pool, arithmetic));
-    working_set += weights.back()->num_bytes();
-  }
-  std::vector<float> x(static_cast<std::size_t>(num_tokens * cols), 0.5f), y(static_cast<std::size_t>(num_tokens * rows));
-  std::size_t next = 0;
-  for (auto _ : state) {
-    linear({x.data(), num_tokens, cols}, *weights[next], nullptr, {y.data(), num_tokens, rows}, pool);
-    benchmark::DoNotOptimize(y.data());
-    next = (next + 1) % weights.size();
-  }
-  const auto runs = static_cast<double>(state.iterations());
-  state.counters["GB/s"] = benchmark::Counter(runs * static_cast<double>(weights.front()->num_bytes()) * 1e-9, benchmark::Counter::kIsRate);
-  state.counters["GFLOP/s"] = benchmark::Counter(runs * 2e-9 * static_cast<double>(num_tokens * rows * cols), benchmark::Counter::kIsRate);
-}
+struct Shape {
+  std::int64_t cols, rows;  // K, N
+};
 
-void shapes(benchmark::internal::Benchmark* bench) {  // K, N, T
-  bench->ArgNames({"K", "N", "T"})->UseRealTime();
-  for (std::int64_t num_tokens : {1, 4, 8, 32, 512}) {
-    bench->Args({576, 1536, num_tokens});
-    bench->Args({2048, 8192, num_tokens});
-  }
-}
+// A weight format and how it is multiplied.
+struct Kind {
+  Format format;
+  Arithmetic arithmetic;
 
-BENCHMARK_CAPTURE(bench_linear, F32, Format::F32)->Apply(shapes);
-BENCHMARK_CAPTURE(bench_linear, BF16, Format::BF16)->Apply(shapes);
-BENCHMARK_CAPTURE(bench_linear, Q4_1, Format::Q4_1)->Apply(shapes);
-BENCHMARK_CAPTURE(bench_linear, Q8_0, Format::Q8_0)->Apply(shapes);
-BENCHMARK_CAPTURE(bench_linear, Q4_1_int8, Format::Q4_1, Arithmetic::int8)->Apply(shapes);
-BENCHMARK_CAPTURE(bench_linear, Q8_0_int8, Format::Q8_0, Arithmetic::int8)->Apply(shapes);
+  bool operator==(const Kind& other) const { return format == other.format && arithmetic == other.arithmetic; }
+  bool operator!=(const Kind& other) const { return !(*this == other); }
+  Peak peak() const { return arithmetic == Arithmetic::int8 ? Peak::int8 : Peak::fp32; }
+};
 
-// All linear layers of one step of a 135M-parameter Llama (SmolLM2): 30 layers and the head.
-void bench_model_step(benchmark::State& state, Format format, Arithmetic arithmetic = Arithmetic::exact) {
-  const std::int64_t num_tokens = state.range(0);
-  constexpr std::int64_t kShapes[][2] = {{576, 960}, {576, 576}, {576, 3072}, {1536, 576}};  // K, N
-  cpu::ThreadPool pool(static_cast<int>(std::thread::hardware_concurrency()));
-  const std::vector<std::uint8_t> raw = random_blocks(format, 576 * 49152);
-  std::vector<std::unique_ptr<LinearWeight>> weights;
-  const auto add = [&](std::int64_t cols, std::int64_t rows) {
-    weights.push_back(std::make_unique<LinearWeight>(std::vector<LinearWeight::Part>{{raw.data(), format, rows}}, cols, pool, arithmetic));
-  };
-  for (int layer = 0; layer < 30; ++layer) {
-    for (const auto& shape : kShapes) add(shape[0], shape[1]);
+// Weights of a model's consecutive layers, one format.
+class Weights {
+ public:
+  Weights(Kind kind, std::int64_t cols, std::int64_t rows) {  // copies of one layer, more than the caches hold
+    const std::vector<std::uint8_t> raw = random_blocks(kind.format, rows * cols);
+    while (num_bytes_ < uncached_bytes()) add(raw, kind, {cols, rows});
   }
-  add(576, 49152);
-  std::vector<float> x(static_cast<std::size_t>(num_tokens * 1536), 0.5f), y(static_cast<std::size_t>(num_tokens * 49152));
-  for (auto _ : state) {
-    for (const auto& weight : weights) {
-      const std::int64_t rows_used = weight->rows() == 49152 && num_tokens > 32 ? 1 : num_tokens;  // prefill needs few rows of logits
-      linear({x.data(), rows_used, weight->cols()}, *weight, nullptr, {y.data(), rows_used, weight->rows()}, pool);
+  explicit Weights(Kind kind) {  // the linear layers of a 135M-parameter Llama (SmolLM2) and its head
+    const std::vector<std::uint8_t> raw = random_blocks(kind.format, 576 * 49152);
+    for (int layer = 0; layer < 30; ++layer) {
+      for (const Shape& shape : {Shape{576, 960}, Shape{576, 576}, Shape{576, 3072}, Shape{1536, 576}}) add(raw, kind, shape);
     }
-    benchmark::DoNotOptimize(y.data());
+    add(raw, kind, {576, 49152});
   }
-  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(state.iterations() * num_tokens), benchmark::Counter::kIsRate);
+
+  std::int64_t num_bytes() const { return num_bytes_; }
+  const std::vector<std::unique_ptr<LinearWeight>>& layers() const { return layers_; }
+
+ private:
+  void add(const std::vector<std::uint8_t>& raw, Kind kind, Shape shape) {
+    const std::vector<LinearWeight::Part> parts{{raw.data(), kind.format, shape.rows}};
+    layers_.push_back(std::make_unique<LinearWeight>(parts, shape.cols, pool(), kind.arithmetic));
+    num_bytes_ += layers_.back()->num_bytes();
+  }
+
+  std::vector<std::unique_ptr<LinearWeight>> layers_;
+  std::int64_t num_bytes_ = 0;
+};
+
+void bench_linear(benchmark::State& state, Kind kind) {
+  const std::int64_t cols = state.range(0), rows = state.range(1), num_tokens = state.range(2);
+  const Weights& weights = kept<Weights>(kind, cols, rows);
+  const std::vector<float> x = normal_floats(num_tokens * cols);
+  std::vector<float> y(static_cast<std::size_t>(num_tokens * rows));
+  std::size_t next = 0;
+  const Work work{static_cast<double>(weights.layers().front()->num_bytes()), 2.0 * static_cast<double>(num_tokens * rows * cols),
+                  static_cast<double>(weights.num_bytes()), kind.peak()};
+  measure(state, work, [&] {
+    linear({x.data(), num_tokens, cols}, *weights.layers()[next], nullptr, {y.data(), num_tokens, rows}, pool());
+    next = (next + 1) % weights.layers().size();
+  });
 }
 
-void steps(benchmark::internal::Benchmark* bench) {
-  bench->ArgName("T")->UseRealTime()->Unit(benchmark::kMillisecond);
-  for (std::int64_t num_tokens : {1, 2, 4, 8, 32, 512}) bench->Arg(num_tokens);
+void bench_model_step(benchmark::State& state, Kind kind) {
+  const std::int64_t num_tokens = state.range(0);
+  const std::int64_t num_logits = num_tokens > 32 ? 1 : num_tokens;  // prefill needs few rows of logits
+  const Weights& weights = kept<Weights>(kind);
+  const std::vector<float> x = normal_floats(num_tokens * 1536);
+  std::vector<float> y(static_cast<std::size_t>(num_tokens * 49152));
+  Work work{static_cast<double>(weights.num_bytes())};
+  work.peak = kind.peak();
+  const auto rows_of = [&](const LinearWeight& weight) { return weight.rows() == 49152 ? num_logits : num_tokens; };
+  for (const auto& weight : weights.layers())
+    work.operations += 2.0 * static_cast<double>(rows_of(*weight) * weight->rows() * weight->cols());
+  measure(state, work, [&] {
+    for (const auto& weight : weights.layers()) {
+      const std::int64_t rows = rows_of(*weight);
+      linear({x.data(), rows, weight->cols()}, *weight, nullptr, {y.data(), rows, weight->rows()}, pool());
+    }
+  });
 }
 
-BENCHMARK_CAPTURE(bench_model_step, Q4_1, Format::Q4_1)->Apply(steps);
-BENCHMARK_CAPTURE(bench_model_step, Q8_0, Format::Q8_0)->Apply(steps);
-BENCHMARK_CAPTURE(bench_model_step, BF16, Format::BF16)->Apply(steps);
-BENCHMARK_CAPTURE(bench_model_step, Q4_1_int8, Format::Q4_1, Arithmetic::int8)->Apply(steps);
-BENCHMARK_CAPTURE(bench_model_step, Q8_0_int8, Format::Q8_0, Arithmetic::int8)->Apply(steps);
+void add_benchmarks(Kind kind) {
+  const std::string name = std::string(name_of(kind.format)) + (kind.arithmetic == Arithmetic::int8 ? "/int8" : "");
+  auto* linear_bench = benchmark::RegisterBenchmark(("linear/" + name).c_str(), bench_linear, kind);
+  linear_bench->ArgNames({"K", "N", "T"})->UseRealTime()->Unit(benchmark::kMicrosecond);
+  for (const Shape& shape : {Shape{576, 1536}, Shape{2048, 8192}}) {
+    for (std::int64_t num_tokens : {1, 4, 8, 32, 512}) linear_bench->Args({shape.cols, shape.rows, num_tokens});
+  }
+  auto* step_bench = benchmark::RegisterBenchmark(("model_step/" + name).c_str(), bench_model_step, kind);
+  step_bench->ArgName("T")->UseRealTime()->Unit(benchmark::kMillisecond);
+  for (std::int64_t num_tokens : {1, 2, 4, 8, 32, 512}) step_bench->Arg(num_tokens);
+}
+
+const bool added = [] {
+  for (Format format : all_formats()) {
+    add_benchmarks({format, Arithmetic::exact});
+    if (is_quantized(format)) add_benchmarks({format, Arithmetic::int8});
+  }
+  return true;
+}();
 
 }  // namespace
-}  // namespace octavo
+}  // namespace octavo::bench

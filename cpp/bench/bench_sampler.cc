@@ -1,14 +1,10 @@
 // Sampling a batch: microseconds per step, and how fast the logits are read.
-#include <benchmark/benchmark.h>
-
 #include <numeric>
-#include <random>
-#include <thread>
-#include <vector>
 
+#include "bench/harness.h"
 #include "ops/sample/sampler.h"
 
-namespace octavo {
+namespace octavo::bench {
 namespace {
 
 RowSampling with_filters(float temperature, int top_k, float top_p, float min_p) {
@@ -35,19 +31,15 @@ RowSampling with_logprobs() {
 // Logits of a normal distribution: a language model's are more peaked, so filters keep fewer tokens than here.
 void sample_batch(benchmark::State& state, const RowSampling& sampling) {
   const std::int64_t num_rows = state.range(0), vocab_size = state.range(1);
-  cpu::ThreadPool pool(static_cast<int>(std::thread::hardware_concurrency()));
-  Sampler sampler(num_rows, vocab_size, pool);
-  std::mt19937 generator(1);
-  std::normal_distribution<float> normal(0.0f, 3.0f);
-  std::vector<float> logits(static_cast<std::size_t>(num_rows * vocab_size));
-  for (float& logit : logits) logit = normal(generator);
+  Sampler sampler(num_rows, vocab_size, pool());
+  std::vector<float> logits = normal_floats(num_rows * vocab_size);
+  for (float& logit : logits) logit *= 3.0f;
   std::vector<std::int32_t> rows(static_cast<std::size_t>(num_rows)), prompt(200);
   std::iota(rows.begin(), rows.end(), 0);
   std::iota(prompt.begin(), prompt.end(), 0);
   for (std::int32_t row : rows) sampler.start_row(row, {prompt.data(), 200}, 200, sampling);
-  for (auto _ : state) benchmark::DoNotOptimize(sampler.sample({logits.data(), num_rows, vocab_size}, {rows.data(), num_rows}));
-  const double bytes = static_cast<double>(state.iterations() * num_rows * vocab_size) * sizeof(float);
-  state.counters["GB/s"] = benchmark::Counter(1e-9 * bytes, benchmark::Counter::kIsRate);
+  measure(state, {sizeof(float) * static_cast<double>(logits.size())},
+          [&] { benchmark::DoNotOptimize(sampler.sample({logits.data(), num_rows, vocab_size}, {rows.data(), num_rows})); });
 }
 
 void shapes(benchmark::internal::Benchmark* bench) {
@@ -63,4 +55,4 @@ BENCHMARK_CAPTURE(sample_batch, min_p, with_filters(0.8f, 0, 1.0f, 0.05f))->Appl
 BENCHMARK_CAPTURE(sample_batch, penalties, with_penalties())->Apply(shapes);
 
 }  // namespace
-}  // namespace octavo
+}  // namespace octavo::bench

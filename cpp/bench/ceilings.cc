@@ -1,67 +1,121 @@
 #include "bench/ceilings.h"
 
+#include <benchmark/benchmark.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
 #include <memory>
-#include <thread>
+#include <new>
 
-#include "bench/fma_peak.h"
+#include "bench/peaks.h"
 #include "cpu/isa.h"
-#include "cpu/thread_pool.h"
 
 namespace octavo::bench {
 namespace {
 
-constexpr int kRounds = 5;                                    // the best of them: noise only ever slows down
-constexpr std::int64_t kReadBytes = std::int64_t{512} << 20;  // several times any last-level cache
-constexpr std::int64_t kChunk = std::int64_t{1} << 20;
+constexpr int kMinRounds = 5;                                      // the best of them: noise only ever slows down
+constexpr double kMinSeconds = 0.15;                               // for each ceiling
+constexpr std::int64_t kMinMemoryBytes = std::int64_t{256} << 20;  // and at least four times the last cache
+constexpr std::int64_t kCacheReadBytes = std::int64_t{64} << 20;   // in a round, all threads together
+constexpr std::int64_t kPiece = std::int64_t{1} << 20;             // memory is handed out in these
+constexpr std::int64_t kReadGranule = 2048;
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 template <typename F>
 double best_seconds(F&& work) {
-  double best = 1e30;
-  for (int round = 0; round < kRounds; ++round) {
-    const auto start = std::chrono::steady_clock::now();
+  const Clock::time_point first = Clock::now();
+  double best = std::numeric_limits<double>::infinity();
+  for (int round = 0; round < kMinRounds || seconds_since(first) < kMinSeconds; ++round) {
+    const Clock::time_point start = Clock::now();
     work();
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    best = std::min(best, seconds_since(start));
   }
   return best;
 }
 
-double read_rate(cpu::ThreadPool& pool) {
-  const std::int64_t words = kReadBytes / 8;
-  const std::unique_ptr<std::uint64_t[]> memory(new std::uint64_t[words]);
-  std::fill_n(memory.get(), words, 1);
-  std::atomic<std::uint64_t> sink{0};
+double memory_rate(cpu::ThreadPool& pool, const std::uint8_t* memory, std::int64_t size) {
+  const auto read = peaks(cpu::active_isa()).read;
+  std::atomic<std::int64_t> sink{0};
   const double seconds = best_seconds([&] {
-    pool.run(kReadBytes / kChunk, [&](std::int64_t chunk) {
-      const std::uint64_t* from = memory.get() + chunk * (kChunk / 8);
-      std::uint64_t lanes[8] = {};
-      for (std::int64_t word = 0; word < kChunk / 8; word += 8) {
-        for (int lane = 0; lane < 8; ++lane) lanes[lane] += from[word + lane];
-      }
-      sink += lanes[0] ^ lanes[1] ^ lanes[2] ^ lanes[3] ^ lanes[4] ^ lanes[5] ^ lanes[6] ^ lanes[7];
-    });
+    pool.run(size / kPiece, [&](std::int64_t piece) { sink += read(memory + piece * kPiece, static_cast<std::size_t>(kPiece)); });
   });
-  return kReadBytes / seconds * 1e-9;
+  return static_cast<double>(size) / seconds * 1e-9;
 }
 
-double fma_rate(cpu::ThreadPool& pool) {
-  constexpr std::int64_t kRepeats = 2'000'000;
-  const FmaPeak& peak = fma_peak(cpu::active_isa());
+// Each thread reads its own `size` bytes again and again.
+double cache_rate(cpu::ThreadPool& pool, const std::uint8_t* memory, std::int64_t size) {
+  const auto read = peaks(cpu::active_isa()).read;
+  const std::int64_t num_threads = pool.num_threads(), repeats = std::max<std::int64_t>(1, kCacheReadBytes / (size * num_threads));
   std::atomic<std::int64_t> sink{0};
-  const double seconds =
-      best_seconds([&] { pool.run(pool.num_threads(), [&](std::int64_t) { sink += static_cast<std::int64_t>(peak.run(kRepeats)); }); });
-  return static_cast<double>(peak.flops_per_repeat) * kRepeats * pool.num_threads() / seconds * 1e-9;
+  const double seconds = best_seconds([&] {
+    pool.run(num_threads, [&](std::int64_t thread) {
+      for (std::int64_t repeat = 0; repeat < repeats; ++repeat) sink += read(memory + thread * size, static_cast<std::size_t>(size));
+    });
+  });
+  return static_cast<double>(repeats * size * num_threads) / seconds * 1e-9;
+}
+
+double peak_rate(cpu::ThreadPool& pool, const Peak& peak) {
+  constexpr std::int64_t kRepeats = 1'000'000;
+  if (!peak.run) return 0.0;
+  std::atomic<std::int64_t> sink{0};
+  const double seconds = best_seconds([&] { pool.run(pool.num_threads(), [&](std::int64_t) { sink += peak.run(kRepeats); }); });
+  return peak.operations_per_repeat * static_cast<double>(kRepeats * pool.num_threads()) / seconds * 1e-9;
+}
+
+// Caches of data, fastest first, with the bytes that all threads together can keep in them.
+std::vector<ReadCeiling> data_caches(int num_threads) {
+  std::vector<ReadCeiling> caches;
+  for (const benchmark::CPUInfo::CacheInfo& cache : benchmark::CPUInfo::Get().caches) {
+    if (cache.type == "Instruction") continue;
+    const int sharing = std::max(1, cache.num_sharing), count = (num_threads + sharing - 1) / sharing;
+    caches.push_back({"L" + std::to_string(cache.level) + " read", std::int64_t{cache.size} * count, 0.0});
+  }
+  return caches;
+}
+
+std::vector<ReadCeiling> measure_reads(cpu::ThreadPool& pool, double* one_thread) {
+  std::vector<ReadCeiling> reads = data_caches(pool.num_threads());
+  const std::int64_t last_cache = reads.empty() ? 0 : reads.back().max_bytes;
+  const std::int64_t size = std::max(kMinMemoryBytes, 4 * last_cache / kPiece * kPiece);
+  const std::unique_ptr<void, decltype(&std::free)> owner(std::aligned_alloc(kReadGranule, static_cast<std::size_t>(size)), &std::free);
+  if (!owner) throw std::bad_alloc();
+  auto* const memory = static_cast<std::uint8_t*>(owner.get());
+  pool.run(size / kPiece, [&](std::int64_t piece) { std::memset(memory + piece * kPiece, 1, static_cast<std::size_t>(kPiece)); });
+  for (ReadCeiling& cache : reads) {
+    const std::int64_t half_each = cache.max_bytes / 2 / pool.num_threads() / kReadGranule * kReadGranule;
+    cache.gb_per_s = cache_rate(pool, memory, half_each);
+  }
+  reads.push_back({"memory read", std::numeric_limits<std::int64_t>::max(), memory_rate(pool, memory, size)});
+  cpu::ThreadPool alone(1);
+  *one_thread = memory_rate(alone, memory, size);
+  return reads;
 }
 
 }  // namespace
 
-Ceilings measure_ceilings() {
-  const int num_threads = std::max(1u, std::thread::hardware_concurrency());
-  cpu::ThreadPool pool(num_threads);
-  return {num_threads, read_rate(pool), fma_rate(pool)};
+const ReadCeiling& Ceilings::read_of(std::int64_t working_set) const {
+  return *std::find_if(reads.begin(), reads.end(), [&](const ReadCeiling& read) { return working_set <= read.max_bytes; });
+}
+
+std::int64_t Ceilings::last_cache_bytes() const { return reads.size() < 2 ? 0 : reads[reads.size() - 2].max_bytes; }
+
+Ceilings measure_ceilings(cpu::ThreadPool& pool) {
+  const Clock::time_point start = Clock::now();
+  const Peaks& all = peaks(cpu::active_isa());
+  Ceilings ceilings{};
+  ceilings.reads = measure_reads(pool, &ceilings.memory_gb_per_s_one_thread);
+  ceilings.fma_gflop_per_s = peak_rate(pool, all.fma);
+  ceilings.int8_gop_per_s = peak_rate(pool, all.int8_dot);
+  ceilings.seconds_to_measure = seconds_since(start);
+  return ceilings;
 }
 
 }  // namespace octavo::bench
