@@ -18,42 +18,33 @@ std::int64_t run_fma(std::int64_t repeats) {
   return static_cast<std::int64_t>(sum_of(total));
 }
 
-// dot() adds to the lanes of `sum` the products of the bytes of `a` and `b`.
+// Adds the products of the bytes of `a` and `b` to the lanes of `sum`.
 #if defined(__AVX512VNNI__)
 #define OCTAVO_BENCH_INT8 1
-using Int8x = __m512i;
-constexpr int kProductsPerDot = 64;
-OCTAVO_VEC Int8x splat(int value) { return _mm512_set1_epi8(static_cast<char>(value)); }
-OCTAVO_VEC Int8x dot(Int8x sum, Int8x a, Int8x b) { return _mm512_dpbusd_epi32(sum, a, b); }
+OCTAVO_VEC IntVec dot(IntVec sum, IntVec a, IntVec b) { return (IntVec)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)b); }
 #elif defined(__AVX2__)
 #define OCTAVO_BENCH_INT8 1
-using Int8x = __m256i;
-constexpr int kProductsPerDot = 32;
-OCTAVO_VEC Int8x splat(int value) { return _mm256_set1_epi8(static_cast<char>(value)); }
 // Pairs go into 16 bits, where a group's products with 4-bit codes fit. Codes that change keep one product from doing for all chains.
-OCTAVO_VEC Int8x dot(Int8x sum, Int8x, Int8x b) { return _mm256_add_epi16(sum, _mm256_maddubs_epi16(sum, b)); }
+OCTAVO_VEC IntVec dot(IntVec sum, IntVec, IntVec b) {
+  return (IntVec)_mm256_add_epi16((__m256i)sum, _mm256_maddubs_epi16((__m256i)sum, (__m256i)b));
+}
 #elif defined(__ARM_FEATURE_DOTPROD)
 #define OCTAVO_BENCH_INT8 1
-using Int8x = int8x16_t;
-constexpr int kProductsPerDot = 16;
-OCTAVO_VEC Int8x splat(int value) { return vdupq_n_s8(static_cast<std::int8_t>(value)); }
-OCTAVO_VEC Int8x dot(Int8x sum, Int8x a, Int8x b) { return vreinterpretq_s8_s32(vdotq_s32(vreinterpretq_s32_s8(sum), a, b)); }
+OCTAVO_VEC IntVec dot(IntVec sum, IntVec a, IntVec b) { return (IntVec)vdotq_s32((int32x4_t)sum, (int8x16_t)a, (int8x16_t)b); }
 #endif
 
 #if OCTAVO_BENCH_INT8
 std::int64_t run_int8_dot(std::int64_t repeats) {
-  Int8x chains[kChains];
-  for (int chain = 0; chain < kChains; ++chain) chains[chain] = splat(chain);
-  const Int8x codes = splat(5), activations = splat(3);
+  IntVec chains[kChains];
+  for (int chain = 0; chain < kChains; ++chain) chains[chain] = IntVec{} + chain;
+  const IntVec codes = IntVec{} + 0x05050505, activations = IntVec{} + 0x03030303;
   for (std::int64_t repeat = 0; repeat < repeats; ++repeat) {
     for (int chain = 0; chain < kChains; ++chain) chains[chain] = dot(chains[chain], codes, activations);
   }
-  for (int chain = 1; chain < kChains; ++chain) chains[0] += chains[chain];
-  std::int64_t total;
-  std::memcpy(&total, &chains[0], sizeof total);
-  return total;
+  for (int chain = 1; chain < kChains; ++chain) chains[0] ^= chains[chain];
+  return chains[0][0] ^ chains[0][kLanes - 1];
 }
-constexpr bench::Peak kInt8Dot{2.0 * kChains * kProductsPerDot, run_int8_dot};
+constexpr bench::Peak kInt8Dot{2.0 * kChains * sizeof(IntVec), run_int8_dot};
 #else
 constexpr bench::Peak kInt8Dot{0.0, nullptr};
 #endif

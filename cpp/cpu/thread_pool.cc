@@ -6,6 +6,7 @@
 #include <mutex>
 #include <new>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -35,6 +36,7 @@ struct ThreadPool::State {
   std::unique_ptr<std::uint8_t, void (*)(void*)> scratch{nullptr, std::free};
   std::int64_t scratch_bytes = 0;
   std::vector<std::thread> workers;
+  std::vector<Cores> affinity;
   std::atomic<std::uint64_t> ticket{0};
   std::atomic<std::int64_t> num_done{0};
   std::atomic<std::int64_t> num_tasks{0};
@@ -84,10 +86,17 @@ struct ThreadPool::State {
   }
 };
 
-ThreadPool::ThreadPool(int num_threads) : state_(std::make_unique<State>()) {
+ThreadPool::ThreadPool(int num_threads, std::vector<Cores> affinity) : state_(std::make_unique<State>()) {
   require(num_threads >= 1, "threads is ", num_threads, "; it must be at least 1");
+  require(affinity.empty() || affinity.size() == static_cast<std::size_t>(num_threads), "affinity: cores for ", affinity.size(),
+          " threads, expected ", num_threads);
+  for (const Cores& cores : affinity) require_usable(cores);
+  state_->affinity = std::move(affinity);
   for (int index = 1; index < num_threads; ++index) {
-    state_->workers.emplace_back([state = state_.get()] { state->worker_loop(); });
+    state_->workers.emplace_back([state = state_.get(), index] {
+      if (!state->affinity.empty()) run_on(state->affinity[index]);
+      state->worker_loop();
+    });
   }
 }
 
@@ -98,6 +107,10 @@ ThreadPool::~ThreadPool() {
   }
   state_->wake.notify_all();
   for (std::thread& worker : state_->workers) worker.join();
+}
+
+void ThreadPool::place_caller() const {
+  if (!state_->affinity.empty()) run_on(state_->affinity.front());
 }
 
 int ThreadPool::num_threads() const { return static_cast<int>(state_->workers.size()) + 1; }

@@ -7,6 +7,9 @@
 #include <cstdint>
 #include <memory>
 #include <type_traits>
+#include <vector>
+
+#include "cpu/affinity.h"
 
 namespace octavo::cpu {
 
@@ -25,13 +28,17 @@ class TaskRef {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int num_threads);  // >= 1
+  // num_threads >= 1. affinity: the cores of each thread, the caller's first; empty: wherever the system puts them. Throws
+  // std::invalid_argument when it has another number of threads or names a core that this process may not use.
+  explicit ThreadPool(int num_threads, std::vector<Cores> affinity = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int num_threads() const;
   void run(std::int64_t num_tasks, TaskRef task);
+  // Puts the calling thread, the one that calls run(), on the caller's cores. Does nothing without an affinity.
+  void place_caller() const;
 
   // Memory for the op that is running: at least num_bytes, aligned to 64, until the next call. Allocates only to grow.
   std::uint8_t* scratch(std::int64_t num_bytes);

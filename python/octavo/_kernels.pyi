@@ -21,15 +21,27 @@ def active_isa() -> str:
 def set_isa(name: str) -> None:
     """Use another variant (tests, benchmarks). Weights packed before keep their layout and must be packed again."""
 
+def bind_memory_to_node(node: int) -> None:
+    """Take memory that this thread, and threads it starts later, touch first from one NUMA node and no other (set_mempolicy(2)).
+
+    Raises ValueError with the system's reason: no such node, no NUMA in this kernel, a container that forbids it.
+    """
+
 def has_cuda() -> bool:
     """Whether CUDA kernels are built in."""
 
 class ThreadPool:
     """Compute threads: the caller and num_threads - 1 workers that spin briefly, then sleep."""
 
-    def __init__(self, num_threads: int) -> None: ...
+    def __init__(self, num_threads: int, affinity: Sequence[Sequence[int]] = ()) -> None:
+        """affinity: the cores of each thread, the caller's first; empty: wherever the system puts them.
+
+        Raises ValueError for another number of threads, or a core that this process may not use.
+        """
     @property
     def num_threads(self) -> int: ...
+    def place_caller(self) -> None:
+        """Put the calling thread, the one that will use the pool, on the caller's cores. Does nothing without an affinity."""
 
 # ---- weights --------------------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from octavo._kernels import KVCache, ThreadPool, active_isa
+from octavo._kernels import KVCache, ThreadPool, active_isa, bind_memory_to_node
 from octavo.cache import BlockManager
 from octavo.checkpoint import Checkpoint, open_checkpoint
 from octavo.checkpoint.default_model import default_model_path
@@ -15,13 +15,13 @@ from octavo.config import EngineConfig
 from octavo.engine import AsyncEngine, EngineCore, ModelInfo
 from octavo.errors import ConfigError
 from octavo.log import get_logger
-from octavo.platforms.cpu import available_memory_bytes, num_cores
+from octavo.platforms.cpu import available_memory_bytes, place_threads
 from octavo.runner.executor import Executor, StepShape
 from octavo.runner.local_runner import LocalRunner
 from octavo.scheduler import Scheduler, SchedulerLimits
 from octavo.text import open_tokenizer
 
-__all__ = ["build_engine", "executor_name"]
+__all__ = ["build_engine", "build_pool", "executor_name"]
 
 log = get_logger(__name__)
 
@@ -39,8 +39,8 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     checkpoint = open_checkpoint(config.model or default_model_path(log.info), config.load_format)
     model = ModelConfig.from_dict(checkpoint.config)
     tokenizer = open_tokenizer(checkpoint)
+    pool = build_pool(config)
     shape = step_shape(config, model)
-    pool = ThreadPool(config.threads or num_cores())
     executor = _build_executor(config, model, checkpoint, shape, pool)
     runner = LocalRunner(executor, shape, model.vocab_size, pool)
     limits = SchedulerLimits(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len)
@@ -57,6 +57,26 @@ def executor_name(config: EngineConfig) -> str:
     return "step_program" if config.device in ("auto", "cpu") else "eager"
 
 
+def build_pool(config: EngineConfig) -> ThreadPool:
+    """Start the compute threads where the configuration wants them. What they and this thread allocate from now on is on its NUMA node.
+
+    More threads than cores are cut, not refused: results do not depend on their number, and a container's limit may shrink
+    between two starts of one configuration.
+    """
+    placed = config.pin_threads or config.numa_node is not None
+    if placed and executor_name(config) == "eager":
+        raise ConfigError("--pin-threads and --numa-node place Octavo's own threads, which --executor eager does not use; leave them out")
+    placement = place_threads(config.threads, config.pin_threads, config.numa_node)
+    if config.threads and config.threads > placement.num_threads:
+        log.warning("--threads is %d, but this process may use %d cores: it runs that many", config.threads, placement.num_threads)
+    try:
+        if config.numa_node is not None:
+            bind_memory_to_node(config.numa_node)
+        return ThreadPool(placement.num_threads, placement.affinity)
+    except ValueError as error:
+        raise ConfigError(f"--numa-node, --pin-threads: {error}") from error
+
+
 def step_shape(config: EngineConfig, model: ModelConfig) -> StepShape:
     """The largest step and the number of KV blocks. Raises `ConfigError` where they cannot fit the model or the memory."""
     max_model_len = config.max_model_len or model.max_position_embeddings
@@ -66,7 +86,7 @@ def step_shape(config: EngineConfig, model: ModelConfig) -> StepShape:
         )
     block_bytes = KVCache.bytes_per_block(model.num_layers, config.block_size, model.num_kv_heads, model.head_dim)
     blocks_of_a_sequence = -(-max_model_len // config.block_size)
-    budget = config.kv_cache_bytes or int(available_memory_bytes() * _KV_SHARE_OF_MEMORY)
+    budget = config.kv_cache_bytes or int(available_memory_bytes(config.numa_node) * _KV_SHARE_OF_MEMORY)
     num_blocks = min(budget // block_bytes, blocks_of_a_sequence * config.max_num_seqs)
     if num_blocks < 1:
         raise ConfigError(f"the KV cache gets {budget} bytes, less than one block of {block_bytes}; raise --kv-cache-bytes")

@@ -38,7 +38,9 @@ class EngineConfig:
     block_size: int = _option(16, "tokens in a KV-cache block", choices=(16,))
     kv_cache_bytes: int | None = _option(None, "bytes for the KV cache; default: what the sequences can fill, at most 40 % of free memory")
     prefix_caching: bool = _option(True, "share the KV blocks of equal prefixes")
-    threads: int | None = _option(None, "compute threads; default: the processor cores this process may use")
+    threads: int | None = _option(None, "compute threads; default: one for each core that this process may use")
+    pin_threads: bool = _option(False, "keep each compute thread on a core of its own; for a machine that nothing else uses")
+    numa_node: int | None = _option(None, "compute on the cores of this NUMA node, with weights and KV cache in its memory; default: any")
     seed: int = _option(0, "seed of requests that name none is drawn from this; 0: from the clock")
     log_stats_s: float = _option(10.0, "seconds between lines of throughput statistics in the log; 0: none")
 
@@ -47,6 +49,8 @@ class EngineConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+        if self.numa_node is not None and self.numa_node < 0:
+            raise ConfigError(f"--numa-node is {self.numa_node}; nodes are counted from 0")
         for setting in fields(self):
             choices = setting.metadata.get("choices")
             if choices and getattr(self, setting.name) not in choices:

@@ -15,6 +15,7 @@ from pathlib import Path
 from octavo.cli.machine import processor_name
 from octavo.cli.options import add_options, from_options
 from octavo.config import EngineConfig
+from octavo.errors import ConfigError
 
 __all__ = ["Finding", "add_arguments", "examine", "run"]
 
@@ -95,13 +96,16 @@ def _kernels(config: EngineConfig) -> Finding:
 
 
 def _cores(config: EngineConfig) -> Finding:
-    from octavo.platforms.cpu import num_cores
+    from octavo.platforms.cpu import num_cores, place_threads
 
-    usable, present = num_cores(), os.cpu_count() or 1
-    threads = config.threads or usable
+    try:
+        usable, present = num_cores(config.numa_node), os.cpu_count() or 1
+        threads = place_threads(config.threads, config.pin_threads, config.numa_node).num_threads
+    except ConfigError as error:
+        return Finding("Cores", "problem", str(error), "leave --numa-node out, or take a node that exists")
     fact = f"{usable} usable of {present}; {threads} compute threads"
-    if threads > usable:
-        return Finding("Cores", "note", fact, f"more threads than cores slow everything down; use --threads {usable}")
+    if config.threads and config.threads > threads:
+        return Finding("Cores", "note", fact, f"--threads {config.threads} is cut to the cores there are")
     if usable < present:
         return Finding("Cores", "note", fact, "an affinity mask or a container limit holds the others back; raise it if they are idle")
     return Finding("Cores", "ok", fact)

@@ -42,6 +42,7 @@ class LocalRunner:
         self._executor = executor
         self._batch = Batch(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len, shape.block_size)
         self._sampler = Sampler(shape.max_num_seqs, vocab_size, pool)
+        self._pool = pool
         self._prompt_logprobs: dict[int, _PromptLogprobs] = {}
         self._queue: SimpleQueue[tuple[StepPlan, Future[StepResult]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="octavo-runner", daemon=True)
@@ -59,6 +60,7 @@ class LocalRunner:
         self._thread.join()
 
     def _serve(self) -> None:
+        self._pool.place_caller()
         while (job := self._queue.get()) is not None:
             plan, future = job
             try:

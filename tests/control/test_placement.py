@@ -1,0 +1,166 @@
+"""Cores, container limits and memory, read from a made-up /proc and /sys; which thread runs where."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from octavo._kernels import bind_memory_to_node
+from octavo.assemble import build_pool
+from octavo.config import EngineConfig
+from octavo.errors import ConfigError
+from octavo.platforms.cpu import ThreadPlacement, available_memory_bytes, num_cores, place_threads
+
+V1_CPU = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"
+V1_MEMORY = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+V2 = "41 31 0:38 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
+GIB = 1 << 30
+
+
+class Machine:
+    """A folder like /: eight processors, two NUMA nodes, processors i and i + 4 on one core."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.write("proc/meminfo", f"MemTotal: {99 * 2**20} kB\nMemAvailable: {64 * 2**20} kB\n")
+        self.write("sys/devices/system/node/online", "0-1")
+        for processor in range(8):
+            siblings = f"{processor % 4},{processor % 4 + 4}"
+            self.write(f"sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list", siblings)
+        for node, processors in enumerate(("0-1,4-5", "2-3,6-7")):
+            self.write(f"sys/devices/system/node/node{node}/cpulist", processors)
+            sizes = {"MemTotal": 32, "MemFree": 6 + node, "Inactive(file)": 2}
+            meminfo = "".join(f"Node {node} {name}: {size * 2**20} kB\n" for name, size in sizes.items())
+            self.write(f"sys/devices/system/node/node{node}/meminfo", meminfo)
+
+    def write(self, path: str, text: str) -> None:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def in_group(self, membership: str, mounts: str) -> None:
+        self.write("proc/self/cgroup", membership)
+        self.write("proc/self/mountinfo", mounts)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    return Machine(tmp_path)
+
+
+def test_the_default_is_one_thread_for_each_core(machine: Machine):
+    assert num_cores(root=machine.root) == 8
+    assert place_threads(None, root=machine.root) == ThreadPlacement(4)
+
+
+def test_an_affinity_mask_leaves_the_cores_it_touches(machine: Machine, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 5, 6})
+    assert place_threads(None, root=machine.root).num_threads == 2
+    assert place_threads(3, pin=True, root=machine.root).affinity == ((1,), (6,), (5,))
+
+
+def test_more_threads_than_processors_are_cut(machine: Machine):
+    assert place_threads(9, root=machine.root).num_threads == 8
+    assert place_threads(7, root=machine.root).num_threads == 7
+
+
+def test_pinned_threads_take_cores_before_hyperthreads(machine: Machine):
+    assert place_threads(5, pin=True, root=machine.root).affinity == ((0,), (1,), (2,), (3,), (4,))
+
+
+def test_a_node_restricts_threads_and_memory(machine: Machine):
+    assert place_threads(None, numa_node=1, root=machine.root) == ThreadPlacement(2, ((2, 3, 6, 7),) * 2)
+    assert place_threads(9, pin=True, numa_node=1, root=machine.root).affinity == ((2,), (3,), (6,), (7,))
+    assert available_memory_bytes(1, machine.root) == 9 * GIB
+    assert available_memory_bytes(None, machine.root) == 64 * GIB
+
+
+def test_a_node_that_is_not_there_or_not_allowed_is_refused(machine: Machine, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ConfigError, match="--numa-node is 2, which does not exist; this machine has 0, 1"):
+        place_threads(None, numa_node=2, root=machine.root)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    with pytest.raises(ConfigError, match="--numa-node is 1, but this process may use no processor"):
+        place_threads(None, numa_node=1, root=machine.root)
+
+
+def test_a_machine_that_tells_nothing_has_its_affinity_mask(tmp_path: Path, machine: Machine):
+    assert place_threads(None, root=tmp_path / "empty") == ThreadPlacement(8)
+    with pytest.raises(ConfigError, match="this machine has none"):
+        place_threads(None, numa_node=0, root=tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("membership", "mounts", "files"),
+    [
+        ("0::/\n", V2, {"cgroup/cpu.max": "250000 100000"}),
+        ("0::/a/b\n", V2, {"cgroup/a/cpu.max": "250000 100000", "cgroup/a/b/cpu.max": "max 100000", "cgroup/cpu.max": "700000 100000"}),
+        ("0::/docker/me\n", V2.replace(" / ", " /docker/me "), {"cgroup/cpu.max": "250000 100000"}),
+        ("0::/../x\n", V2, {"cgroup/cpu.max": "250000 100000"}),
+        ("1:cpu,cpuacct:/a\n0::/\n", V1_CPU, {"cgroup/cpu/a/cpu.cfs_quota_us": "125000", "cgroup/cpu/a/cpu.cfs_period_us": "50000"}),
+        ("1:cpu,cpuacct:/a\n0::/\n", V1_CPU, {"cgroup/cpu/cpu.cfs_quota_us": "250000", "cgroup/cpu/cpu.cfs_period_us": "100000"}),
+    ],
+    ids=["v2", "v2 nested", "v2 without a namespace", "v2 outside the namespace", "v1", "v1 parent"],
+)
+def test_a_quota_of_two_and_a_half_processors_is_three_threads(machine: Machine, membership: str, mounts: str, files: dict[str, str]):
+    machine.in_group(membership, mounts)
+    for path, text in files.items():
+        machine.write(f"sys/fs/{path}", text)
+    assert num_cores(root=machine.root) == 3
+    assert place_threads(None, root=machine.root).num_threads == 3
+
+
+def test_no_quota_is_no_limit(machine: Machine):
+    machine.in_group("1:cpu,cpuacct:/\n0::/\n", V1_CPU + V2.replace("cgroup rw", "cgroup/unified rw"))
+    machine.write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1")
+    machine.write("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000")
+    machine.write("sys/fs/cgroup/unified/cpu.max", "max 100000")
+    assert num_cores(root=machine.root) == 8
+
+
+def test_memory_is_what_the_tightest_limit_leaves_with_droppable_cache(machine: Machine):
+    machine.in_group("0::/a/b\n", V2)
+    for group, limit, used in (("", "max", 40), ("/a", str(20 * GIB), 9), ("/a/b", str(30 * GIB), 8)):
+        machine.write(f"sys/fs/cgroup{group}/memory.max", limit)
+        machine.write(f"sys/fs/cgroup{group}/memory.current", str(used * GIB))
+    machine.write("sys/fs/cgroup/a/memory.stat", f"anon 5\ninactive_file {GIB}\n")
+    assert available_memory_bytes(root=machine.root) == 12 * GIB
+
+
+def test_memory_limits_of_version_1_count(machine: Machine):
+    machine.in_group("4:memory:/a\n", V1_MEMORY)
+    for group, limit, used in (("", 2**63 - 4096, 40 * GIB), ("/a", 10 * GIB, 4 * GIB)):
+        machine.write(f"sys/fs/cgroup/memory{group}/memory.limit_in_bytes", str(limit))
+        machine.write(f"sys/fs/cgroup/memory{group}/memory.usage_in_bytes", str(used))
+        machine.write(f"sys/fs/cgroup/memory{group}/memory.stat", f"inactive_file 7\ntotal_inactive_file {GIB}\n")
+    assert available_memory_bytes(root=machine.root) == 7 * GIB
+
+
+# ---- this machine ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_pool_is_cut_to_the_cores_with_a_word(caplog):
+    with caplog.at_level(logging.WARNING, logger="octavo"):
+        pool = build_pool(EngineConfig(threads=10_000))
+    assert pool.num_threads == num_cores()
+    assert "--threads is 10000, but this process may use" in caplog.text
+
+
+def test_pinning_leaves_the_thread_that_builds_the_pool_alone():
+    mask = os.sched_getaffinity(0)
+    assert build_pool(EngineConfig(pin_threads=True)).num_threads >= 1
+    assert os.sched_getaffinity(0) == mask
+
+
+def test_settings_that_cannot_be_met_name_their_flag():
+    with pytest.raises(ConfigError, match="--numa-node is -1"):
+        EngineConfig(numa_node=-1)
+    with pytest.raises(ConfigError, match="--numa-node is 4000, which does not exist"):
+        build_pool(EngineConfig(numa_node=4000))
+    with pytest.raises(ConfigError, match="--executor eager does not use"):
+        build_pool(EngineConfig(executor="eager", pin_threads=True))
+    with pytest.raises(ValueError, match="memory cannot be bound to NUMA node 4000"):
+        bind_memory_to_node(4000)
