@@ -12,7 +12,7 @@ from octavo.checkpoint import Checkpoint, open_checkpoint
 from octavo.checkpoint.default_model import default_model_path
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.config import EngineConfig
-from octavo.engine import AsyncEngine, EngineCore, ModelInfo
+from octavo.engine import AsyncEngine, EngineCore, ModelInfo, StepPace
 from octavo.errors import ConfigError
 from octavo.log import get_logger
 from octavo.platforms.cpu import available_memory_bytes, place_threads
@@ -45,7 +45,7 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     runner = LocalRunner(executor, shape, model.vocab_size, pool)
     limits = SchedulerLimits(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len)
     blocks = BlockManager(shape.num_blocks, shape.block_size, prefix_caching=config.prefix_caching)
-    core = EngineCore(Scheduler(limits, blocks), runner)
+    core = EngineCore(Scheduler(limits, blocks), runner, pace=StepPace(config.max_step_ms, shape.max_num_tokens))
     info = _model_info(config, model, checkpoint, shape)
     return AsyncEngine(core, tokenizer, info, max_waiting=config.max_waiting, seed=config.seed, log_stats_s=config.log_stats_s)
 

@@ -34,6 +34,7 @@ class EngineConfig:
     max_model_len: int | None = _option(None, "context window in tokens; default: the model's own")
     max_num_seqs: int = _option(64, "most sequences that run at once")
     max_num_batched_tokens: int = _option(512, "token budget of a step")
+    max_step_ms: float = _option(100.0, "milliseconds that a step takes, about, while prompts arrive and others decode; 0: any time")
     max_waiting: int = _option(4096, "most requests that wait; one more is answered 503")
     block_size: int = _option(16, "tokens in a KV-cache block", choices=(16,))
     kv_cache_bytes: int | None = _option(None, "bytes for the KV cache; default: what the sequences can fill, at most 40 % of free memory")
@@ -51,6 +52,8 @@ class EngineConfig:
                 raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
         if self.numa_node is not None and self.numa_node < 0:
             raise ConfigError(f"--numa-node is {self.numa_node}; nodes are counted from 0")
+        if not self.max_step_ms >= 0:
+            raise ConfigError(f"--max-step-ms is {self.max_step_ms}; it must be at least 0")
         for setting in fields(self):
             choices = setting.metadata.get("choices")
             if choices and getattr(self, setting.name) not in choices:

@@ -65,9 +65,9 @@ class StepDriver:
         for sequence in group.sequences:
             self.scheduler.finish(sequence)
 
-    def step(self) -> StepPlan | None:
+    def step(self, token_budget: int | None = None) -> StepPlan | None:
         """Plan and run a step, then take the result of the one before (of this one, unless one step ahead)."""
-        plan = self.scheduler.schedule()
+        plan = self.scheduler.schedule(token_budget)
         result = None if plan is None else self.runner.run(plan)
         if self._ahead:
             result, self._in_flight = self._in_flight, result

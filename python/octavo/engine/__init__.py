@@ -7,5 +7,6 @@ from octavo.engine.engine_core import EngineCore
 from octavo.engine.model_info import ModelInfo
 from octavo.engine.request_stream import RequestStream
 from octavo.engine.stats import EngineObserver, EngineStats, RequestSummary
+from octavo.engine.step_pace import StepPace
 
-__all__ = ["AsyncEngine", "EngineCore", "EngineObserver", "EngineStats", "ModelInfo", "RequestStream", "RequestSummary"]
+__all__ = ["AsyncEngine", "EngineCore", "EngineObserver", "EngineStats", "ModelInfo", "RequestStream", "RequestSummary", "StepPace"]

@@ -9,9 +9,10 @@ from concurrent.futures import Future
 
 from octavo.engine.live_request import LiveRequest
 from octavo.engine.stats import EngineCounters, EngineObserver, EngineStats
+from octavo.engine.step_pace import StepPace
 from octavo.log import get_logger
 from octavo.scheduler import Scheduler, Sequence, SequenceOutput
-from octavo.step import Runner, StepResult
+from octavo.step import Runner, StepPlan, StepResult
 from octavo.types import Delta, FinishReason
 
 __all__ = ["EngineCore"]
@@ -23,6 +24,7 @@ class EngineCore:
     """Drives a scheduler and a runner for the requests that live. All calls on one event loop.
 
     Args:
+        pace: chooses each step's token budget; None: always the scheduler's own.
         clock: seconds from an arbitrary origin; only differences are used.
     """
 
@@ -31,15 +33,17 @@ class EngineCore:
         scheduler: Scheduler,
         runner: Runner,
         *,
+        pace: StepPace | None = None,
         observers: Iterable[EngineObserver] = (),
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.scheduler = scheduler
         self.clock = clock
         self._runner = runner
+        self._pace = pace
         self._observers = list(observers)
         self._live: dict[str, LiveRequest] = {}
-        self._in_flight: Future[StepResult] | None = None
+        self._in_flight: tuple[StepPlan, Future[StepResult]] | None = None
         self._counters = EngineCounters()
 
     @property
@@ -52,11 +56,14 @@ class EngineCore:
 
         Raises whatever broke the runner; the core can serve nothing after that.
         """
-        plan = self.scheduler.schedule()
-        submitted = self._runner.submit(plan) if plan is not None else None
+        plan = self.scheduler.schedule(self._token_budget())
+        submitted = (plan, self._runner.submit(plan)) if plan is not None else None
         running, self._in_flight = self._in_flight, submitted
         if running is not None:
-            result = await asyncio.shield(asyncio.wrap_future(running))
+            ran, future = running
+            result = await asyncio.shield(asyncio.wrap_future(future))
+            if self._pace is not None:
+                self._pace.observe(ran, result)
             self._hand_out(self.scheduler.update(result))
 
     def __contains__(self, request_id: str) -> bool:
@@ -103,6 +110,9 @@ class EngineCore:
     def close(self) -> None:
         """Close the runner: blocks until its queued steps are done."""
         self._runner.close()
+
+    def _token_budget(self) -> int | None:
+        return None if self._pace is None else self._pace.token_budget(self.scheduler.num_decoding)
 
     # ---- results to readers ---------------------------------------------------------------------------------------------------
 

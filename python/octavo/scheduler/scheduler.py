@@ -55,6 +55,11 @@ class Scheduler:
         return len(self._running)
 
     @property
+    def num_decoding(self) -> int:
+        """Running sequences that have one token to compute in the next step: a reader waits for what it draws."""
+        return sum(sequence.num_uncomputed_tokens == 1 for sequence in self._running)
+
+    @property
     def num_waiting(self) -> int:
         """Live requests of which no sequence runs."""
         return len(self._groups) - len({sequence.group.arrival for sequence in self._running})
@@ -92,9 +97,14 @@ class Scheduler:
         if all(choice.finished for choice in group.sequences):
             del self._groups[group.request_id]
 
-    def schedule(self) -> StepPlan | None:
-        """Plan the next step; None where there is nothing to do before a result comes back. The plan must be submitted."""
+    def schedule(self, token_budget: int | None = None) -> StepPlan | None:
+        """Plan the next step; None where there is nothing to do before a result comes back. The plan must be submitted.
+
+        `token_budget` lowers `max_num_batched_tokens` for this step; each running sequence has its token all the same.
+        """
         step = StepBuilder(self._num_steps, self._limits)
+        if token_budget is not None:
+            step.num_tokens_left = min(step.num_tokens_left, max(token_budget, len(self._running)))
         if self._schedule_running(step):
             self._schedule_waiting(step)
         if not step.scheduled and (self._in_flight or not self._ended_rows):
