@@ -24,12 +24,12 @@ constexpr Heads kGemma{4, 1, 256};
 // layers, visited in turn, that no cache of the processor holds one from visit to visit.
 class Workload {
  public:
-  Workload(Heads heads, int num_requests, int num_queries, int context_len)
+  Workload(Heads heads, KVDtype dtype, int num_requests, int num_queries, int context_len)
       : heads_(heads),
         blocks_each_((context_len + kBlockSize - 1) / kBlockSize),
-        num_layers_(static_cast<int>(
-            1 + uncached_bytes() / KVCache::bytes_per_block(num_requests * blocks_each_, kBlockSize, heads.num_kv_heads, heads.head_dim))),
-        cache_(num_layers_, num_requests * blocks_each_, kBlockSize, heads.num_kv_heads, heads.head_dim),
+        num_layers_(static_cast<int>(1 + uncached_bytes() / KVCache::bytes_per_block(num_requests * blocks_each_, kBlockSize,
+                                                                                     heads.num_kv_heads, heads.head_dim, dtype))),
+        cache_(num_layers_, num_requests * blocks_each_, kBlockSize, heads.num_kv_heads, heads.head_dim, dtype),
         context_lens_(num_requests, context_len),
         tables_(num_requests * blocks_each_),
         q_(normal_floats(std::int64_t{num_requests} * num_queries * heads.num_heads * heads.head_dim)),
@@ -69,16 +69,16 @@ class Workload {
   std::vector<float> q_, y_;
 };
 
-void decode(benchmark::State& state, Heads heads) {
+void decode(benchmark::State& state, Heads heads, KVDtype dtype) {
   const auto num_requests = static_cast<int>(state.range(0)), context_len = static_cast<int>(state.range(1));
-  Workload& workload = kept<Workload>(heads, num_requests, 1, context_len);
+  Workload& workload = kept<Workload>(heads, dtype, num_requests, 1, context_len);
   const double flops = 4.0 * num_requests * context_len * heads.num_heads * heads.head_dim;
   measure(state, {workload.layer_bytes(), flops, workload.num_bytes()}, [&] { workload.run_next_layer(); });
 }
 
-void prefill(benchmark::State& state, Heads heads) {
+void prefill(benchmark::State& state, Heads heads, KVDtype dtype) {
   const auto num_queries = static_cast<int>(state.range(0)), context_len = static_cast<int>(state.range(1));
-  Workload& workload = kept<Workload>(heads, 1, num_queries, context_len);
+  Workload& workload = kept<Workload>(heads, dtype, 1, num_queries, context_len);
   const double pairs = static_cast<double>(num_queries) * (context_len - (num_queries - 1) / 2.0);
   measure(state, {0.0, 4.0 * pairs * heads.num_heads * heads.head_dim}, [&] { workload.run_next_layer(); });
 }
@@ -96,12 +96,19 @@ void prefill_shapes(benchmark::internal::Benchmark* bench) {
   bench->ArgNames({"T", "context"})->UseRealTime()->Unit(benchmark::kMicrosecond)->Args({128, 128})->Args({512, 512})->Args({512, 4096});
 }
 
-BENCHMARK_CAPTURE(decode, SmolLM2, kSmolLM2)->Apply(decode_shapes);
-BENCHMARK_CAPTURE(decode, Llama1B, kLlama1B)->Apply(decode_shapes);
-BENCHMARK_CAPTURE(decode, Gemma, kGemma)->Apply(decode_shapes);
-BENCHMARK_CAPTURE(prefill, SmolLM2, kSmolLM2)->Apply(prefill_shapes);
-BENCHMARK_CAPTURE(prefill, Llama1B, kLlama1B)->Apply(prefill_shapes);
-BENCHMARK_CAPTURE(prefill, Gemma, kGemma)->Apply(prefill_shapes);
+#define OCTAVO_BENCH_ATTENTION(name, heads)                                             \
+  BENCHMARK_CAPTURE(decode, name##_fp32, heads, KVDtype::fp32)->Apply(decode_shapes);   \
+  BENCHMARK_CAPTURE(decode, name##_bf16, heads, KVDtype::bf16)->Apply(decode_shapes);   \
+  BENCHMARK_CAPTURE(decode, name##_fp16, heads, KVDtype::fp16)->Apply(decode_shapes);   \
+  BENCHMARK_CAPTURE(decode, name##_int8, heads, KVDtype::int8)->Apply(decode_shapes);   \
+  BENCHMARK_CAPTURE(prefill, name##_fp32, heads, KVDtype::fp32)->Apply(prefill_shapes); \
+  BENCHMARK_CAPTURE(prefill, name##_bf16, heads, KVDtype::bf16)->Apply(prefill_shapes); \
+  BENCHMARK_CAPTURE(prefill, name##_fp16, heads, KVDtype::fp16)->Apply(prefill_shapes); \
+  BENCHMARK_CAPTURE(prefill, name##_int8, heads, KVDtype::int8)->Apply(prefill_shapes)
+
+OCTAVO_BENCH_ATTENTION(SmolLM2, kSmolLM2);
+OCTAVO_BENCH_ATTENTION(Llama1B, kLlama1B);
+OCTAVO_BENCH_ATTENTION(Gemma, kGemma);
 
 }  // namespace
 }  // namespace octavo::bench

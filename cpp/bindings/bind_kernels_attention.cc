@@ -41,11 +41,19 @@ py::array paged_attention_array(const py::array& q, const KVCache& cache, int la
 
 void bind_attention(py::module_& module) {
   py::class_<KVCache, std::shared_ptr<KVCache>>(module, "KVCache")
-      .def(py::init<int, int, int, int, int>(), py::arg("num_layers"), py::arg("num_blocks"), py::arg("block_size"),
-           py::arg("num_kv_heads"), py::arg("head_dim"))
+      .def(py::init([](int num_layers, int num_blocks, int block_size, int num_kv_heads, int head_dim, const std::string& dtype) {
+             return std::make_shared<KVCache>(num_layers, num_blocks, block_size, num_kv_heads, head_dim, kv_dtype_from_name(dtype));
+           }),
+           py::arg("num_layers"), py::arg("num_blocks"), py::arg("block_size"), py::arg("num_kv_heads"), py::arg("head_dim"),
+           py::arg("dtype") = "fp32")
       .def_property_readonly("num_bytes", &KVCache::num_bytes)
-      .def_static("bytes_per_block", &KVCache::bytes_per_block, py::arg("num_layers"), py::arg("block_size"), py::arg("num_kv_heads"),
-                  py::arg("head_dim"));
+      .def_property_readonly("dtype", [](const KVCache& cache) { return name_of(cache.dtype()); })
+      .def_static(
+          "bytes_per_block",
+          [](int num_layers, int block_size, int num_kv_heads, int head_dim, const std::string& dtype) {
+            return KVCache::bytes_per_block(num_layers, block_size, num_kv_heads, head_dim, kv_dtype_from_name(dtype));
+          },
+          py::arg("num_layers"), py::arg("block_size"), py::arg("num_kv_heads"), py::arg("head_dim"), py::arg("dtype") = "fp32");
   module.def("store_kv", &store_kv_arrays, py::arg("k"), py::arg("v"), py::arg("cache"), py::arg("layer"), py::arg("slot_mapping"),
              py::arg("pool"));
   module.def("paged_attention", &paged_attention_array, py::arg("q"), py::arg("cache"), py::arg("layer"), py::arg("query_indptr"),

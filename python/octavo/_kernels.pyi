@@ -90,13 +90,20 @@ def rotary_embedding(
     """x [T, num_heads * head_dim]; returns a rotated copy. cos_sin [max_model_len, rotary_dim]: cosines, then sines."""
 
 class KVCache:
-    """[num_layers] x [num_blocks] pages in the layout of the CPU attention; memory is zero and untouched until written."""
+    """[num_layers] x [num_blocks] pages in the layout of the CPU attention; memory is zero and untouched until written.
 
-    def __init__(self, num_layers: int, num_blocks: int, block_size: int, num_kv_heads: int, head_dim: int) -> None: ...
+    dtype: fp32, bf16, fp16 or int8 (a float32 scale per token, head, and key or value); values are rounded to it when they are stored.
+    """
+
+    def __init__(
+        self, num_layers: int, num_blocks: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str = "fp32"
+    ) -> None: ...
     @property
     def num_bytes(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
     @staticmethod
-    def bytes_per_block(num_layers: int, block_size: int, num_kv_heads: int, head_dim: int) -> int: ...
+    def bytes_per_block(num_layers: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str = "fp32") -> int: ...
 
 def store_kv(
     k: NDArray[np.float32], v: NDArray[np.float32], cache: KVCache, layer: int, slot_mapping: NDArray[np.int32], pool: ThreadPool

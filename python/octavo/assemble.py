@@ -84,7 +84,8 @@ def step_shape(config: EngineConfig, model: ModelConfig) -> StepShape:
         raise ConfigError(
             f"--max-model-len is {max_model_len}, but the model was made for {model.max_position_embeddings} positions at most"
         )
-    block_bytes = KVCache.bytes_per_block(model.num_layers, config.block_size, model.num_kv_heads, model.head_dim)
+    kv_cache_dtype = "fp32" if config.kv_cache_dtype == "auto" else config.kv_cache_dtype
+    block_bytes = KVCache.bytes_per_block(model.num_layers, config.block_size, model.num_kv_heads, model.head_dim, kv_cache_dtype)
     blocks_of_a_sequence = -(-max_model_len // config.block_size)
     budget = config.kv_cache_bytes or int(available_memory_bytes(config.numa_node) * _KV_SHARE_OF_MEMORY)
     num_blocks = min(budget // block_bytes, blocks_of_a_sequence * config.max_num_seqs)
@@ -97,6 +98,7 @@ def step_shape(config: EngineConfig, model: ModelConfig) -> StepShape:
         max_model_len=max_model_len,
         num_blocks=num_blocks,
         block_size=config.block_size,
+        kv_cache_dtype=kv_cache_dtype,
     )
 
 
@@ -120,6 +122,7 @@ def _model_info(config: EngineConfig, model: ModelConfig, checkpoint: Checkpoint
         "model_type": model.model_type,
         "executor": executor_name(config),
         "isa": active_isa(),
+        "kv_cache_dtype": shape.kv_cache_dtype,
         "kv_cache_tokens": shape.num_blocks * shape.block_size,
     }
     name = config.served_model_name or (path.stem if path.suffix in (".gguf", ".json") else path.resolve().name)

@@ -38,6 +38,11 @@ class EngineConfig:
     max_waiting: int = _option(4096, "most requests that wait; one more is answered 503")
     block_size: int = _option(16, "tokens in a KV-cache block", choices=(16,))
     kv_cache_bytes: int | None = _option(None, "bytes for the KV cache; default: what the sequences can fill, at most 40 % of free memory")
+    kv_cache_dtype: str = _option(
+        "auto",
+        "element type of the KV cache; int8 has a scale per token and head; auto: fp32",
+        choices=("auto", "fp32", "bf16", "fp16", "int8"),
+    )
     prefix_caching: bool = _option(True, "share the KV blocks of equal prefixes")
     threads: int | None = _option(None, "compute threads; default: one for each core that this process may use")
     pin_threads: bool = _option(False, "keep each compute thread on a core of its own; for a machine that nothing else uses")

@@ -105,3 +105,16 @@ def test_forced_preemption(smollm2, prompts, alone, arithmetic, monkeypatch):
 def test_number_of_threads(smollm2, prompts, alone, arithmetic, monkeypatch):
     run = run_engine(smollm2, prompts, max_tokens=MAX_TOKENS, threads=1, arithmetic=arithmetic, monkeypatch=monkeypatch)
     assert_same(run, alone)
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16", "int8"])
+def test_kv_cache_dtypes(smollm2, prompts, alone, dtype, monkeypatch):
+    chosen = [0, 1, 4, 7]
+    some = [prompts[index] for index in chosen]
+    settings = {"max_tokens": MAX_TOKENS, "kv_cache_dtype": dtype, "monkeypatch": monkeypatch}
+    one_by_one = run_engine(smollm2, some, max_num_batched_tokens=2048, prefix_caching=False, **settings)
+    together = run_engine(smollm2, some * 3, max_num_batched_tokens=100, together=True, threads=1, **settings)
+    assert together.token_ids == one_by_one.token_ids * 3
+    together.token_ids = one_by_one.token_ids
+    assert_same(together, one_by_one)
+    assert any(not np.array_equal(logits, alone.logits[key]) for key, logits in together.logits.items() if key in alone.logits)

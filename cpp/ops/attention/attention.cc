@@ -120,7 +120,7 @@ void compute_segment(const Unit& unit, std::int64_t segment, TileScratch& scratc
     std::fill_n(result.max, unit.num_rows, -INFINITY);
     return;
   }
-  const float* pages[kSegmentPages];
+  const unsigned char* pages[kSegmentPages];
   const int first_page = begin / kPageTokens, end_page = (end + kPageTokens - 1) / kPageTokens;
   const std::int32_t* table = unit.call.attention.block_tables.row(unit.plan.request);
   const std::int64_t pages_per_block = cache.block_size() / kPageTokens;
@@ -128,9 +128,10 @@ void compute_segment(const Unit& unit, std::int64_t segment, TileScratch& scratc
     const std::int64_t index = segment * kSegmentPages + page;
     pages[page] = cache.page(unit.call.layer, table[index / pages_per_block] * pages_per_block + index % pages_per_block, unit.kv_head);
   }
-  unit.call.kernels.segment({scratch.query, scratch.scores, pages, first_page, end_page, end, visible_begin, visible_end, unit.num_rows,
-                             cache.head_dim(), cache.value_offset(), cache.value_stride(), unit.call.attention.softcap.value_or(0.0f)},
-                            result);
+  unit.call.kernels.segment[static_cast<int>(cache.dtype())](
+      {scratch.query, scratch.scores, pages, first_page, end_page, end, visible_begin, visible_end, unit.num_rows, cache.layout(),
+       unit.call.attention.softcap.value_or(0.0f)},
+      result);
 }
 
 void run_whole(const Unit& unit) {
@@ -163,7 +164,7 @@ class SplitRun {
 
  private:
   AttentionState slot(std::int64_t index) const {
-    const std::int64_t stride = call_.cache.value_stride();
+    const std::int64_t stride = call_.cache.layout().value_stride;
     float* values = call_.cache.scratch() + index * partial_elements(stride);
     return {values, values + kTileRows * stride, values + kTileRows * (stride + 1), stride};
   }

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "cpu/dispatch.h"
-#include "ops/attention/kv_cache.h"
+#include "ops/attention/kv_page.h"
 
 namespace octavo {
 
@@ -26,21 +26,20 @@ struct AttentionState {
 constexpr std::int64_t partial_elements(std::int64_t value_stride) { return kTileRows * (value_stride + 2); }
 
 struct AttentionSegment {
-  const float* query;         // [num_rows, kQueryStride], scaled
-  float* scores;              // scratch [kTileRows, kScoreStride]
-  const float* const* pages;  // [kSegmentPages]: K of each page; only first_page..end_page-1 are read
+  const float* query;                 // [num_rows, kQueryStride], scaled
+  float* scores;                      // scratch [kTileRows, kScoreStride]
+  const unsigned char* const* pages;  // [kSegmentPages]; only first_page..end_page-1 are read
   int first_page, end_page;
   int end_token;             // the last position that a row sees, plus one, within the segment
   const int* visible_begin;  // [num_rows]: each row sees positions begin..end-1 of the segment; none when begin >= end
   const int* visible_end;
   int num_rows;
-  int head_dim;
-  std::int64_t value_offset, value_stride;
+  const KVPageLayout& layout;
   float softcap;  // 0: none
 };
 
 struct AttentionKernels {
-  void (*segment)(const AttentionSegment& segment, const AttentionState& result);
+  void (*segment[kNumKVDtypes])(const AttentionSegment& segment, const AttentionState& result);  // by KVDtype
   // state := state followed by next; a row that saw nothing in next stays as it is, bit by bit.
   void (*merge)(const AttentionState& state, const AttentionState& next, int num_rows, int head_dim);
   void (*scale)(const float* x, float scale, float* y, int count);

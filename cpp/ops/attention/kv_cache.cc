@@ -2,41 +2,31 @@
 
 #include <sys/mman.h>
 
-#include <cstring>
 #include <new>
 
 #include "cpu/split.h"
 #include "ops/attention/attention_kernels.h"
+#include "ops/attention/kv_store_kernels.h"
 
 namespace octavo {
 namespace {
 
-std::int64_t round_up(std::int64_t value, std::int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
-
-std::int64_t elements_per_page(int head_dim) { return kPageTokens * (head_dim + round_up(head_dim, kPageTokens)); }
-
-float* map_zeroed(std::int64_t elements) {
-  void* memory = mmap(nullptr, static_cast<std::size_t>(elements) * sizeof(float), PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+unsigned char* map_zeroed(std::int64_t num_bytes) {
+  void* memory =
+      mmap(nullptr, static_cast<std::size_t>(num_bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
-  return static_cast<float*>(memory);
-}
-
-void store_token(const float* k, const float* v, const KVCache& cache, int layer, std::int64_t slot) {
-  const std::int64_t offset = slot % kPageTokens;
-  const int head_dim = cache.head_dim();
-  for (int head = 0; head < cache.num_kv_heads(); ++head) {
-    float* keys = cache.page(layer, slot / kPageTokens, head) + offset;
-    for (int d = 0; d < head_dim; ++d) keys[d * kPageTokens] = k[head * head_dim + d];
-    float* value = keys - offset + cache.value_offset() + offset * cache.value_stride();
-    std::memcpy(value, v + head * head_dim, static_cast<std::size_t>(head_dim) * sizeof(float));
-  }
+  return static_cast<unsigned char*>(memory);
 }
 
 }  // namespace
 
-KVCache::KVCache(int num_layers, int num_blocks, int block_size, int num_kv_heads, int head_dim)
-    : num_layers_(num_layers), block_size_(block_size), num_kv_heads_(num_kv_heads), head_dim_(head_dim), num_blocks_(num_blocks) {
+KVCache::KVCache(int num_layers, int num_blocks, int block_size, int num_kv_heads, int head_dim, KVDtype dtype)
+    : num_layers_(num_layers),
+      block_size_(block_size),
+      num_kv_heads_(num_kv_heads),
+      num_blocks_(num_blocks),
+      dtype_(dtype),
+      layout_(head_dim, dtype) {
   require(num_layers >= 1 && num_blocks >= 1 && num_kv_heads >= 1, "KV cache: layers, blocks and heads must be at least 1, got ",
           num_layers, ", ", num_blocks, ", ", num_kv_heads);
   require(block_size >= kPageTokens && block_size % kPageTokens == 0, "KV cache: block_size is ", block_size,
@@ -44,10 +34,8 @@ KVCache::KVCache(int num_layers, int num_blocks, int block_size, int num_kv_head
   require(head_dim >= 8 && head_dim <= kMaxHeadDim && head_dim % 8 == 0, "KV cache: head_dim is ", head_dim,
           "; it must be a multiple of 8, at most ", kMaxHeadDim);
   num_pages_ = num_blocks_ * (block_size / kPageTokens);
-  value_stride_ = round_up(head_dim, kPageTokens);
-  page_elements_ = elements_per_page(head_dim);
-  pages_ = map_zeroed(num_layers_ * num_pages_ * num_kv_heads_ * page_elements_);
-  scratch_ = map_zeroed(scratch_elements());
+  pages_ = map_zeroed(num_bytes());
+  scratch_ = reinterpret_cast<float*>(map_zeroed(scratch_elements() * static_cast<std::int64_t>(sizeof(float))));
 }
 
 KVCache::~KVCache() {
@@ -55,12 +43,11 @@ KVCache::~KVCache() {
   munmap(scratch_, static_cast<std::size_t>(scratch_elements()) * sizeof(float));
 }
 
-std::int64_t KVCache::bytes_per_block(int num_layers, int block_size, int num_kv_heads, int head_dim) {
-  const std::int64_t pages = std::int64_t{num_layers} * (block_size / kPageTokens) * num_kv_heads;
-  return pages * elements_per_page(head_dim) * static_cast<std::int64_t>(sizeof(float));
+std::int64_t KVCache::bytes_per_block(int num_layers, int block_size, int num_kv_heads, int head_dim, KVDtype dtype) {
+  return std::int64_t{num_layers} * (block_size / kPageTokens) * num_kv_heads * KVPageLayout(head_dim, dtype).num_bytes;
 }
 
-std::int64_t KVCache::scratch_elements() const { return kPartialSlots * partial_elements(value_stride_); }
+std::int64_t KVCache::scratch_elements() const { return kPartialSlots * partial_elements(layout_.value_stride); }
 
 void store_kv(Matrix<const float> k, Matrix<const float> v, KVCache& cache, int layer, Span<const std::int32_t> slot_mapping,
               cpu::ThreadPool& pool) {
@@ -74,8 +61,17 @@ void store_kv(Matrix<const float> k, Matrix<const float> v, KVCache& cache, int 
     require(slot_mapping[token] >= 0 && slot_mapping[token] < num_slots, "store_kv: slot_mapping[", token, "] is ", slot_mapping[token],
             "; the cache has ", num_slots, " slots");
   }
+  const auto store = kv_store_kernels(cpu::active_isa()).store[static_cast<int>(cache.dtype())];
+  const KVPageLayout& layout = cache.layout();
   cpu::for_row_ranges(pool, k.rows, num_cols, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t token = first; token < last; ++token) store_token(k.row(token), v.row(token), cache, layer, slot_mapping[token]);
+    for (std::int64_t token = first; token < last; ++token) {
+      const std::int64_t page = slot_mapping[token] / kPageTokens;
+      const int offset = slot_mapping[token] % kPageTokens;
+      for (int head = 0; head < cache.num_kv_heads(); ++head) {
+        const std::int64_t column = std::int64_t{head} * layout.head_dim;
+        store(k.row(token) + column, v.row(token) + column, layout, offset, cache.page(layer, page, head));
+      }
+    }
   });
 }
 

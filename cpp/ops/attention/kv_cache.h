@@ -1,39 +1,36 @@
 // The KV cache: keys and values of every layer in pages of 16 tokens, laid out as the CPU attention reads them.
 //
-// Memory is float32 [layer][page][kv_head]{ K [D][16], V [16][Dv] }, Dv = D rounded up to 16. Sixteen tokens of one key dimension
-// are neighbours, so the scores of a page are vector lanes; a value is a row. A block of P tokens is P / 16 consecutive pages.
+// Memory is [layer][page][kv_head] with a page as in ops/attention/kv_page.h. A block of P tokens is P / 16 consecutive pages.
 // The memory comes zeroed and is not touched before it is written (the kernel's zero pages).
 #pragma once
 #include <cstdint>
 
 #include "base/tensor_view.h"
 #include "cpu/thread_pool.h"
+#include "ops/attention/kv_page.h"
 
 namespace octavo {
-
-constexpr int kPageTokens = 16;
-constexpr int kMaxHeadDim = 256;
 
 class KVCache {
  public:
   // block_size: a multiple of 16; head_dim: a multiple of 8, at most 256. Throws std::bad_alloc when address space is short.
-  KVCache(int num_layers, int num_blocks, int block_size, int num_kv_heads, int head_dim);
+  KVCache(int num_layers, int num_blocks, int block_size, int num_kv_heads, int head_dim, KVDtype dtype = KVDtype::fp32);
   ~KVCache();
   KVCache(const KVCache&) = delete;
   KVCache& operator=(const KVCache&) = delete;
 
-  static std::int64_t bytes_per_block(int num_layers, int block_size, int num_kv_heads, int head_dim);
-  std::int64_t num_bytes() const { return num_blocks_ * bytes_per_block(num_layers_, block_size_, num_kv_heads_, head_dim_); }
+  static std::int64_t bytes_per_block(int num_layers, int block_size, int num_kv_heads, int head_dim, KVDtype dtype = KVDtype::fp32);
+  std::int64_t num_bytes() const { return num_layers_ * num_pages_ * num_kv_heads_ * layout_.num_bytes; }
   int num_layers() const { return num_layers_; }
   std::int64_t num_blocks() const { return num_blocks_; }
   int block_size() const { return block_size_; }
   int num_kv_heads() const { return num_kv_heads_; }
-  int head_dim() const { return head_dim_; }
+  int head_dim() const { return layout_.head_dim; }
+  KVDtype dtype() const { return dtype_; }
 
-  std::int64_t value_stride() const { return value_stride_; }                          // Dv
-  std::int64_t value_offset() const { return kPageTokens * std::int64_t{head_dim_}; }  // from a page's K to its V
-  float* page(int layer, std::int64_t page_index, int kv_head) const {
-    return pages_ + ((layer * num_pages_ + page_index) * num_kv_heads_ + kv_head) * page_elements_;
+  const KVPageLayout& layout() const { return layout_; }
+  unsigned char* page(int layer, std::int64_t page_index, int kv_head) const {
+    return pages_ + ((layer * num_pages_ + page_index) * num_kv_heads_ + kv_head) * layout_.num_bytes;
   }
 
   // Room for the partial results of one paged_attention at a time: scratch_elements() floats, aligned to 64 bytes.
@@ -41,13 +38,16 @@ class KVCache {
   std::int64_t scratch_elements() const;
 
  private:
-  int num_layers_, block_size_, num_kv_heads_, head_dim_;
-  std::int64_t num_blocks_, num_pages_, value_stride_, page_elements_;
-  float* pages_;
+  int num_layers_, block_size_, num_kv_heads_;
+  std::int64_t num_blocks_, num_pages_;
+  KVDtype dtype_;
+  KVPageLayout layout_;
+  unsigned char* pages_;
   float* scratch_;
 };
 
-// Writes token i's heads, k and v [T, K * D], to slot slot_mapping[i] = block * P + offset (distinct, in range) of a layer.
+// Rounds token i's heads, k and v [T, K * D], to the cache's type and writes them to slot slot_mapping[i] = block * P + offset
+// (distinct, in range) of a layer.
 void store_kv(Matrix<const float> k, Matrix<const float> v, KVCache& cache, int layer, Span<const std::int32_t> slot_mapping,
               cpu::ThreadPool& pool);
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from octavo.kernels.reference_kv import TorchKVCache
+
 __all__ = ["ReferenceOps", "TorchStep"]
 
 
@@ -24,7 +26,7 @@ class TorchStep:
         context_lens: R lengths, the step's tokens included.
         block_tables: int64 [R, M].
         logits_indices: int64 [L].
-        kv_cache: float32 [num_layers, 2, num_slots, K, D], slot = block * block_size + offset.
+        kv_cache: keys and values of every slot, slot = block * block_size + offset.
         block_size: tokens in a block.
     """
 
@@ -35,7 +37,7 @@ class TorchStep:
     context_lens: list[int]
     block_tables: Tensor
     logits_indices: Tensor
-    kv_cache: Tensor
+    kv_cache: TorchKVCache
     block_size: int
 
 
@@ -77,9 +79,7 @@ class ReferenceOps:
         return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1).flatten(-2)
 
     def store_kv(self, step: TorchStep, k: Tensor, v: Tensor, layer: int) -> None:
-        heads = step.kv_cache.shape[-2:]
-        step.kv_cache[layer, 0, step.slot_mapping] = k.unflatten(-1, heads)
-        step.kv_cache[layer, 1, step.slot_mapping] = v.unflatten(-1, heads)
+        step.kv_cache.store(layer, step.slot_mapping, k, v)
 
     def paged_attention(
         self, step: TorchStep, q: Tensor, layer: int, *, num_heads: int, scale: float, window: int | None, softcap: float | None
@@ -99,7 +99,7 @@ class ReferenceOps:
     def _context(self, step: TorchStep, layer: int, row: int, context_len: int, num_heads: int) -> tuple[Tensor, Tensor]:
         places = torch.arange(context_len, device=step.block_tables.device)
         slots = step.block_tables[row, places // step.block_size] * step.block_size + places % step.block_size
-        k, v = step.kv_cache[layer, :, slots]  # [context, K, D] each
+        k, v = step.kv_cache.load(layer, slots)  # [context, K, D] each
         group = num_heads // k.shape[1]
         return k.repeat_interleave(group, dim=1).transpose(0, 1), v.repeat_interleave(group, dim=1).transpose(0, 1)
 

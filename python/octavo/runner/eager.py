@@ -11,6 +11,7 @@ from octavo._runtime import Batch
 from octavo.checkpoint import Checkpoint, RawTensor
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.kernels.reference import ReferenceOps, TorchStep
+from octavo.kernels.reference_kv import TorchKVCache
 from octavo.runner.executor import StepShape, build_model
 
 __all__ = ["EagerExecutor", "TorchPlacement"]
@@ -44,8 +45,8 @@ class EagerExecutor:
         self._device = torch.device(device)
         self._block_size = shape.block_size
         num_slots = shape.num_blocks * shape.block_size
-        sizes = (config.num_layers, 2, num_slots, config.num_kv_heads, config.head_dim)
-        self._kv_cache = torch.zeros(sizes, dtype=torch.float32, device=self._device)
+        sizes = (config.num_layers, num_slots, config.num_kv_heads, config.head_dim)
+        self._kv_cache = TorchKVCache(*sizes, shape.kv_cache_dtype, self._device)
         self._model = build_model(config, checkpoint, TorchPlacement(self._device), ReferenceOps(), shape)
 
     @torch.inference_mode()

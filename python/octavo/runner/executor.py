@@ -30,6 +30,7 @@ class StepShape:
         max_model_len: tokens of a sequence.
         num_blocks: pages of the KV cache.
         block_size: tokens in a page.
+        kv_cache_dtype: element type of the pages: fp32, bf16, fp16 or int8.
     """
 
     max_num_seqs: int
@@ -38,6 +39,7 @@ class StepShape:
     max_model_len: int
     num_blocks: int
     block_size: int
+    kv_cache_dtype: str = "fp32"
 
 
 class Executor(Protocol):

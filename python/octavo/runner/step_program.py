@@ -40,7 +40,8 @@ class StepProgramExecutor:
     """Runs a model's step program on a thread pool. `arithmetic`: see `PackedPlacement`."""
 
     def __init__(self, config: ModelConfig, checkpoint: Checkpoint, shape: StepShape, pool: ThreadPool, arithmetic: str = "exact") -> None:
-        self.cache = KVCache(config.num_layers, shape.num_blocks, shape.block_size, config.num_kv_heads, config.head_dim)
+        sizes = (config.num_layers, shape.num_blocks, shape.block_size, config.num_kv_heads, config.head_dim)
+        self.cache = KVCache(*sizes, shape.kv_cache_dtype)
         self.program = Program(pool)
         model = build_model(config, checkpoint, PackedPlacement(pool, arithmetic), RecordOps(self.program), shape)
         self.program.seal(model.forward(None), self.cache, shape.max_num_tokens, shape.max_num_logits)

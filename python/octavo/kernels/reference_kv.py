@@ -1,0 +1,46 @@
+"""The KV cache of the oracle: keys and values rounded to the cache's element type, as cpp/ops/attention/kv_dtype.h defines it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["TorchKVCache"]
+
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.int8}
+
+
+class TorchKVCache:
+    """[num_layers, 2, num_slots, K, D] elements, keys then values; zeros until they are stored.
+
+    Args:
+        dtype: fp32, bf16, fp16, or int8 with a float32 scale per slot, key/value head, and key or value.
+    """
+
+    def __init__(self, num_layers: int, num_slots: int, num_kv_heads: int, head_dim: int, dtype: str, device: torch.device) -> None:
+        sizes = (num_layers, 2, num_slots, num_kv_heads, head_dim)
+        self._heads = sizes[-2:]
+        self._elements = torch.zeros(sizes, dtype=_TYPES[dtype], device=device)
+        self._scales = torch.zeros((*sizes[:-1], 1), device=device) if dtype == "int8" else None
+
+    def store(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
+        """Round k and v, float32 [T, K * D], into int64 slots [T] of a layer."""
+        x = torch.stack([k, v]).unflatten(-1, self._heads)
+        if self._scales is None:
+            self._elements[layer, :, slots] = _rounded(x, self._elements.dtype)
+            return
+        scales = x.abs().amax(-1, keepdim=True) / 127
+        codes = torch.where(scales > 0, x / scales, 0).nan_to_num(0).round().clamp(-127, 127)
+        self._elements[layer, :, slots] = codes.to(torch.int8)
+        self._scales[layer, :, slots] = scales
+
+    def load(self, layer: int, slots: Tensor) -> Tensor:
+        """Keys and values of int64 slots [N]: float32 [2, N, K, D]."""
+        elements = self._elements[layer, :, slots].float()
+        return elements if self._scales is None else elements * self._scales[layer, :, slots]
+
+
+def _rounded(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """To nearest, ties to even; finite values past the largest become it."""
+    limit = torch.finfo(dtype).max
+    return torch.where(x.isinf(), x, x.clamp(-limit, limit)).to(dtype)
