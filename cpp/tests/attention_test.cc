@@ -22,8 +22,8 @@ struct Request {
   std::vector<std::int32_t> table;
   int length;
 
-  Request(int head_dim, int length_, cpu::ThreadPool& pool)
-      : cache(1, (length_ + 15) / 16, 16, kNumKvHeads, head_dim),
+  Request(int head_dim, int length_, cpu::ThreadPool& pool, KVDtype dtype = KVDtype::fp32)
+      : cache(1, (length_ + 15) / 16, 16, kNumKvHeads, head_dim, dtype),
         q(random_floats(length_ * kNumHeads * head_dim, 1)),
         table(static_cast<std::size_t>((length_ + 15) / 16)),
         length(length_) {
@@ -67,15 +67,19 @@ TEST_P(AttentionTest, WorksInPlaceAndOnStridedRows) {
 }
 
 TEST_P(AttentionTest, SplitContextsGiveTheSameBits) {
-  Request request(40, 2000, pool_);
-  const std::int64_t cols = kNumHeads * 40;
   cpu::ThreadPool one(1);
-  for (std::int64_t num_queries : {1, 3, 20}) {
-    const Matrix<const float> queries(request.q.data(), num_queries, cols);
-    std::vector<float> whole(static_cast<std::size_t>(num_queries * cols)), split(whole.size());
-    request.run(queries, {whole.data(), num_queries, cols}, one);
-    request.run(queries, {split.data(), num_queries, cols}, pool_);
-    EXPECT_EQ(std::memcmp(whole.data(), split.data(), whole.size() * 4), 0) << num_queries;
+  for (int length : {2000, 70000}) {  // the longer: a unit outlasts a wave of partial results, and another follows it
+    for (KVDtype dtype : {KVDtype::fp32, KVDtype::int8}) {
+      Request request(8, length, pool_, dtype);
+      const std::int64_t cols = kNumHeads * 8;
+      for (std::int64_t num_queries : {1, 3, 20}) {
+        const Matrix<const float> queries(request.q.data(), num_queries, cols);
+        std::vector<float> whole(static_cast<std::size_t>(num_queries * cols)), split(whole.size());
+        request.run(queries, {whole.data(), num_queries, cols}, one);
+        request.run(queries, {split.data(), num_queries, cols}, pool_);
+        EXPECT_EQ(std::memcmp(whole.data(), split.data(), whole.size() * 4), 0) << length << ", " << num_queries;
+      }
+    }
   }
 }
 

@@ -120,12 +120,13 @@ void compute_segment(const Unit& unit, std::int64_t segment, TileScratch& scratc
     std::fill_n(result.max, unit.num_rows, -INFINITY);
     return;
   }
-  const unsigned char* pages[kSegmentPages];
+  const unsigned char* pages[2 * kSegmentPages];
   const int first_page = begin / kPageTokens, end_page = (end + kPageTokens - 1) / kPageTokens;
   const std::int32_t* table = unit.call.attention.block_tables.row(unit.plan.request);
   const std::int64_t pages_per_block = cache.block_size() / kPageTokens;
-  for (int page = first_page; page < end_page; ++page) {
-    const std::int64_t index = segment * kSegmentPages + page;
+  const std::int64_t last_page = (unit.plan.context_len - 1) / kPageTokens;
+  for (int page = first_page; page < kSegmentPages + end_page; ++page) {
+    const std::int64_t index = std::min(segment * kSegmentPages + page, last_page);
     pages[page] = cache.page(unit.call.layer, table[index / pages_per_block] * pages_per_block + index % pages_per_block, unit.kv_head);
   }
   unit.call.kernels.segment[static_cast<int>(cache.dtype())](
@@ -148,17 +149,19 @@ void run_whole(const Unit& unit) {
   write_output(unit, total.state());
 }
 
-// Split units, in waves of as many segments as the cache's scratch has slots for. Slot 0 carries the state of a unit that a wave
-// leaves unfinished into the next wave.
+// Split units, in waves of as many segments as the cache's scratch has slots for. The first slots carry the state of a unit that a
+// wave leaves unfinished into the next wave, by turns: units of a wave are folded at once, and one may leave what another takes up.
 class SplitRun {
  public:
   SplitRun(const Call& call, const TaskList& tasks) : call_(call), tasks_(tasks) {}
 
   void run(cpu::ThreadPool& pool) {
+    constexpr std::int64_t kWaveTasks = kPartialSlots - kNumCarrySlots;
     for (wave_begin_ = 0; wave_begin_ < tasks_.num_tasks(); wave_begin_ = wave_end_) {
-      wave_end_ = std::min(tasks_.num_tasks(), wave_begin_ + kPartialSlots - 1);
+      wave_end_ = std::min(tasks_.num_tasks(), wave_begin_ + kWaveTasks);
       pool.run(wave_end_ - wave_begin_, [&](std::int64_t index) { compute(wave_begin_ + index); });
-      fold_wave();
+      fold_wave(pool);
+      std::swap(carry_in_, carry_out_);
     }
   }
 
@@ -168,7 +171,7 @@ class SplitRun {
     float* values = call_.cache.scratch() + index * partial_elements(stride);
     return {values, values + kTileRows * stride, values + kTileRows * (stride + 1), stride};
   }
-  AttentionState slot_of(std::int64_t task) const { return slot(task - wave_begin_ + 1); }
+  AttentionState slot_of(std::int64_t task) const { return slot(task - wave_begin_ + kNumCarrySlots); }
 
   void compute(std::int64_t task) const {
     const RequestPlan& plan = tasks_.request_of(task);
@@ -178,31 +181,42 @@ class SplitRun {
     compute_segment(unit, plan.first_segment + (task - plan.first_task) % plan.num_segments, tile, slot_of(task));
   }
 
-  void fold_wave() const {
-    for (std::int64_t task = wave_begin_; task < wave_end_;) task = fold_unit(task);
+  void fold_wave(cpu::ThreadPool& pool) const {
+    std::int64_t firsts[kPartialSlots];
+    std::int64_t num_units = 0;
+    for (std::int64_t task = wave_begin_; task < wave_end_; task = std::min(unit_end(task), wave_end_)) firsts[num_units++] = task;
+    pool.run(num_units, [&](std::int64_t index) { fold_unit(firsts[index]); });
   }
 
-  // Merges the wave's segments of the unit that `task` is the first of; returns the first task of the next unit.
-  std::int64_t fold_unit(std::int64_t task) const {
+  std::int64_t unit_begin(std::int64_t task) const {
     const RequestPlan& plan = tasks_.request_of(task);
-    const std::int64_t index = (task - plan.first_task) / plan.num_segments;
-    const Unit unit(call_, plan, index);
-    const std::int64_t unit_begin = plan.first_task + index * plan.num_segments, unit_end = unit_begin + plan.num_segments;
-    const AttentionState total = task == unit_begin ? slot_of(task) : slot(0);
-    for (std::int64_t next = task == unit_begin ? task + 1 : task; next < std::min(unit_end, wave_end_); ++next) {
+    return task - (task - plan.first_task) % plan.num_segments;
+  }
+  std::int64_t unit_end(std::int64_t task) const { return unit_begin(task) + tasks_.request_of(task).num_segments; }
+
+  // Merges the wave's segments of the unit that `task` is the wave's first of.
+  void fold_unit(std::int64_t task) const {
+    const RequestPlan& plan = tasks_.request_of(task);
+    const Unit unit(call_, plan, (task - plan.first_task) / plan.num_segments);
+    const bool begins = task == unit_begin(task);
+    const std::int64_t end = unit_end(task);
+    const AttentionState total = begins ? slot_of(task) : slot(carry_in_);
+    for (std::int64_t next = begins ? task + 1 : task; next < std::min(end, wave_end_); ++next) {
       call_.kernels.merge(total, slot_of(next), unit.num_rows, call_.cache.head_dim());
     }
-    if (unit_end <= wave_end_) {
+    if (end <= wave_end_) {
       write_output(unit, total);
-    } else if (task == unit_begin) {
-      std::copy_n(total.values, partial_elements(total.stride), slot(0).values);
+    } else {
+      std::copy_n(total.values, partial_elements(total.stride), slot(carry_out_).values);
     }
-    return std::min(unit_end, wave_end_);
   }
+
+  static constexpr std::int64_t kNumCarrySlots = 2;
 
   const Call& call_;
   const TaskList& tasks_;
   std::int64_t wave_begin_ = 0, wave_end_ = 0;
+  std::int64_t carry_in_ = 0, carry_out_ = 1;
 };
 
 }  // namespace

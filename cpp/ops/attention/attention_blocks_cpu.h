@@ -17,15 +17,25 @@ constexpr int kBlockRows = 6;
 constexpr int kCachedPages = 4;  // V of this many pages stays in the first-level cache while all rows of a tile pass over it
 constexpr int kNumVectorsPerPage = kPageTokens / kLanes;
 
+OCTAVO_VEC int smaller(int a, int b) { return a < b ? a : b; }
+OCTAVO_VEC int larger(int a, int b) { return a > b ? a : b; }
+
+// A page is too short for the processor to foresee what comes next. While K is read, the lines of the same pages' V are fetched into
+// the second-level cache, and with V those of the next segment's K. A chunk of many rows finds them there: tiles before it read them.
+OCTAVO_VEC bool reads_ahead(const AttentionSegment& segment) { return segment.num_rows <= kBlockRows; }
+
 // scores[m][v] = scale * sum over d of query[m][d] * K[d][lane]; keys[v] points at K[0] of a vector's first token, scales[v] at its scale.
 template <typename Element, int M, int V>
-void score_block(const float* query, const typename Element::Storage* const* keys, const float* const* scales, int head_dim,
+void score_block(const float* query, const typename Element::Storage* const* keys, const float* const* scales, int head_dim, bool ahead,
                  float* scores) {
   Vec sum[M][V] = {};
   for (int d = 0; d < head_dim; ++d) {
     Vec key[V];
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) key[v] = Element::load(keys[v] + d * kPageTokens);
+    for (int v = 0; v < V; ++v) {
+      key[v] = Element::load(keys[v] + d * kPageTokens);
+      if (ahead && v % kNumVectorsPerPage == 0) __builtin_prefetch(keys[v] + (d + head_dim) * kPageTokens, 0, 2);
+    }
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       const Vec q = broadcast(query[m * kQueryStride + d]);
@@ -44,7 +54,7 @@ void score_block(const float* query, const typename Element::Storage* const* key
 
 // out[m][columns] += sum over tokens first..end-1 of weights[m][token] * V[token][columns].
 template <typename Element, int M, int V>
-void value_block(const AttentionSegment& segment, int first, int end, int column, const float* weights, float* out,
+void value_block(const AttentionSegment& segment, int first, int end, int column, const float* weights, bool ahead, float* out,
                  std::int64_t out_stride) {
   Vec sum[M][V];
 #pragma GCC unroll 8
@@ -52,18 +62,25 @@ void value_block(const AttentionSegment& segment, int first, int end, int column
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) sum[m][v] = load(out + m * out_stride + v * kLanes);
   }
-  for (int token = first; token < end; ++token) {
-    const auto* values =
-        reinterpret_cast<const typename Element::Storage*>(segment.pages[token / kPageTokens] + segment.layout.value_offset);
-    const typename Element::Storage* value = values + token % kPageTokens * segment.layout.value_stride + column;
-    Vec row[V];
+  for (int token = first; token < end;) {
+    const unsigned char* page = segment.pages[token / kPageTokens];
+    const auto* value = reinterpret_cast<const typename Element::Storage*>(page + segment.layout.value_offset) + column;
+    const std::int64_t to_next = segment.pages[token / kPageTokens + kSegmentPages] - (page + segment.layout.value_offset);
+    for (const int page_end = smaller(token + kPageTokens, end); token < page_end; ++token, value += segment.layout.value_stride) {
+      Vec row[V];
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) row[v] = Element::load(value + v * kLanes);
+      for (int v = 0; v < V; ++v) {
+        row[v] = Element::load(value + v * kLanes);
+        if (ahead && v * kLanes * sizeof(typename Element::Storage) % 64 == 0) {
+          __builtin_prefetch(reinterpret_cast<const unsigned char*>(value + v * kLanes) + to_next, 0, 2);
+        }
+      }
 #pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-      const Vec weight = broadcast(weights[m * kScoreStride + token]);
+      for (int m = 0; m < M; ++m) {
+        const Vec weight = broadcast(weights[m * kScoreStride + token]);
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sum[m][v] = fma(weight, row[v], sum[m][v]);
+        for (int v = 0; v < V; ++v) sum[m][v] = fma(weight, row[v], sum[m][v]);
+      }
     }
   }
 #pragma GCC unroll 8
@@ -111,9 +128,6 @@ OCTAVO_VEC void with_constants(int rows, int vectors, const Block& block) {
   }
 }
 
-OCTAVO_VEC int smaller(int a, int b) { return a < b ? a : b; }
-OCTAVO_VEC int larger(int a, int b) { return a > b ? a : b; }
-
 template <typename Element>
 void compute_scores(const AttentionSegment& segment) {
   const int end = segment.end_page * kNumVectorsPerPage;
@@ -131,7 +145,8 @@ void compute_scores(const AttentionSegment& segment) {
       const float* query = segment.query + row * kQueryStride;
       float* scores = segment.scores + row * kScoreStride + vector * kLanes;
       with_constants(smaller(kBlockRows, segment.num_rows - row), vectors, [&](auto m, auto v) {
-        score_block<Element, decltype(m)::value, decltype(v)::value>(query, keys, scales, segment.layout.head_dim, scores);
+        score_block<Element, decltype(m)::value, decltype(v)::value>(query, keys, scales, segment.layout.head_dim, reads_ahead(segment),
+                                                                     scores);
       });
     }
   }
@@ -162,7 +177,8 @@ void compute_values(const AttentionSegment& segment, const AttentionState& resul
         const float* weights = segment.scores + row * kScoreStride;
         float* out = result.values + row * result.stride + column;
         with_constants(smaller(kBlockRows, segment.num_rows - row), vectors, [&](auto m, auto v) {
-          value_block<Element, decltype(m)::value, decltype(v)::value>(segment, first, end, column, weights, out, result.stride);
+          value_block<Element, decltype(m)::value, decltype(v)::value>(segment, first, end, column, weights, reads_ahead(segment), out,
+                                                                       result.stride);
         });
       }
     }
