@@ -32,12 +32,17 @@ _SHAPE: dict[str, Any] = {
     "eos_token_id": EOS,
     "pad_token_id": PAD,
 }
+_EXPERTS = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 32}
 # What makes each family itself, small enough to matter within a few tokens.
 _FAMILY: dict[str, dict[str, Any]] = {
     "llama": {"tie_word_embeddings": False},
     "mistral": {"tie_word_embeddings": False, "sliding_window": 24},
     "qwen2": {"tie_word_embeddings": True},
     "qwen3": {"tie_word_embeddings": True},
+    "mixtral": {"tie_word_embeddings": False, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "qwen2_moe": {"tie_word_embeddings": False, "shared_expert_intermediate_size": 48, **_EXPERTS},
+    "qwen3_moe": {"tie_word_embeddings": False, "norm_topk_prob": True, **_EXPERTS},
+    "olmoe": {"tie_word_embeddings": False, "num_experts": 8, "num_experts_per_tok": 3},
     "gemma3_text": {
         "tie_word_embeddings": True,
         "num_hidden_layers": 6,  # five layers of local attention to one of global

@@ -42,6 +42,17 @@ py::array softcap_array(const py::array& x, float cap, cpu::ThreadPool& pool) {
   return y.array;
 }
 
+py::array sigmoid_gate_array(const py::array& x, const py::array& gate, cpu::ThreadPool& pool) {
+  const auto input = matrix_arg<float>(x, "x");
+  const auto gates = matrix_arg<float>(gate, "gate");
+  OutputMatrix<float> y(input.rows, input.cols);
+  {
+    py::gil_scoped_release release;
+    sigmoid_gate(input, gates, y.view, pool);
+  }
+  return y.array;
+}
+
 py::array rotary_embedding_array(const py::array& x, const py::array& positions, const py::array& cos_sin, int num_heads, int head_dim,
                                  cpu::ThreadPool& pool) {
   const auto input = matrix_arg<float>(x, "x");
@@ -67,6 +78,7 @@ void bind_ops(py::module_& module) {
   module.def(
       "gelu_tanh_and_mul", [](const py::array& x, cpu::ThreadPool& pool) { return gate_array(gelu_tanh_and_mul, x, pool); }, py::arg("x"),
       py::arg("pool"));
+  module.def("sigmoid_gate", &sigmoid_gate_array, py::arg("x"), py::arg("gate"), py::arg("pool"));
   module.def("softcap", &softcap_array, py::arg("x"), py::arg("cap"), py::arg("pool"));
   module.def("rotary_embedding", &rotary_embedding_array, py::arg("x"), py::arg("positions"), py::arg("cos_sin"), py::arg("num_heads"),
              py::arg("head_dim"), py::arg("pool"));

@@ -2,6 +2,7 @@
 
 #include "bindings/array_arg.h"
 #include "bindings/kernels_module.h"
+#include "bindings/moe_arg.h"
 #include "program/program.h"
 
 namespace octavo {
@@ -60,6 +61,13 @@ void bind_program(py::module_& module) {
           py::arg("x"), py::arg("residual"), py::arg("weight"), py::arg("eps"), py::keep_alive<1, 4>())
       .def("silu_and_mul", &Program::silu_and_mul, py::arg("x"))
       .def("gelu_tanh_and_mul", &Program::gelu_tanh_and_mul, py::arg("x"))
+      .def("sigmoid_gate", &Program::sigmoid_gate, py::arg("x"), py::arg("gate"))
+      .def(
+          "moe",
+          [](Program& self, Buffer x, Buffer router_logits, const py::tuple& experts, int top_k, bool renormalise,
+             const std::string& activation) { return self.moe(x, router_logits, moe_arg(experts, top_k, renormalise, activation)); },
+          py::arg("x"), py::arg("router_logits"), py::arg("experts"), py::arg("top_k"), py::arg("renormalise"), py::arg("activation"),
+          py::keep_alive<1, 4>())
       .def("columns", &Program::columns, py::arg("x"), py::arg("start"), py::arg("count"))
       .def(
           "rotary_embedding",

@@ -6,6 +6,7 @@ PYBIND11_MODULE(_kernels, module) {
   octavo::bind_machine(module);
   octavo::bind_linear(module);
   octavo::bind_ops(module);
+  octavo::bind_moe(module);
   octavo::bind_attention(module);
   octavo::bind_sampler(module);
   octavo::bind_program(module);

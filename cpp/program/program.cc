@@ -17,6 +17,7 @@ struct Program::Frame {
   const Program& program;
   const StepArrays& step;
   cpu::ThreadPool& pool;
+  Routing& routing;
 
   Matrix<float> operator[](Buffer x) const {
     const Value& value = program.values_[x];
@@ -104,6 +105,31 @@ Buffer Program::gelu_tanh_and_mul(Buffer x) {
   return y;
 }
 
+Buffer Program::sigmoid_gate(Buffer x, Buffer gate) {
+  require(num_cols(gate) == 1 && rows_of(gate) == rows_of(x), "sigmoid_gate: the gate has ", num_cols(gate), " columns, expected 1");
+  const Buffer y = new_value(rows_of(x), num_cols(x));
+  append("sigmoid_gate", {x, gate}, {y}, [=](const Frame& f) { octavo::sigmoid_gate(f[x], f[gate], f[y], f.pool); });
+  return y;
+}
+
+Buffer Program::moe(Buffer x, Buffer router_logits, MixtureOfExperts layer) {
+  check_experts(layer);
+  require(num_cols(x) == layer.hidden_size() && num_cols(router_logits) == static_cast<std::int64_t>(layer.experts.size()), "moe: x has ",
+          num_cols(x), " columns and router_logits ", num_cols(router_logits), ", expected ", layer.hidden_size(), " and ",
+          layer.experts.size());
+  max_experts_ = std::max(max_experts_, static_cast<int>(layer.experts.size()));
+  max_top_k_ = std::max(max_top_k_, layer.top_k);
+  const Buffer y = new_value(rows_of(x), num_cols(x));
+  const Buffer expert_rows = new_value(rows_of(x), num_cols(x) * layer.top_k);
+  const Buffer gate_up = new_value(rows_of(x), layer.gate_up_size());
+  append("moe", {x, router_logits}, {y}, [=, layer = std::move(layer)](const Frame& f) {
+    const Matrix<float> per_token = f[expert_rows];  // top_k rows of E, one after the other
+    const Matrix<float> rows(per_token.data, per_token.rows * layer.top_k, layer.hidden_size());
+    octavo::moe(f[x], f[router_logits], layer, {rows, f[gate_up], f.routing}, f[y], f.pool);
+  });
+  return y;
+}
+
 Buffer Program::columns(Buffer x, std::int64_t start, std::int64_t count) {
   const Value whole = value(x);
   require(start >= 0 && count > 0 && start + count <= whole.cols, "columns: ", start, " + ", count, " is beyond ", whole.cols);
@@ -159,6 +185,7 @@ void Program::seal(Buffer output, KVCache& cache, std::int64_t max_num_tokens, s
   max_num_logits_ = max_num_logits;
   lay_out(max_num_tokens, max_num_logits);
   pool_.scratch(QuantizedRows::num_bytes(std::max(max_num_tokens, max_num_logits), max_quantized_cols_));
+  routing_.reserve(std::max(max_num_tokens, max_num_logits), max_experts_, max_top_k_);
 }
 
 void Program::lay_out(std::int64_t max_num_tokens, std::int64_t max_num_logits) {
@@ -204,7 +231,7 @@ void Program::check(const StepArrays& step) const {
 
 Matrix<const float> Program::run(const StepArrays& step) {
   check(step);
-  const Frame frame{*this, step, pool_};
+  const Frame frame{*this, step, pool_, routing_};
   if (profiling_) {
     run_profiled(frame);
   } else {

@@ -21,6 +21,7 @@
 #include "ops/attention/attention.h"
 #include "ops/embedding/embedding.h"
 #include "ops/linear/linear.h"
+#include "ops/moe/moe.h"
 
 namespace octavo::program {
 
@@ -51,6 +52,8 @@ class Program {
   std::pair<Buffer, Buffer> add_rms_norm(Buffer x, Buffer residual, Span<const float> weight, float eps);
   Buffer silu_and_mul(Buffer x);
   Buffer gelu_tanh_and_mul(Buffer x);
+  Buffer sigmoid_gate(Buffer x, Buffer gate);
+  Buffer moe(Buffer x, Buffer router_logits, MixtureOfExperts layer);
   Buffer columns(Buffer x, std::int64_t start, std::int64_t count);
   Buffer rotary_embedding(Buffer x, Matrix<const float> cos_sin, int head_dim);
   void store_kv(Buffer k, Buffer v, int layer);
@@ -102,6 +105,9 @@ class Program {
   std::vector<Value> values_;
   std::vector<Storage> storages_;
   std::vector<Call> calls_;
+  Routing routing_;  // shared by all mixtures of experts: calls are made one after the other
+  int max_experts_ = 0;
+  int max_top_k_ = 0;
   Buffer output_ = -1;
   std::int64_t max_num_tokens_ = 0;
   std::int64_t max_num_logits_ = 0;

@@ -83,11 +83,28 @@ def linear(x: NDArray[np.float32], weight: LinearWeight, bias: NDArray[np.float3
 def rms_norm(x: NDArray[np.float32], weight: NDArray[np.float32], eps: float, pool: ThreadPool) -> NDArray[np.float32]: ...
 def silu_and_mul(x: NDArray[np.float32], pool: ThreadPool) -> NDArray[np.float32]: ...
 def gelu_tanh_and_mul(x: NDArray[np.float32], pool: ThreadPool) -> NDArray[np.float32]: ...
+def sigmoid_gate(x: NDArray[np.float32], gate: NDArray[np.float32], pool: ThreadPool) -> NDArray[np.float32]:
+    """x / (1 + e^-gate), gate [T, 1]."""
+
 def softcap(x: NDArray[np.float32], cap: float, pool: ThreadPool) -> NDArray[np.float32]: ...
 def rotary_embedding(
     x: NDArray[np.float32], positions: NDArray[np.int32], cos_sin: NDArray[np.float32], num_heads: int, head_dim: int, pool: ThreadPool
 ) -> NDArray[np.float32]:
     """x [T, num_heads * head_dim]; returns a rotated copy. cos_sin [max_model_len, rotary_dim]: cosines, then sines."""
+
+Experts = tuple[tuple[LinearWeight, LinearWeight], ...]
+"""(gate_up [2F, E], down [E, F]) of each expert, all of one shape."""
+
+def moe(
+    x: NDArray[np.float32],
+    router_logits: NDArray[np.float32],
+    experts: Experts,
+    top_k: int,
+    renormalise: bool,
+    activation: str,
+    pool: ThreadPool,
+) -> NDArray[np.float32]:
+    """Mixture of experts, cpp/ops/moe/moe.h: x [T, E], router_logits [T, X] -> [T, E]. activation: "silu", "gelu_pytorch_tanh"."""
 
 class KVCache:
     """[num_layers] x [num_blocks] pages in the layout of the CPU attention; memory is zero and untouched until written.
@@ -141,6 +158,8 @@ class Program:
         """(rms_norm(x + residual), x + residual)"""
     def silu_and_mul(self, x: Buffer) -> Buffer: ...
     def gelu_tanh_and_mul(self, x: Buffer) -> Buffer: ...
+    def sigmoid_gate(self, x: Buffer, gate: Buffer) -> Buffer: ...
+    def moe(self, x: Buffer, router_logits: Buffer, experts: Experts, top_k: int, renormalise: bool, activation: str) -> Buffer: ...
     def columns(self, x: Buffer, start: int, count: int) -> Buffer:
         """A view, not a copy."""
     def rotary_embedding(self, x: Buffer, cos_sin: NDArray[np.float32], head_dim: int) -> Buffer: ...

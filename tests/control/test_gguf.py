@@ -101,6 +101,43 @@ def test_rows_of_blocks_and_biases_are_put_back_too(tmp_path: Path) -> None:
     assert checkpoint.config["attention_bias"] is True
 
 
+def _with_experts(architecture: str, **overrides: object) -> dict:
+    return llama_metadata(architecture, expert_count=3, expert_used_count=2, **overrides)
+
+
+def test_stacked_experts_are_read_where_they_lie(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    down = rng.integers(0, 256, (3, HIDDEN, 2 * 18), dtype=np.uint8)
+    gate, shared_gate = rng.standard_normal((3, 32, HIDDEN)).astype(np.float32), np.arange(HIDDEN, dtype=np.float32)
+    stacks = {"blk.0.ffn_down_exps.weight": down, "blk.0.ffn_gate_exps.weight": gate, "blk.0.ffn_gate_inp_shexp.weight": shared_gate}
+    formats = {"blk.0.ffn_down_exps.weight": "Q4_0"}
+    checkpoint = GgufFile(write_gguf(tmp_path / "x.gguf", _with_experts("qwen2moe"), converted_tensors() | stacks, formats))
+    for expert in range(3):
+        raw = checkpoint.tensor(f"model.layers.0.mlp.experts.{expert}.down_proj.weight", (HIDDEN, 64))
+        assert (raw.format, raw.data.flags.owndata) == ("Q4_0", False)
+        assert np.array_equal(raw.data, down[expert].reshape(-1))
+        assert np.array_equal(_floats(checkpoint, f"model.layers.0.mlp.experts.{expert}.gate_proj.weight"), gate[expert])
+    assert checkpoint.tensor("model.layers.0.mlp.shared_expert_gate.weight").shape == (1, HIDDEN)  # the converter may drop the 1
+
+
+@pytest.mark.parametrize(
+    ("architecture", "model_type", "renormalise"),
+    [("llama", "mixtral", True), ("qwen2moe", "qwen2_moe", False), ("qwen3moe", "qwen3_moe", True), ("olmoe", "olmoe", False)],
+)
+def test_config_of_mixtures_of_experts(tmp_path: Path, architecture: str, model_type: str, renormalise: bool) -> None:
+    metadata = _with_experts(architecture, expert_feed_forward_length=32, expert_shared_feed_forward_length=48)
+    config = GgufFile(write_gguf(tmp_path / "x.gguf", metadata, converted_tensors())).config
+    expected = {
+        "model_type": model_type,
+        "num_experts": 3,
+        "num_experts_per_tok": 2,
+        "norm_topk_prob": renormalise,
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 48,
+    }
+    assert {key: config[key] for key in expected} == expected
+
+
 def test_gemma_norms_lose_the_added_one_and_get_their_own_names(tmp_path: Path) -> None:
     tensors = converted_tensors()
     for name in ("post_attention_norm", "post_ffw_norm", "attn_q_norm", "attn_k_norm"):
@@ -217,7 +254,8 @@ def test_every_truncation_is_one_clear_error(path: Path) -> None:
     [
         ({"architecture": "mamba"}, "general.architecture is 'mamba'.*supported: llama"),
         ({"embedding_length": None}, "llama.embedding_length is missing"),
-        ({"expert_count": 8}, "llama.expert_count is 8: mixture-of-experts"),
+        ({"expert_count": 8}, "llama.expert_used_count is missing"),
+        ({"architecture": "qwen3", "expert_count": 8}, "qwen3.expert_count is 8: of architectures with experts, llama"),
         ({"rope__scaling__type": "longrope"}, "rope.scaling.type is 'longrope'"),
         ({"attention__head_count_kv": [2, 4]}, "head_count_kv differs between layers"),
     ],

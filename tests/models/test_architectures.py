@@ -26,6 +26,10 @@ def rope(kind: str, **parameters: object) -> dict[str, object]:
     return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **parameters}}
 
 
+MIXTRAL = {"num_local_experts": 5, "num_experts_per_tok": 2}
+MOE = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 40}
+SHARED = {**MOE, "shared_expert_intermediate_size": 56}
+OLMOE = {"num_experts": 8, "num_experts_per_tok": 3, "eos_token_id": 2}
 LLAMA3 = rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=128)
 CASES = {
     "llama": ("LlamaConfig", {}),
@@ -41,6 +45,14 @@ CASES = {
     "qwen2": ("Qwen2Config", {}),
     "qwen2-window": ("Qwen2Config", {"use_sliding_window": True, "sliding_window": 20, "max_window_layers": 1}),
     "qwen3": ("Qwen3Config", {"head_dim": 32}),
+    "mixtral": ("MixtralConfig", MIXTRAL),
+    "mixtral-window": ("MixtralConfig", {**MIXTRAL, "sliding_window": 24, "num_experts_per_tok": 5}),
+    "qwen2_moe": ("Qwen2MoeConfig", SHARED),
+    "qwen2_moe-dense-layers": ("Qwen2MoeConfig", {**SHARED, "norm_topk_prob": True, "mlp_only_layers": [1], "qkv_bias": False}),
+    "qwen2_moe-window": ("Qwen2MoeConfig", {**SHARED, "use_sliding_window": True, "sliding_window": 20, "max_window_layers": 2}),
+    "qwen3_moe": ("Qwen3MoeConfig", {**MOE, "head_dim": 32, "norm_topk_prob": True}),
+    "qwen3_moe-sparse-step": ("Qwen3MoeConfig", {**MOE, "head_dim": 32, "decoder_sparse_step": 2}),
+    "olmoe": ("OlmoeConfig", OLMOE),
     "gemma3": ("Gemma3TextConfig", {"head_dim": 32, "sliding_window": 20, "query_pre_attn_scalar": 24}),
     "gemma3-softcap": ("Gemma3TextConfig", {"head_dim": 32, "sliding_window": 20, "final_logit_softcapping": 5.0}),
 }

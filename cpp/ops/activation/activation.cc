@@ -33,6 +33,15 @@ void add(Matrix<const float> x, Matrix<const float> y, Matrix<float> out, cpu::T
   });
 }
 
+void sigmoid_gate(Matrix<const float> x, Matrix<const float> gate, Matrix<float> y, cpu::ThreadPool& pool) {
+  require_same_shape("sigmoid_gate", x, y);
+  require(gate.rows == x.rows && gate.cols == 1, "sigmoid_gate: gate is [", gate.rows, ", ", gate.cols, "], expected [", x.rows, ", 1]");
+  const ActivationKernels& kernels = activation_kernels(cpu::active_isa());
+  cpu::for_row_pieces(pool, x.rows, x.cols, [&](std::int64_t row, std::int64_t col, std::int64_t count) {
+    kernels.sigmoid_gate(x.row(row) + col, *gate.row(row), y.row(row) + col, count);
+  });
+}
+
 void softcap(Matrix<const float> x, float cap, Matrix<float> y, cpu::ThreadPool& pool) {
   require_same_shape("softcap", x, y);
   require(cap > 0.0f, "softcap: cap is ", cap, "; it must be greater than 0");

@@ -14,6 +14,9 @@ void gelu_tanh_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& 
 // out = x + y; out may be x or y.
 void add(Matrix<const float> x, Matrix<const float> y, Matrix<float> out, cpu::ThreadPool& pool);
 
+// y[t, c] = x[t, c] / (1 + e^-gate[t]), gate [T, 1]; y may be x.
+void sigmoid_gate(Matrix<const float> x, Matrix<const float> gate, Matrix<float> y, cpu::ThreadPool& pool);
+
 // y = cap * tanh(x / cap), cap > 0; y may be x.
 void softcap(Matrix<const float> x, float cap, Matrix<float> y, cpu::ThreadPool& pool);
 

@@ -29,6 +29,10 @@ void add(const float* x, const float* y, float* out, std::int64_t count) {
   map(x, y, out, count, [](Vec a, Vec b) { return a + b; });
 }
 
+void sigmoid_gate(const float* x, float gate, float* y, std::int64_t count) {
+  map(x, x, y, count, [gate](Vec value, Vec) { return times_sigmoid(value, broadcast(gate)); });
+}
+
 void softcap(const float* x, float cap, float* y, std::int64_t count) {
   map(x, x, y, count, [cap](Vec value, Vec) { return cap * tanh(value / cap); });
 }
@@ -36,7 +40,7 @@ void softcap(const float* x, float cap, float* y, std::int64_t count) {
 }  // namespace
 
 const ActivationKernels& activation_kernels() {
-  static constexpr ActivationKernels kernels{silu_and_mul, gelu_tanh_and_mul, add, softcap};
+  static constexpr ActivationKernels kernels{silu_and_mul, gelu_tanh_and_mul, add, sigmoid_gate, softcap};
   return kernels;
 }
 

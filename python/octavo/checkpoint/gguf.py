@@ -7,12 +7,14 @@ llama.cpp's converter changes two kinds of tensors; this reader changes them bac
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from octavo.checkpoint.expert_names import tensor_parts
 from octavo.checkpoint.gguf_config import derive_config, derive_generation_config
 from octavo.checkpoint.gguf_header import GgufTensor, read_header
 from octavo.checkpoint.gguf_names import ROPE_FACTORS, huggingface_name
@@ -21,6 +23,15 @@ from octavo.checkpoint.raw_tensor import RawTensor, check_shape
 from octavo.errors import CheckpointError
 
 __all__ = ["GgufFile"]
+
+
+def _parts(architecture: str, entry: GgufTensor) -> Iterator[tuple[str, GgufTensor]]:
+    """The tensors of a directory entry by Hugging Face name: the experts of a stack, otherwise the one."""
+    name = huggingface_name(architecture, entry.name)
+    squeezed = name.endswith(".shared_expert_gate.weight") and len(entry.shape) == 1  # the converter drops dimensions of 1
+    for part in tensor_parts(name, (1, *entry.shape) if squeezed else entry.shape):
+        begin, size = part.bytes_in(entry.format)
+        yield part.name, GgufTensor(entry.name, part.shape, entry.format, entry.start + begin, size)
 
 
 class GgufFile:
@@ -41,7 +52,8 @@ class GgufFile:
         self.metadata, directory = read_header(self.path, self._file)
         self._refuse_shards()
         self._architecture: str = self.metadata.get("general.architecture", "")
-        self._tensors = {huggingface_name(self._architecture, entry.name): entry for entry in directory if entry.name != ROPE_FACTORS}
+        tensors = [entry for entry in directory if entry.name != ROPE_FACTORS]
+        self._tensors = {name: part for entry in tensors for name, part in _parts(self._architecture, entry)}
         factors = next((self._floats(entry).tolist() for entry in directory if entry.name == ROPE_FACTORS), None)
         shapes = {name: entry.shape for name, entry in self._tensors.items()}
         self.config: dict[str, Any] = derive_config(self.path, self.metadata, shapes, factors)

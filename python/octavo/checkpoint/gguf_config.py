@@ -15,14 +15,28 @@ from octavo.errors import CheckpointError
 
 __all__ = ["derive_config", "derive_generation_config"]
 
-_MODEL_TYPES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3_text"}
+_MODEL_TYPES = {
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "qwen2moe": "qwen2_moe",
+    "qwen3": "qwen3",
+    "qwen3moe": "qwen3_moe",
+    "olmoe": "olmoe",
+    "gemma3": "gemma3_text",
+}
 _CLASSES = {
     "llama": "LlamaForCausalLM",
     "mistral": "MistralForCausalLM",
+    "mixtral": "MixtralForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
+    "qwen2_moe": "Qwen2MoeForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM",
+    "olmoe": "OlmoeForCausalLM",
     "gemma3_text": "Gemma3ForCausalLM",
 }
+# Whether the weights of a token's experts add up to 1: a fact of the architecture in llama.cpp (`build_moe_ffn`), not of the file.
+_EXPERTS_OF = {"llama": True, "qwen2moe": False, "qwen3moe": True, "olmoe": False}
 _GEMMA3_LAYERS_27B = 62  # the one size whose attention scale is not 1/sqrt(head_dim)
 _END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
 
@@ -79,8 +93,8 @@ def derive_config(
     if keys.architecture not in _MODEL_TYPES:
         known = ", ".join(_MODEL_TYPES)
         raise CheckpointError(f"{path}: general.architecture is {keys.architecture!r}, which cannot be run; supported: {known}")
-    if keys("expert_count"):
-        raise keys.refuse("expert_count", "mixture-of-experts models cannot be run from GGUF files")
+    if keys("expert_count") and keys.architecture not in _EXPERTS_OF:
+        raise keys.refuse("expert_count", f"of architectures with experts, {', '.join(_EXPERTS_OF)} can be run")
     config = _shape_config(path, keys, shapes) | _rope_config(keys, rope_factors)
     config |= _gemma3_config(keys, config) if keys.architecture == "gemma3" else _llama_like_config(keys)
     config["architectures"] = [_CLASSES[config["model_type"]]]
@@ -141,7 +155,20 @@ def _llama_like_config(keys: _Keys) -> dict[str, Any]:
     window = keys("attention.sliding_window")
     if window and keys.architecture == "llama":  # Mistral is stored under the name llama
         config |= {"model_type": "mistral", "sliding_window": window}
-    return config
+    return config | _moe_config(keys, config["model_type"]) if keys("expert_count") else config
+
+
+def _moe_config(keys: _Keys, model_type: str) -> dict[str, Any]:
+    sizes = {
+        "moe_intermediate_size": keys("expert_feed_forward_length"),
+        "shared_expert_intermediate_size": keys("expert_shared_feed_forward_length"),
+    }
+    return {
+        "model_type": "mixtral" if keys.architecture == "llama" else model_type,
+        "num_experts": keys("expert_count"),
+        "num_experts_per_tok": keys.required("expert_used_count"),
+        "norm_topk_prob": _EXPERTS_OF[keys.architecture],
+    } | {key: value for key, value in sizes.items() if value}
 
 
 def _gemma3_config(keys: _Keys, shape: dict[str, Any]) -> dict[str, Any]:

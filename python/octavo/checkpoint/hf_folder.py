@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from octavo.checkpoint.raw_tensor import RawTensor
+from octavo.checkpoint.expert_names import TensorPart, tensor_parts
+from octavo.checkpoint.raw_tensor import RawTensor, check_shape
 from octavo.checkpoint.safetensors import SafetensorsFile
 from octavo.errors import CheckpointError
 
@@ -24,21 +25,28 @@ class HfFolder:
         """
         self.path = Path(path)
         self.config, self.generation_config = read_configs(self.path)
-        self._file_of: dict[str, SafetensorsFile] = {}
+        self._tensors: dict[str, tuple[SafetensorsFile, TensorPart]] = {}
         for weights in self._weight_files():
-            for name in weights.names():
-                if name in self._file_of:
-                    raise CheckpointError(f"{self.path}: tensor {name} is in {self._file_of[name].path.name} and in {weights.path.name}")
-                self._file_of[name] = weights
+            for stored_name in weights.names():
+                for part in tensor_parts(stored_name, weights.shape(stored_name)):
+                    self._add(weights, part)
 
     def names(self) -> set[str]:
-        return set(self._file_of)
+        return set(self._tensors)
 
     def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> RawTensor:
         """Return a view of a tensor; see `Checkpoint.tensor`."""
-        if name not in self._file_of:
+        if name not in self._tensors:
             raise CheckpointError(f"{self.path}: tensor {name} is missing from the safetensors files")
-        return self._file_of[name].tensor(name, shape)
+        weights, part = self._tensors[name]
+        check_shape(weights.path, name, part.shape, shape)
+        return part.of(weights.tensor(part.stored_name))
+
+    def _add(self, weights: SafetensorsFile, part: TensorPart) -> None:
+        if part.name in self._tensors:
+            other, _ = self._tensors[part.name]
+            raise CheckpointError(f"{self.path}: tensor {part.name} is in {other.path.name} and in {weights.path.name}")
+        self._tensors[part.name] = (weights, part)
 
     def _weight_files(self) -> list[SafetensorsFile]:
         index = self.path / "model.safetensors.index.json"

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from octavo.checkpoint.config_keys import count
+from octavo.checkpoint.moe_config import MoeConfig
 from octavo.errors import CheckpointError
 
 __all__ = ["ModelConfig", "RopeConfig"]
@@ -36,6 +38,7 @@ class ModelConfig:
         windows: per layer, how many positions a token attends to, itself included; None: all before it.
         ropes: per layer.
         attention_scale: factor of q.k before the softmax.
+        moe: the mixtures of experts; None in models without.
         raw: the whole dictionary, for what only one family has.
     """
 
@@ -53,14 +56,15 @@ class ModelConfig:
     attention_scale: float
     windows: tuple[int | None, ...]
     ropes: tuple[RopeConfig, ...]
+    moe: MoeConfig | None
     raw: dict[str, Any] = field(repr=False)
 
     @classmethod
     def from_dict(cls, config: dict[str, Any]) -> ModelConfig:
         """Read a config.json dictionary. Raises `CheckpointError` naming a key that is missing or makes no sense."""
-        num_layers = _count(config, "num_hidden_layers")
-        num_heads = _count(config, "num_attention_heads")
-        hidden_size = _count(config, "hidden_size")
+        num_layers = count(config, "num_hidden_layers")
+        num_heads = count(config, "num_attention_heads")
+        hidden_size = count(config, "hidden_size")
         head_dim = config.get("head_dim") or hidden_size // num_heads
         num_kv_heads = config.get("num_key_value_heads") or num_heads
         if num_heads % num_kv_heads:
@@ -69,9 +73,9 @@ class ModelConfig:
         window = config.get("sliding_window")
         return cls(
             model_type=config["model_type"],
-            vocab_size=_count(config, "vocab_size"),
+            vocab_size=count(config, "vocab_size"),
             hidden_size=hidden_size,
-            intermediate_size=_count(config, "intermediate_size"),
+            intermediate_size=count(config, "intermediate_size"),
             num_layers=num_layers,
             num_heads=num_heads,
             num_kv_heads=num_kv_heads,
@@ -82,15 +86,9 @@ class ModelConfig:
             attention_scale=float(config.get("query_pre_attn_scalar") or head_dim) ** -0.5,
             windows=tuple(window if kind == "sliding_attention" else None for kind in kinds),
             ropes=tuple(_rope(config, kind) for kind in kinds),
+            moe=MoeConfig.from_dict(config, num_layers),
             raw=config,
         )
-
-
-def _count(config: dict[str, Any], key: str) -> int:
-    value = config.get(key)
-    if not isinstance(value, int) or value < 1:
-        raise CheckpointError(f"config.json: {key} is {value!r}; a whole number of at least 1 is needed")
-    return value
 
 
 def _layer_kinds(config: dict[str, Any], num_layers: int) -> list[str]:
@@ -109,7 +107,11 @@ def _layer_kinds(config: dict[str, Any], num_layers: int) -> list[str]:
     if config["model_type"] in ("qwen2", "qwen3"):
         first = config.get("max_window_layers", num_layers) if config.get("use_sliding_window") else num_layers
         return ["sliding_attention" if layer >= first else "full_attention" for layer in range(num_layers)]
-    return ["sliding_attention" if config.get("sliding_window") else "full_attention"] * num_layers
+    if config["model_type"] == "qwen2_moe":
+        last = config.get("max_window_layers", 28) if config.get("use_sliding_window") else 0
+        return ["sliding_attention" if layer < last and layer % 2 == 0 else "full_attention" for layer in range(num_layers)]
+    slides = config.get("sliding_window") and config.get("use_sliding_window", True)
+    return ["sliding_attention" if slides else "full_attention"] * num_layers
 
 
 def _rope(config: dict[str, Any], kind: str) -> RopeConfig:

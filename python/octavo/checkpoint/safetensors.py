@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from octavo.checkpoint.mapped_file import map_file
-from octavo.checkpoint.raw_tensor import BLOCK_FORMATS, RawTensor, check_shape, num_bytes
+from octavo.checkpoint.raw_tensor import BLOCK_FORMATS, RawTensor, num_bytes
 from octavo.errors import CheckpointError
 
 __all__ = ["SafetensorsFile"]
@@ -43,13 +43,13 @@ class SafetensorsFile:
     def names(self) -> set[str]:
         return set(self._entries)
 
-    def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> RawTensor:
-        """Return a view of a tensor; see `Checkpoint.tensor`."""
-        if name not in self._entries:
-            raise CheckpointError(f"{self.path}: tensor {name} is missing")
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._entries[name]["shape"])
+
+    def tensor(self, name: str) -> RawTensor:
+        """Return a view of a tensor of `names()`; see `Checkpoint.tensor`."""
         entry = self._entries[name]
-        found, dtype, (begin, end) = tuple(entry["shape"]), entry["dtype"], entry["data_offsets"]
-        check_shape(self.path, name, found, shape)
+        found, dtype, (begin, end) = self.shape(name), entry["dtype"], entry["data_offsets"]
         if dtype not in BLOCK_FORMATS:
             raise CheckpointError(f"{self.path}: tensor {name} has the data type {dtype}; only F32, F16 and BF16 can be read")
         if end - begin != num_bytes(dtype, found):

@@ -1,7 +1,7 @@
 """The contract of every op. A model is written against `Ops` and nothing else, so one `forward` serves every executor.
 
 Letters: T tokens in the step, L rows whose logits are wanted, H query heads, K key/value heads, D head dim, E hidden size,
-F feed-forward size, V vocabulary. `Tensor` is whatever the implementation computes with: a torch tensor, or a symbol of a
+F feed-forward size, X experts, V vocabulary. `Tensor` is whatever the implementation computes with: a torch tensor, or a symbol of a
 program. All activations are float32 matrices; a head is D consecutive columns.
 """
 
@@ -45,6 +45,28 @@ class Ops(Protocol):
 
     def gelu_tanh_and_mul(self, x: Tensor) -> Tensor:
         """gelu(x[:, :F]) * x[:, F:] with the tanh approximation."""
+        ...
+
+    def sigmoid_gate(self, x: Tensor, gate: Tensor) -> Tensor:
+        """x * sigmoid(gate): [rows, cols], gate [rows, 1]."""
+        ...
+
+    def moe(
+        self,
+        x: Tensor,
+        router_logits: Tensor,
+        experts: tuple[tuple[Any, Any], ...],
+        *,
+        top_k: int,
+        renormalise: bool,
+        activation: str,
+    ) -> Tensor:
+        """Sum over a row's top_k experts of weight * down(act(gate(x)) * up(x)): [rows, E] (Shazeer et al. 2017; Jiang et al. 2024).
+
+        experts: X pairs of weights, gate_up [2F, E] and down [E, F]. A row's experts are those of its greatest router_logits [rows, X],
+        equal ones by lower id; weights are softmax(router_logits), divided by their sum if `renormalise`. activation: "silu" or
+        "gelu_pytorch_tanh".
+        """
         ...
 
     def columns(self, x: Tensor, start: int, count: int) -> Tensor:

@@ -36,6 +36,14 @@ class RecordOps:
     def gelu_tanh_and_mul(self, x: int) -> int:
         return self.program.gelu_tanh_and_mul(x)
 
+    def sigmoid_gate(self, x: int, gate: int) -> int:
+        return self.program.sigmoid_gate(x, gate)
+
+    def moe(
+        self, x: int, router_logits: int, experts: tuple[tuple[Any, Any], ...], *, top_k: int, renormalise: bool, activation: str
+    ) -> int:
+        return self.program.moe(x, router_logits, experts, top_k, renormalise, activation)
+
     def columns(self, x: int, start: int, count: int) -> int:
         return self.program.columns(x, start, count)
 

@@ -69,6 +69,31 @@ class ReferenceOps:
         gate, up = x.chunk(2, dim=-1)
         return functional.gelu(gate, approximate="tanh") * up
 
+    def sigmoid_gate(self, x: Tensor, gate: Tensor) -> Tensor:
+        return x * torch.sigmoid(gate)
+
+    def moe(
+        self,
+        x: Tensor,
+        router_logits: Tensor,
+        experts: tuple[tuple[Tensor, Tensor], ...],
+        *,
+        top_k: int,
+        renormalise: bool,
+        activation: str,
+    ) -> Tensor:
+        ranked = torch.sort(router_logits, dim=-1, descending=True, stable=True).indices[:, :top_k]  # [rows, top_k]
+        weights = router_logits.softmax(-1).gather(1, ranked)
+        if renormalise:
+            weights = weights / weights.sum(-1, keepdim=True)
+        activate_and_mul = {"silu": self.silu_and_mul, "gelu_pytorch_tanh": self.gelu_tanh_and_mul}[activation]
+        y = torch.zeros_like(x)
+        for index, (gate_up, down) in enumerate(experts):
+            rows, ranks = torch.nonzero(ranked == index, as_tuple=True)
+            outputs = self.linear(activate_and_mul(self.linear(x[rows], gate_up, None)), down, None)
+            y.index_add_(0, rows, outputs * weights[rows, ranks].unsqueeze(1))
+        return y
+
     def columns(self, x: Tensor, start: int, count: int) -> Tensor:
         return x[:, start : start + count]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from octavo.checkpoint.model_config import ModelConfig
@@ -10,17 +11,25 @@ from octavo.layers.linear import Linear
 from octavo.layers.norm import RMSNorm
 from octavo.layers.weights import Weights
 
-__all__ = ["Attention"]
+__all__ = ["Attention", "QkNorm"]
+
+
+@dataclass(frozen=True, slots=True)
+class QkNorm:
+    """Norms on queries and keys before the rotation: of each head, or of all heads together; their weights' offset."""
+
+    offset: float = 0.0
+    all_heads: bool = False
 
 
 class Attention:
-    """q, k, v = one fused projection -> (norm per head) -> rotary -> KV cache -> attention -> output projection.
+    """q, k, v = one fused projection -> (norms) -> rotary -> KV cache -> attention -> output projection.
 
     Args:
         prefix: checkpoint name of the block, e.g. `model.layers.0.self_attn`.
         rope: the layer's table from `Weights.constant`; layers of one kind share it.
         qkv_bias, out_bias: whether the projections have biases.
-        qk_norm_offset: None without norms on q and k; otherwise the norms' weight offset.
+        qk_norm: the norms on q and k, None without.
         softcap: bound of the scores, None without.
     """
 
@@ -34,7 +43,7 @@ class Attention:
         *,
         qkv_bias: bool = False,
         out_bias: bool = False,
-        qk_norm_offset: float | None = None,
+        qk_norm: QkNorm | None = None,
         softcap: float | None = None,
     ) -> None:
         self.ops = weights.ops
@@ -51,9 +60,10 @@ class Attention:
         self.qkv = Linear(weights, parts, config.hidden_size, bias=qkv_bias)
         self.out = Linear(weights, {f"{prefix}.o_proj": config.hidden_size}, self.q_cols, bias=out_bias)
         self.q_norm = self.k_norm = None
-        if qk_norm_offset is not None:
-            self.q_norm = RMSNorm(weights, f"{prefix}.q_norm", config.head_dim, config.rms_norm_eps, offset=qk_norm_offset)
-            self.k_norm = RMSNorm(weights, f"{prefix}.k_norm", config.head_dim, config.rms_norm_eps, offset=qk_norm_offset)
+        if qk_norm is not None:
+            q_size, k_size = (self.q_cols, self.kv_cols) if qk_norm.all_heads else (self.head_dim, self.head_dim)
+            self.q_norm = RMSNorm(weights, f"{prefix}.q_norm", q_size, config.rms_norm_eps, offset=qk_norm.offset)
+            self.k_norm = RMSNorm(weights, f"{prefix}.k_norm", k_size, config.rms_norm_eps, offset=qk_norm.offset)
 
     def __call__(self, x: Tensor, step: Step) -> Tensor:
         q, k, v = self._project(x)

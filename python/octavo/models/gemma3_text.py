@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.kernels.ops import Step, Tensor
-from octavo.layers.attention import Attention
+from octavo.layers.attention import Attention, QkNorm
 from octavo.layers.mlp import GatedMLP
 from octavo.layers.norm import RMSNorm
 from octavo.layers.weights import Weights
@@ -33,7 +33,7 @@ class GemmaLayer:
             rope,
             qkv_bias=bool(config.raw.get("attention_bias")),
             out_bias=bool(config.raw.get("attention_bias")),
-            qk_norm_offset=_NORM_OFFSET,
+            qk_norm=QkNorm(offset=_NORM_OFFSET),
             softcap=config.raw.get("attn_logit_softcapping"),
         )
         self.post_attention_norm = norm("post_attention_layernorm")

@@ -1,0 +1,69 @@
+"""Experts of a mixture under one naming, whichever way a file stores them: `<layer>.mlp.experts.<n>.<gate|up|down>_proj.weight`.
+
+On disk they are one matrix per expert (the layout of checkpoints on the hub), Mixtral's under names of its own
+(`block_sparse_moe.experts.<n>.w1`), or one stack [X, ...] per layer (transformers 5's modules, gate and up as one matrix; GGUF).
+A stack is read where it lies: each expert is a run of its bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import prod
+
+from octavo.checkpoint.raw_tensor import RawTensor, num_bytes
+
+__all__ = ["TensorPart", "tensor_parts"]
+
+_STACK = re.compile(r"(.*\.mlp\.experts)\.(gate_up|gate|up|down)_proj(?:\.weight)?")
+_MIXTRAL_EXPERT = re.compile(r"(.*)\.block_sparse_moe\.experts\.(\d+)\.w([123])\.weight")
+_MIXTRAL_MATRICES = {"1": "gate", "2": "down", "3": "up"}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPart:
+    """A tensor, and where it lies in a stored one.
+
+    Attributes:
+        stored_name: of the tensor in the file.
+        first: values of the stored tensor before this one, whole rows.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    stored_name: str
+    first: int = 0
+
+    def of(self, stored: RawTensor) -> RawTensor:
+        """The tensor, a view of the stored one."""
+        begin, size = self.bytes_in(stored.format)
+        return RawTensor(self.name, self.shape, stored.format, stored.data[begin : begin + size])
+
+    def bytes_in(self, format_name: str) -> tuple[int, int]:
+        """(offset, size) in the stored tensor. Raises ValueError when rows are not whole blocks."""
+        return num_bytes(format_name, (self.first,)), num_bytes(format_name, self.shape)
+
+
+def tensor_parts(stored_name: str, shape: tuple[int, ...]) -> list[TensorPart]:
+    """The tensors that a stored one holds: the experts of a stack, otherwise itself."""
+    stack = _STACK.fullmatch(stored_name)
+    matrices = stack.group(2).split("_") if stack else []
+    if stack is None or len(shape) != 3 or shape[1] % len(matrices):
+        return [TensorPart(_renamed(stored_name), shape, stored_name)]
+    prefix = stack.group(1)
+    part = (shape[1] // len(matrices), shape[2])
+    return [
+        TensorPart(f"{prefix}.{expert}.{name}_proj.weight", part, stored_name, (expert * len(matrices) + index) * prod(part))
+        for expert in range(shape[0])
+        for index, name in enumerate(matrices)
+    ]
+
+
+def _renamed(name: str) -> str:
+    if ".block_sparse_moe." not in name:
+        return name
+    expert = _MIXTRAL_EXPERT.fullmatch(name)
+    if expert is None:
+        return name.replace(".block_sparse_moe.", ".mlp.")
+    prefix, number, matrix = expert.groups()
+    return f"{prefix}.mlp.experts.{number}.{_MIXTRAL_MATRICES[matrix]}_proj.weight"

@@ -1,0 +1,56 @@
+"""Mixture of experts: a router, gated feed-forward blocks of which each token passes through a few, perhaps one that all share."""
+
+from __future__ import annotations
+
+from octavo.checkpoint.model_config import ModelConfig
+from octavo.checkpoint.moe_config import MoeConfig
+from octavo.errors import CheckpointError
+from octavo.kernels.ops import Tensor
+from octavo.layers.linear import Linear
+from octavo.layers.mlp import GatedMLP
+from octavo.layers.weights import Weights
+
+__all__ = ["MoeMLP", "feed_forward"]
+
+
+class MoeMLP:
+    """sum of weight * expert(x) over the experts that the router chooses, + sigmoid(gate(x)) * shared_expert(x) where there is one.
+
+    Args:
+        prefix: checkpoint name of the block, e.g. `model.layers.0.mlp`.
+        activation: of every expert, "silu" or "gelu_pytorch_tanh".
+    """
+
+    def __init__(self, weights: Weights, prefix: str, hidden_size: int, moe: MoeConfig, activation: str) -> None:
+        self.ops = weights.ops
+        self.router = Linear(weights, {f"{prefix}.gate": moe.num_experts}, hidden_size)
+        self.experts = tuple(_expert(weights, f"{prefix}.experts.{index}", hidden_size, moe) for index in range(moe.num_experts))
+        self.top_k = moe.top_k
+        self.renormalise = moe.renormalise
+        self.activation = activation
+        self.shared = None
+        if moe.shared_expert_size is not None:
+            self.shared = GatedMLP(weights, f"{prefix}.shared_expert", hidden_size, moe.shared_expert_size, activation)
+            self.shared_gate = Linear(weights, {f"{prefix}.shared_expert_gate": 1}, hidden_size)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = self.ops.moe(x, self.router(x), self.experts, top_k=self.top_k, renormalise=self.renormalise, activation=self.activation)
+        if self.shared is None:
+            return y
+        return self.ops.add(y, self.ops.sigmoid_gate(self.shared(x), self.shared_gate(x)))
+
+
+def feed_forward(weights: Weights, config: ModelConfig, layer: int) -> GatedMLP | MoeMLP:
+    """The feed-forward block of a layer: experts where the configuration says so. Raises `CheckpointError` when it has none at all."""
+    if config.moe is None:
+        raise CheckpointError(f"config.json: num_experts_per_tok is missing; a {config.model_type} model needs it")
+    prefix, activation = f"model.layers.{layer}.mlp", config.raw.get("hidden_act", "silu")
+    if config.moe.sparse_layers[layer]:
+        return MoeMLP(weights, prefix, config.hidden_size, config.moe, activation)
+    return GatedMLP(weights, prefix, config.hidden_size, config.intermediate_size, activation)
+
+
+def _expert(weights: Weights, prefix: str, hidden_size: int, moe: MoeConfig) -> tuple[Tensor, Tensor]:
+    """gate_up [2F, E], down [E, F]."""
+    gate_up = {f"{prefix}.gate_proj.weight": moe.expert_size, f"{prefix}.up_proj.weight": moe.expert_size}
+    return weights.linear(gate_up, hidden_size), weights.linear({f"{prefix}.down_proj.weight": hidden_size}, moe.expert_size)

@@ -1,0 +1,101 @@
+"""Mixture of experts and the sigmoid gate against the reference in torch, on every instruction set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from octavo import _kernels
+from octavo.kernels.record import RecordOps
+from octavo.kernels.reference import ReferenceOps
+
+HIDDEN, SIZE = 48, 20
+
+
+@pytest.fixture(params=_kernels.available_isas(), autouse=True)
+def isa(request):
+    before = _kernels.active_isa()
+    _kernels.set_isa(request.param)
+    yield request.param
+    _kernels.set_isa(before)
+
+
+@pytest.fixture
+def pool():
+    return _kernels.ThreadPool(2)
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def matrices(num_experts: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(normal(2 * SIZE, HIDDEN, seed=2 * index), normal(HIDDEN, SIZE, seed=2 * index + 1)) for index in range(num_experts)]
+
+
+def packed(experts: list[tuple[np.ndarray, np.ndarray]], pool) -> tuple:
+    def pack(matrix: np.ndarray):
+        return _kernels.LinearWeight([(matrix.reshape(-1).view(np.uint8), "F32", len(matrix))], matrix.shape[1], pool)
+
+    return tuple((pack(gate_up), pack(down)) for gate_up, down in experts)
+
+
+@pytest.mark.parametrize("num_tokens", [1, 3, 70])
+@pytest.mark.parametrize(("num_experts", "top_k"), [(1, 1), (8, 2), (60, 4), (5, 5)])
+@pytest.mark.parametrize("renormalise", [False, True])
+@pytest.mark.parametrize("activation", ["silu", "gelu_pytorch_tanh"])
+def test_moe_equals_reference(num_tokens, num_experts, top_k, renormalise, activation, pool):
+    x, logits, experts = normal(num_tokens, HIDDEN), normal(num_tokens, num_experts, seed=99), matrices(num_experts)
+    in_torch = tuple((torch.from_numpy(gate_up), torch.from_numpy(down)) for gate_up, down in experts)
+    expected = ReferenceOps().moe(
+        torch.from_numpy(x), torch.from_numpy(logits), in_torch, top_k=top_k, renormalise=renormalise, activation=activation
+    )
+    y = _kernels.moe(x, logits, packed(experts, pool), top_k, renormalise, activation, pool)
+    np.testing.assert_allclose(y, expected.numpy(), rtol=1e-4, atol=1e-5 * np.abs(expected.numpy()).max())
+
+
+def test_equal_logits_go_to_the_lower_id_in_both(pool):
+    x, experts = normal(2, HIDDEN), matrices(4)
+    logits = np.array([[1, 2, 2, 2], [0, 0, 0, 0]], np.float32)
+    in_torch = tuple((torch.from_numpy(gate_up), torch.from_numpy(down)) for gate_up, down in experts)
+    expected = (
+        ReferenceOps().moe(torch.from_numpy(x), torch.from_numpy(logits), in_torch, top_k=2, renormalise=True, activation="silu").numpy()
+    )
+    y = _kernels.moe(x, logits, packed(experts, pool), 2, True, "silu", pool)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("num_tokens", [2, 33])
+def test_bits_do_not_depend_on_the_batch(num_tokens):
+    alone, crowd = _kernels.ThreadPool(1), _kernels.ThreadPool(3)
+    x, logits = normal(num_tokens, HIDDEN), normal(num_tokens, 8, seed=1)
+    experts = packed(matrices(8), alone)
+    together = _kernels.moe(x, logits, experts, 3, True, "silu", crowd)
+    for row in (0, num_tokens - 1):
+        one = slice(row, row + 1)
+        assert _kernels.moe(x[one], logits[one], experts, 3, True, "silu", alone).tobytes() == together[one].tobytes()
+
+
+@pytest.mark.parametrize("width", [1, 17, 1000])
+def test_sigmoid_gate(width, pool):
+    x, gate = normal(5, width), np.array([[-40.0], [-1.0], [0.0], [3.0], [100.0]], np.float32)
+    expected = x.astype(np.float64) / (1 + np.exp(-gate.astype(np.float64)))
+    np.testing.assert_allclose(_kernels.sigmoid_gate(x, gate, pool), expected, rtol=2e-6)
+    np.testing.assert_allclose(ReferenceOps().sigmoid_gate(torch.from_numpy(x), torch.from_numpy(gate)).numpy(), expected, rtol=2e-6)
+
+
+def test_what_does_not_fit_is_refused_when_recorded_and_when_called(pool):
+    experts = packed(matrices(4), pool)
+    x, logits = normal(2, HIDDEN), normal(2, 4)
+    with pytest.raises(ValueError, match="top_k is 5; it must be from 1 to the 4 experts"):
+        _kernels.moe(x, logits, experts, 5, True, "silu", pool)
+    with pytest.raises(ValueError, match=r"router_logits is \[2, 3\], expected \[2, 4\]"):
+        _kernels.moe(x, logits[:, :3].copy(), experts, 2, True, "silu", pool)
+    with pytest.raises(ValueError, match="activation relu is unknown"):
+        _kernels.moe(x, logits, experts, 2, True, "relu", pool)
+    ops = RecordOps(_kernels.Program(pool))
+    table = _kernels.EmbeddingWeight(normal(9, HIDDEN).reshape(-1).view(np.uint8), "F32", 9, HIDDEN)
+    hidden = ops.embedding(None, table, 1.0)
+    with pytest.raises(ValueError, match="router_logits 48, expected 48 and 4"):
+        ops.moe(hidden, hidden, experts, top_k=2, renormalise=True, activation="silu")
