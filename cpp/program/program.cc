@@ -119,6 +119,7 @@ Buffer Program::moe(Buffer x, Buffer router_logits, MixtureOfExperts layer) {
           layer.experts.size());
   max_experts_ = std::max(max_experts_, static_cast<int>(layer.experts.size()));
   max_top_k_ = std::max(max_top_k_, layer.top_k);
+  max_quantized_cols_ = std::max({max_quantized_cols_, layer.hidden_size(), layer.gate_up_size() / 2});
   const Buffer y = new_value(rows_of(x), num_cols(x));
   const Buffer expert_rows = new_value(rows_of(x), num_cols(x) * layer.top_k);
   const Buffer gate_up = new_value(rows_of(x), layer.gate_up_size());

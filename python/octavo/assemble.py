@@ -21,7 +21,7 @@ from octavo.runner.local_runner import LocalRunner
 from octavo.scheduler import Scheduler, SchedulerLimits
 from octavo.text import open_tokenizer
 
-__all__ = ["build_engine", "build_pool", "executor_name"]
+__all__ = ["build_engine", "build_executor", "build_pool", "executor_name", "step_shape"]
 
 log = get_logger(__name__)
 
@@ -41,7 +41,7 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     tokenizer = open_tokenizer(checkpoint)
     pool = build_pool(config)
     shape = step_shape(config, model)
-    executor = _build_executor(config, model, checkpoint, shape, pool)
+    executor = build_executor(config, model, checkpoint, shape, pool)
     runner = LocalRunner(executor, shape, model.vocab_size, pool)
     limits = SchedulerLimits(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len)
     blocks = BlockManager(shape.num_blocks, shape.block_size, prefix_caching=config.prefix_caching)
@@ -102,7 +102,7 @@ def step_shape(config: EngineConfig, model: ModelConfig) -> StepShape:
     )
 
 
-def _build_executor(config: EngineConfig, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, pool: ThreadPool) -> Executor:
+def build_executor(config: EngineConfig, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, pool: ThreadPool) -> Executor:
     if executor_name(config) == "step_program":
         if config.device not in ("auto", "cpu"):
             raise ConfigError(f"--executor step_program runs on the processor, not on --device {config.device}; use --executor eager")
