@@ -19,14 +19,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["BUILD", "ROOT", "VENV", "SetupError", "has_nvidia_gpu", "prepare", "say"]
+__all__ = ["BUILD", "ROOT", "VENV", "SetupError", "build_environment", "has_nvidia_gpu", "prepare", "say"]
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 BUILD = ROOT / "build" / "tools"
 STAMP = VENV / "octavo.json"
 LOG = VENV / "octavo-build.log"
-# The build backend and what it runs, installed in .venv so that their paths stay the same and C++ objects are reused.
+# The build backend and what it runs, outside .venv: what serves does not need them. Their paths stay the same, so C++ objects are reused.
+BACKEND = ROOT / "build" / "backend"
+WHEELS = ROOT / "build" / "wheel"
 BUILD_TOOLS = ("scikit-build-core>=0.11", "pybind11>=2.12", "cmake>=3.25", "ninja")
 SOURCES = ("pyproject.toml", "CMakeLists.txt", "cpp", "third_party", "python/octavo")
 NOT_INSTALLED = ("cpp/tests/", "cpp/bench/")
@@ -126,25 +128,43 @@ def _venv_fits() -> bool:
 
 def _make_venv() -> None:
     say(f"making the virtual environment {VENV.name} (Python {sys.version.split()[0]})")
-    shutil.rmtree(BUILD, ignore_errors=True)  # its CMake cache names the Python of the old environment
+    for folder in (BUILD, BACKEND):  # the CMake cache names the Python of the old environment, the tools are for that Python
+        shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
 
 
 def _install(extras: Sequence[str], requirements: Sequence[str]) -> None:
-    _pip("installing the build tools", *BUILD_TOOLS)
+    if not (BACKEND / "bin" / "cmake").exists():
+        _pip("installing the build tools", "install", f"--target={BACKEND}", *BUILD_TOOLS)
     if requirements:
-        _pip(f"installing {', '.join(requirements)}", *requirements)
-    package = f".[{','.join(extras)}]" if extras else "."
-    _pip("building and installing Octavo", "--no-build-isolation", f"--config-settings=build-dir={BUILD}", package)
+        _pip(f"installing {', '.join(requirements)}", "install", "--no-compile", *requirements)
+    wheel = _build_wheel()
+    installed = next(VENV.glob("lib/python*/site-packages/octavo-*.dist-info"), None)
+    # Bytecode is written when a module is first imported, not for the many that never are.
+    _pip("installing Octavo and what it needs", "install", "--no-compile", f"{wheel}[{','.join(extras)}]" if extras else str(wheel))
+    if installed:  # pip left it in place: the version is the same
+        _pip("replacing Octavo", "install", "--no-compile", "--no-deps", "--force-reinstall", str(wheel))
 
 
-def _pip(what: str, *arguments: str) -> None:
-    """Run pip install, showing one line of progress; the whole output goes to `LOG`."""
+def _build_wheel() -> Path:
+    shutil.rmtree(WHEELS, ignore_errors=True)
+    options = ("--no-deps", "--no-build-isolation", f"--config-settings=build-dir={BUILD}", f"--wheel-dir={WHEELS}")
+    _pip("building Octavo", "wheel", *options, ".", environment=build_environment())
+    return next(WHEELS.glob("octavo-*.whl"))
+
+
+def build_environment() -> dict[str, str]:
+    """Environment variables under which the build tools are found. Not for installing: pip would take them for a part of .venv."""
+    path = f"{BACKEND / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(BACKEND)}
+
+
+def _pip(what: str, command: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    """Run a pip command, showing one line of progress; the whole output goes to `LOG`."""
     say(what)
-    command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--verbose", "--disable-pip-version-check", *arguments]
-    path = f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+    words = [str(VENV / "bin" / "python"), "-m", "pip", command, "--verbose", "--disable-pip-version-check", *arguments]
     process = subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "PATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )
     lines = []
     with LOG.open("w") as log:

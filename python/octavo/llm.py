@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -282,18 +283,15 @@ def _progress_bar(num_choices: int, shown: bool) -> Iterator[OnDelta]:
     if not shown:
         yield lambda delta: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from tqdm import tqdm
 
-    rate_column = TextColumn("{task.fields[rate]:.0f} tokens/s")
-    with Progress(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), rate_column, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=num_choices, rate=0.0)
-        num_tokens = 0
+    with tqdm(total=num_choices, unit="choices", file=sys.stderr) as bar:
+        started, num_tokens = time.perf_counter(), 0
 
         def on_delta(delta: Delta) -> None:
             nonlocal num_tokens
             num_tokens += len(delta.token_ids)
-            rate = num_tokens / max(bar.tasks[0].elapsed or 0.0, 1e-3)
-            bar.update(task, advance=delta.finish_reason is not None, rate=rate)
+            bar.set_postfix_str(f"{num_tokens / max(time.perf_counter() - started, 1e-3):.0f} tokens/s", refresh=False)
+            bar.update(delta.finish_reason is not None)
 
         yield on_delta

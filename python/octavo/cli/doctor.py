@@ -14,13 +14,13 @@ from pathlib import Path
 
 from octavo.cli.machine import processor_name
 from octavo.cli.options import add_options, from_options
+from octavo.cli.table import format_table
 from octavo.config import EngineConfig
 from octavo.errors import ConfigError
 
 __all__ = ["Finding", "add_arguments", "examine", "run"]
 
 _FEW_BYTES = 1 << 30
-_MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "problem": "[red]problem[/]"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.table import Column, Table
-
-    config = from_options(EngineConfig, args)
-    table = Table("", "", Column("found", overflow="fold"), Column("remedy", overflow="fold"), box=None, padding=(0, 2, 0, 0))
-    findings = list(examine(config))
-    for finding in findings:
-        table.add_row(_MARKS[finding.verdict], finding.subject, finding.fact, finding.remedy)
-    Console().print(table)
+    findings = list(examine(from_options(EngineConfig, args)))
+    lines = [(each.verdict, each.subject, each.fact, each.remedy) for each in findings]
+    print(format_table([("", "", "found", "remedy"), *lines]))
     return int(any(finding.verdict == "problem" for finding in findings))
 
 

@@ -16,6 +16,7 @@ import octavo
 from octavo.cli.bench.timeline import Timeline
 from octavo.cli.machine import processor_name
 from octavo.cli.parser import UsageError
+from octavo.cli.table import format_table
 from octavo.errors import ConfigError
 
 __all__ = ["add_plot_option", "check_report_options", "report", "report_run"]
@@ -74,20 +75,11 @@ def report(
 
 
 def _print_tables(rows: Mapping[str, Any], results: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in rows.items():
-        facts.add_row(name, str(value))
-    console.print(facts)
-    latencies = Table("milliseconds", *("mean", "p50", "p90", "p99", "max"), box=None, padding=(0, 2, 0, 0))
-    for key, name in _LATENCIES.items():
-        if results.get(key):
-            latencies.add_row(name, *(f"{results[key][column]:.1f}" for column in ("mean", "p50", "p90", "p99", "max")))
-    if latencies.row_count:
-        console.print(latencies)
+    print(format_table([(name, str(value)) for name, value in rows.items()]))
+    columns = ("mean", "p50", "p90", "p99", "max")
+    latencies = [(name, *(f"{results[key][column]:.1f}" for column in columns)) for key, name in _LATENCIES.items() if results.get(key)]
+    if latencies:
+        print(format_table([("milliseconds", *columns), *latencies]))
 
 
 def _run_rows(results: Mapping[str, Any]) -> dict[str, str]:
