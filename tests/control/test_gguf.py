@@ -48,6 +48,13 @@ def test_metadata_are_those_the_gguf_package_reads(tmp_path: Path) -> None:
         assert value == theirs[key].contents(), key
 
 
+def test_a_tensor_outlives_its_pages(path: Path) -> None:
+    raw = GgufFile(path).tensor("model.embed_tokens.weight")
+    before = raw.data.copy()
+    raw.drop_pages()
+    assert np.array_equal(raw.data, before)
+
+
 @pytest.mark.parametrize("kind", [name for name in BLOCK_FORMATS if name not in ("F32", "F16")])
 def test_block_formats_come_back_byte_for_byte(tmp_path: Path, kind: str) -> None:
     values, size = BLOCK_FORMATS[kind]

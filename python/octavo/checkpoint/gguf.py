@@ -18,7 +18,7 @@ from octavo.checkpoint.expert_names import tensor_parts
 from octavo.checkpoint.gguf_config import derive_config, derive_generation_config
 from octavo.checkpoint.gguf_header import GgufTensor, read_header
 from octavo.checkpoint.gguf_names import ROPE_FACTORS, huggingface_name
-from octavo.checkpoint.mapped_file import map_file
+from octavo.checkpoint.mapped_file import MappedBytes, map_file
 from octavo.checkpoint.raw_tensor import RawTensor, check_shape
 from octavo.errors import CheckpointError
 
@@ -68,7 +68,8 @@ class GgufFile:
         if entry is None:
             raise CheckpointError(f"{self.path}: tensor {name} is missing; the file is incomplete or of another architecture than it says")
         check_shape(self.path, name, entry.shape, shape)
-        return RawTensor(name, entry.shape, entry.format, self._unconverted(name, entry))
+        source = MappedBytes(self._file, entry.start, entry.size)
+        return RawTensor(name, entry.shape, entry.format, self._unconverted(name, entry), source)
 
     def _bytes(self, entry: GgufTensor) -> NDArray[np.uint8]:
         return np.frombuffer(self._file, np.uint8, entry.size, entry.start)

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import mmap
+from dataclasses import dataclass
 from pathlib import Path
 
 from octavo.errors import CheckpointError
 
-__all__ = ["map_file"]
+__all__ = ["MappedBytes", "map_file"]
+
+
+@dataclass(frozen=True, slots=True)
+class MappedBytes:
+    """A stretch of a mapped file, bytes."""
+
+    file: mmap.mmap
+    start: int
+    size: int
+
+    def drop(self) -> None:
+        """Give its memory back: what was read from it no longer counts as resident, and is read again when touched."""
+        first = self.start // mmap.PAGESIZE * mmap.PAGESIZE
+        self.file.madvise(mmap.MADV_DONTNEED, first, self.start + self.size - first)
 
 
 def map_file(path: Path) -> mmap.mmap:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from octavo.checkpoint.mapped_file import MappedBytes
 from octavo.errors import CheckpointError
 
 __all__ = ["BLOCK_FORMATS", "Checkpoint", "RawTensor", "check_shape", "num_bytes"]
@@ -48,12 +49,19 @@ class RawTensor:
         shape: row-major, outermost first; a matrix is [rows, cols].
         format: a key of `BLOCK_FORMATS`.
         data: uint8 [num_bytes(format, shape)], little-endian; read-only, a view into the mapped file where no conversion was needed.
+        source: where it lies in the mapped file; None where it was made up.
     """
 
     name: str
     shape: tuple[int, ...]
     format: str
     data: NDArray[np.uint8]
+    source: MappedBytes | None = None
+
+    def drop_pages(self) -> None:
+        """Say that the data were copied to where they are used. They stay valid; the mapped file's memory is given back meanwhile."""
+        if self.source is not None:
+            self.source.drop()
 
 
 class Checkpoint(Protocol):

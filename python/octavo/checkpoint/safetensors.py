@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from octavo.checkpoint.mapped_file import map_file
+from octavo.checkpoint.mapped_file import MappedBytes, map_file
 from octavo.checkpoint.raw_tensor import BLOCK_FORMATS, RawTensor, num_bytes
 from octavo.errors import CheckpointError
 
@@ -56,7 +56,8 @@ class SafetensorsFile:
             raise CheckpointError(
                 f"{self.path}: tensor {name} has {end - begin} bytes, not those of a {dtype} {list(found)}; download it again"
             )
-        return RawTensor(name, found, dtype, np.frombuffer(self._file, np.uint8, end - begin, self._data_start + begin))
+        source = MappedBytes(self._file, self._data_start + begin, end - begin)
+        return RawTensor(name, found, dtype, np.frombuffer(source.file, np.uint8, source.size, source.start), source)
 
     def _read_header(self) -> tuple[int, dict[str, dict[str, Any]]]:
         length = int.from_bytes(self._file[:8], "little")

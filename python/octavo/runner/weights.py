@@ -49,7 +49,10 @@ class CheckpointWeights:
         """See `Weights.linear`. A matrix that is asked for twice is placed once."""
         key = tuple(parts)
         if key not in self._linears:
-            self._linears[key] = self._placement.linear([self._take(name, (rows, in_features)) for name, rows in parts.items()])
+            raws = [self._take(name, (rows, in_features)) for name, rows in parts.items()]
+            self._linears[key] = self._placement.linear(raws)
+            for raw in raws:
+                raw.drop_pages()
         return self._linears[key]
 
     def embedding(self, name: str, num_rows: int, num_cols: int) -> Any:
