@@ -32,6 +32,7 @@ WHEELS = ROOT / "build" / "wheel"
 BUILD_TOOLS = ("scikit-build-core>=0.11", "pybind11>=2.12", "cmake>=3.25", "ninja")
 SOURCES = ("pyproject.toml", "CMakeLists.txt", "cpp", "third_party", "python/octavo")
 NOT_INSTALLED = ("cpp/tests/", "cpp/bench/")
+SERVING = ("jinja2.sandbox", "octavo.assemble", "octavo.server.serve", "tokenizers", "uvloop")
 PROGRESS = re.compile(r"^\s*(\[\d+/\d+\] .*|Downloading .*|Collecting \S+|Building wheel.*|Installing collected packages)")
 
 
@@ -136,14 +137,25 @@ def _make_venv() -> None:
 def _install(extras: Sequence[str], requirements: Sequence[str]) -> None:
     if not (BACKEND / "bin" / "cmake").exists():
         _pip("installing the build tools", "install", f"--target={BACKEND}", *BUILD_TOOLS)
+    # Bytecode of the whole is for the tests; what only serves has it for what it imports, a quarter of the size.
+    compiling = () if extras else ("--no-compile",)
     if requirements:
-        _pip(f"installing {', '.join(requirements)}", "install", "--no-compile", *requirements)
+        _pip(f"installing {', '.join(requirements)}", "install", *compiling, *requirements)
     wheel = _build_wheel()
     installed = next(VENV.glob("lib/python*/site-packages/octavo-*.dist-info"), None)
-    # Bytecode is written when a module is first imported, not for the many that never are.
-    _pip("installing Octavo and what it needs", "install", "--no-compile", f"{wheel}[{','.join(extras)}]" if extras else str(wheel))
+    package = f"{wheel}[{','.join(extras)}]" if extras else str(wheel)
+    _pip("installing Octavo and what it needs", "install", *compiling, package)
     if installed:  # pip left it in place: the version is the same
-        _pip("replacing Octavo", "install", "--no-compile", "--no-deps", "--force-reinstall", str(wheel))
+        _pip("replacing Octavo", "install", *compiling, "--no-deps", "--force-reinstall", str(wheel))
+    if not extras:
+        _compile_what_serves()
+
+
+def _compile_what_serves() -> None:
+    """Import it once, so that no start has to compile it, whether or not Python may write bytecode later."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    program = f"import compileall, {', '.join(SERVING)}; compileall.compile_dir(octavo.__path__[0], quiet=1)"
+    subprocess.run([str(VENV / "bin" / "python"), "-c", program], env=environment, check=True)
 
 
 def _build_wheel() -> Path:
