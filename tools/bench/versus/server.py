@@ -63,8 +63,10 @@ def _spawn(side: Side, num_slots: int, slot_len: int) -> Iterator[Server]:
 
 
 async def _measure(server: Server, requests: list[BenchRequest]) -> dict[str, float]:
+    # Two sessions: a server may end a connection after so many requests, and the load must not begin on one about to be ended.
     async with open_session(server.base_url, None) as session:
         await _until_ready(session, server)
+    async with open_session(server.base_url, None) as session:
         send = http_sender(session, await served_model(session))
         first = await send(FIRST_REQUEST)
         figures = {"first_token_s": first.arrivals[0][0] - server.started}
