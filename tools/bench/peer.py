@@ -51,7 +51,7 @@ def choose_sides(options: argparse.Namespace) -> list[Side]:
     programs = make_peer(options.peer_dir)
 
     def in_format(name: str) -> Path:
-        return model if f".{name}." in model.name else derive_model(programs, model, name, options.peer_dir / "models")
+        return derive_model(programs, model, name, options.peer_dir / "models")
 
     ours = in_format(options.octavo_format) if options.octavo_format else model
     sides: list[Side] = [] if options.peer_only else [Octavo(ours, options.threads, shlex.split(options.octavo_args))]

@@ -31,7 +31,12 @@ def make_peer(folder: Path) -> Path:
 
 
 def derive_model(programs: Path, model: Path, format_name: str, folder: Path) -> Path:
-    """Return `model` (GGUF) in a format of llama-quantize such as Q8_0, BF16 or F32, written to `folder` where it is missing."""
+    """Return `model` (GGUF) in a format of llama-quantize such as Q8_0, BF16 or F32, written to `folder` where it is missing.
+
+    A file whose name says that it is in that format already is returned as it is.
+    """
+    if f".{format_name}." in model.name:
+        return model
     target = folder / f"{model.stem.removesuffix('.Q4_1')}.{format_name}.gguf"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -63,17 +63,18 @@ def _spawn(side: Side, num_slots: int, slot_len: int) -> Iterator[Server]:
 
 
 async def _measure(server: Server, requests: list[BenchRequest]) -> dict[str, float]:
-    # Two sessions: a server may end a connection after so many requests, and the load must not begin on one about to be ended.
+    # A session for each part: llama-server ends connections after a stream, and the load must not begin on one that is being ended.
     async with open_session(server.base_url, None) as session:
         await _until_ready(session, server)
     async with open_session(server.base_url, None) as session:
-        send = http_sender(session, await served_model(session))
-        first = await send(FIRST_REQUEST)
-        figures = {"first_token_s": first.arrivals[0][0] - server.started}
-        if requests:
-            timelines = await send_all(send, requests, concurrency=None, request_rate=None)
-            figures |= _figures(summarize(timelines, sum(request.output_len for request in requests)))
-        return figures | {"peak_mib": server.peak_mib()}
+        model = await served_model(session)
+        first = await http_sender(session, model)(FIRST_REQUEST)
+    figures = {"first_token_s": first.arrivals[0][0] - server.started}
+    if requests:
+        async with open_session(server.base_url, None) as session:
+            timelines = await send_all(http_sender(session, model), requests, concurrency=None, request_rate=None)
+        figures |= _figures(summarize(timelines, sum(request.output_len for request in requests)))
+    return figures | {"peak_mib": server.peak_mib()}
 
 
 async def _until_ready(session: aiohttp.ClientSession, server: Server) -> None:
