@@ -109,24 +109,6 @@ OCTAVO_VEC IntVec load_i8(const std::int8_t* from) {
 #endif
 }
 
-OCTAVO_VEC float scalar_from_f16(std::uint16_t half) {
-  const std::uint32_t sign = (half & 0x8000u) << 16;
-  const std::uint32_t exponent = (half >> 10) & 31u;
-  std::uint32_t bits = (half & 0x3ffu) << 13;
-  float value;
-  if (exponent == 31) {
-    bits |= 0x7f800000u;
-  } else if (exponent) {
-    bits |= (exponent + 112u) << 23;
-  } else {  // subnormal: exact by scaling
-    value = static_cast<float>(half & 0x3ffu) * 5.9604644775390625e-8f;
-    std::memcpy(&bits, &value, 4);
-  }
-  bits |= sign;
-  std::memcpy(&value, &bits, 4);
-  return value;
-}
-
 // kLanes IEEE half floats.
 OCTAVO_VEC Vec load_f16(const std::uint16_t* from) {
 #if defined(__AVX512F__)
@@ -143,9 +125,11 @@ OCTAVO_VEC Vec load_f16(const std::uint16_t* from) {
   asm("xvcvhpsp %x0, %x1" : "=wa"(value) : "wa"(wide));
   return value;
 #else
-  Vec value;
-  for (int lane = 0; lane < kLanes; ++lane) value[lane] = scalar_from_f16(from[lane]);
-  return value;
+  HalfVec halves;
+  std::memcpy(&halves, from, sizeof halves);
+  const IntVec bits = __builtin_convertvector(halves, IntVec), size = bits & 0x7fff;
+  const IntVec value = (IntVec)((Vec)(size << 13) * 5.192296858534828e33f);  // 2^112: exponents of 5 bits become those of 8, exactly
+  return (Vec)((size >= 0x7c00 ? value | 0x7f800000 : value) | ((bits & 0x8000) << 16));
 #endif
 }
 

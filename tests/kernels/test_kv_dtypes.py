@@ -50,15 +50,18 @@ def read_back(rows: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def awkward_rows() -> np.ndarray:
-    """Every exponent, ties of both kinds, subnormals, zeros, values past the largest half."""
+    """Every exponent, every finite half, ties of both kinds, subnormals, zeros, values past the largest half."""
     rng = np.random.default_rng(7)
     wide = rng.integers(0, 0x7F800000, (200, DIM), dtype=np.uint32).view(np.float32) * rng.choice([-1, 1], (200, DIM)).astype(np.float32)
+    every_half = np.arange(0x7C00, dtype=np.uint16).view(np.float16).reshape(-1, DIM).astype(np.float32)
     halves = rng.integers(0, 0x7BFF, (100, DIM)).astype(np.uint16)
     ties = (halves.view(np.float16).astype(np.float64) + (halves + 1).astype(np.uint16).view(np.float16)) / 2
     upper = rng.integers(0, 0x7F00, (100, DIM)).astype(np.uint32) << 16
     special = np.zeros((4, DIM), np.float32)
     special[1, ::2], special[2], special[3, 5] = -0.0, 1e-45, 3.4e38
-    return np.concatenate([wide, ties.astype(np.float32), (upper | 0x8000).view(np.float32), special, wide[:50] * np.float32(1e-30)])
+    return np.concatenate(
+        [wide, every_half, -every_half, ties.astype(np.float32), (upper | 0x8000).view(np.float32), special, wide[:50] * np.float32(1e-30)]
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
