@@ -117,6 +117,7 @@ Buffer Program::moe(Buffer x, Buffer router_logits, MixtureOfExperts layer) {
   require(num_cols(x) == layer.hidden_size() && num_cols(router_logits) == static_cast<std::int64_t>(layer.experts.size()), "moe: x has ",
           num_cols(x), " columns and router_logits ", num_cols(router_logits), ", expected ", layer.hidden_size(), " and ",
           layer.experts.size());
+  require(rows_of(x) == rows_of(router_logits), "moe: x and router_logits have different rows");
   max_experts_ = std::max(max_experts_, static_cast<int>(layer.experts.size()));
   max_top_k_ = std::max(max_top_k_, layer.top_k);
   max_quantized_cols_ = std::max({max_quantized_cols_, layer.hidden_size(), layer.gate_up_size() / 2});

@@ -30,7 +30,6 @@ class Routing {
   std::int64_t first_row(int expert) const { return first_rows_[static_cast<std::size_t>(expert)]; }
   const std::int64_t* rows_of(std::int64_t token) const { return rows_.data() + token * top_k_; }  // [top_k], by rank
   const float* weights_of(std::int64_t token) const { return weights_.data() + token * top_k_; }   // [top_k], by rank
-  const std::int32_t* experts_of(std::int64_t token) const { return experts_.data() + token * top_k_; }
 
  private:
   void assign_rows(std::int64_t num_tokens, int num_experts);
