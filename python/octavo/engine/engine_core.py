@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 
 from octavo.engine.live_request import LiveRequest
 from octavo.engine.stats import EngineCounters, EngineObserver, EngineStats
@@ -61,7 +62,7 @@ class EngineCore:
         running, self._in_flight = self._in_flight, submitted
         if running is not None:
             ran, future = running
-            result = await asyncio.shield(asyncio.wrap_future(future))
+            result = await _result_of(future)
             if self._pace is not None:
                 self._pace.observe(ran, result)
             self._hand_out(self.scheduler.update(result))
@@ -164,3 +165,24 @@ class EngineCore:
         elif previous_s is not None:
             for observer in self._observers:
                 observer.inter_token(live.request, now_s - previous_s)
+
+
+async def _result_of(future: Future[StepResult]) -> StepResult:
+    """Wait on the event loop; being cancelled leaves the future alone. One wake-up fewer than `shield(wrap_future(...))`."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+
+    def wake() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    def wake_loop(_: Future[StepResult]) -> None:
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
+            loop.call_soon_threadsafe(wake)
+
+    if future.done():
+        await asyncio.sleep(0)  # readers get their turn however fast steps are
+    else:
+        future.add_done_callback(wake_loop)
+        await done
+    return future.result()

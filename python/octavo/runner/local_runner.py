@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import accumulate
 from queue import SimpleQueue
 
 import numpy as np
@@ -25,6 +26,8 @@ from octavo.types import TokenLogprobs
 __all__ = ["LocalRunner"]
 
 log = get_logger(__name__)
+
+_NO_TOKEN = "the model's logits are not finite, or every token is barred by the request's constraints"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,29 +98,35 @@ class LocalRunner:
             self._prompt_logprobs[start.row] = _PromptLogprobs(prompt, start.sampling.num_prompt_logprobs)
 
     def _draw(self, plan: StepPlan, logits: NDArray[np.float32], started: float) -> StepResult:
-        ends = np.cumsum(plan.num_logits)
-        drawing = [index for index, draws in enumerate(plan.draws) if draws]
-        rows = [plan.rows[index] for index in drawing]
-        # Rows of plain decode steps have one logits row each, in order: then no copy is made.
-        last_rows = logits if len(rows) == len(logits) else logits[[ends[index] - 1 for index in drawing]]
+        if False not in plan.draws and len(plan.rows) == len(logits):  # each row has one logits row, in order: nothing to pick out
+            rows, last_rows = plan.rows, logits
+        else:
+            ends = list(accumulate(plan.num_logits))
+            drawing = [index for index, draws in enumerate(plan.draws) if draws]
+            rows, last_rows = [plan.rows[index] for index in drawing], logits[[ends[index] - 1 for index in drawing]]
         token_ids, reports = self._sampler.sample(last_rows, rows) if rows else ([], [])
-        # A row whose draw failed ends, but the step after this one may be planned for it already: some token must stand there.
-        self._batch.append_tokens(rows, [token or 0 for token in token_ids])
-        prompt_logprobs = self._score_prompts(plan, logits, ends) if self._prompt_logprobs else {}
-        broken = [row for row, token_id in zip(rows, token_ids, strict=True) if token_id is None]
-        drawn = [(row, token, report) for row, token, report in zip(rows, token_ids, reports, strict=True) if token is not None]
+        errors = {}
+        if None in token_ids:
+            # Such a row ends, but the step after this one may be planned for it already: some token must stand there.
+            self._batch.append_tokens(rows, [token or 0 for token in token_ids])
+            errors = {row: _NO_TOKEN for row, token in zip(rows, token_ids, strict=True) if token is None}
+            drawn = [(row, token, report) for row, token, report in zip(rows, token_ids, reports, strict=True) if token is not None]
+            rows, token_ids, reports = [list(column) for column in zip(*drawn, strict=True)] or ([], [], [])
+        else:
+            self._batch.append_tokens(rows, token_ids)
         return StepResult(
             plan.step_id,
-            rows=[row for row, _, _ in drawn],
-            token_ids=[token for _, token, _ in drawn],
-            logprobs=[_logprobs(token, report) for _, token, report in drawn],
-            prompt_logprobs=prompt_logprobs,
-            errors=dict.fromkeys(broken, "the model's logits are not finite, or every token is barred by the request's constraints"),
+            rows=rows,
+            token_ids=token_ids,
+            logprobs=[report and _logprobs(token, report) for token, report in zip(token_ids, reports, strict=True)],
+            prompt_logprobs=self._score_prompts(plan, logits) if self._prompt_logprobs else {},
+            errors=errors,
             run_ms=(time.perf_counter() - started) * 1e3,
         )
 
-    def _score_prompts(self, plan: StepPlan, logits: NDArray[np.float32], ends: NDArray[np.int64]) -> dict[int, list[TokenLogprobs]]:
+    def _score_prompts(self, plan: StepPlan, logits: NDArray[np.float32]) -> dict[int, list[TokenLogprobs]]:
         """Entries for the prompt positions whose logits this step computed; those at position p describe token p + 1."""
+        ends = list(accumulate(plan.num_logits))
         scored: dict[int, list[TokenLogprobs]] = {}
         for index, row in enumerate(plan.rows):
             wanted = self._prompt_logprobs.get(row)
@@ -128,13 +137,11 @@ class LocalRunner:
             targets = wanted.prompt_token_ids[first + 1 : last + 1]
             if targets:
                 top = ends[index] - plan.num_logits[index]
-                reports = self._sampler.score(logits[top : top + len(targets)], targets, wanted.num_top)
-                scored[row] = [entry for token, report in zip(targets, reports, strict=True) if (entry := _logprobs(token, report))]
+                reports = zip(targets, self._sampler.score(logits[top : top + len(targets)], targets, wanted.num_top), strict=True)
+                scored[row] = [_logprobs(token, report) for token, report in reports if report is not None]
         return scored
 
 
-def _logprobs(token_id: int, report: tuple | None) -> TokenLogprobs | None:
-    if report is None:
-        return None
+def _logprobs(token_id: int, report: tuple) -> TokenLogprobs:
     logprob, rank, top_ids, top_logprobs = report
     return TokenLogprobs(token_id, logprob, rank, tuple(zip(top_ids, top_logprobs, strict=True)))

@@ -22,6 +22,7 @@ from octavo.server.errors import to_api_error
 __all__ = ["send_events", "stall_guard"]
 
 _log = get_logger(__name__)
+_SURE_TO_FIT = 32 * 1024  # half of what the transport takes before a write waits
 _HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -33,8 +34,13 @@ async def send_events(
     await response.prepare(request)
 
     async def send(data: bytes) -> None:
-        with stall_guard(request.transport, stall_s):
-            await response.write(b"data: " + data + b"\n\n")
+        event = b"data: " + data + b"\n\n"
+        transport = request.transport
+        if transport is not None and transport.get_write_buffer_size() + len(event) < _SURE_TO_FIT:
+            await response.write(event)
+            return
+        with stall_guard(transport, stall_s):
+            await response.write(event)
 
     try:
         await _send_documents(documents, send)
