@@ -201,6 +201,19 @@ async def test_bad_words_are_barred_with_and_without_a_space(start_engine):
     assert sampling.bad_words == (tuple(b"no"), tuple(b" no")) and sampling.logit_bias == ((3, 5.0),)
 
 
+async def test_prompts_are_cut_to_the_time_of_a_step_while_somebody_decodes(start_engine):
+    runner = FakeRunner(vocab_size=EOS - 1, start_ms=10.0, token_ms=1.0)
+    engine = await start_engine(runner, num_blocks=600, max_model_len=1000, max_num_batched_tokens=256, max_step_ms=100.0)
+    async with engine.submit(ask("first", prompt="x" * 200, max_tokens=60)) as stream:
+        await anext(stream)  # nobody else was there: its prompt was one chunk
+        others = [asyncio.create_task(collect(engine, ask(f"r{i}", prompt=str(i) * 500, max_tokens=1))) for i in range(2)]
+        deltas = [delta async for delta in stream]
+    await asyncio.gather(*others)
+    mixed = [sum(plan.num_scheduled_tokens) for plan in runner.plans if len(plan.rows) > 1]
+    assert runner.plans[0].num_scheduled_tokens == [201] and deltas[-1].finish_reason is FinishReason.LENGTH
+    assert all(80 <= num_tokens <= 90 for num_tokens in mixed[4:-1]) and max(mixed) <= 95  # 105 ms
+
+
 async def test_the_queue_is_bounded():
     engine = fake_engine(max_waiting=2)  # not started: everything waits
     streams = [engine.submit(ask(name)) for name in "ab"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from fakes.fake_runner import FakeRunner
 from fakes.fake_tokenizer import EOS, FakeTokenizer
 from octavo.cache import BlockManager
-from octavo.engine import AsyncEngine, EngineCore, EngineObserver, ModelInfo
+from octavo.engine import AsyncEngine, EngineCore, EngineObserver, ModelInfo, StepPace
 from octavo.scheduler import Scheduler, SchedulerLimits
 from octavo.types import Delta, GenerationRequest, SamplingParams
 
@@ -19,17 +19,20 @@ def fake_engine(
     *,
     num_blocks: int = 64,
     max_num_seqs: int = 8,
+    max_num_batched_tokens: int = 32,
     max_model_len: int = 200,
     max_waiting: int = 16,
     seed: int = 1,
     log_stats_s: float = 0.0,
     observers: Iterable[EngineObserver] = (),
     clock: Callable[[], float] = lambda: 0.0,
+    max_step_ms: float = 0.0,
 ) -> AsyncEngine:
     """Not started yet. Its runner is the one given, or one that never draws the end of the sequence."""
     runner = runner or FakeRunner(vocab_size=EOS - 1)
-    scheduler = Scheduler(SchedulerLimits(max_num_seqs, 32, 32, max_model_len), BlockManager(num_blocks, 4, hash_seed=1))
-    core = EngineCore(scheduler, runner, observers=observers, clock=clock)
+    limits = SchedulerLimits(max_num_seqs, max_num_batched_tokens, 32, max_model_len)
+    scheduler = Scheduler(limits, BlockManager(num_blocks, 4, hash_seed=1))
+    core = EngineCore(scheduler, runner, pace=StepPace(max_step_ms, max_num_batched_tokens), observers=observers, clock=clock)
     info = ModelInfo("toy", "/models/toy", max_model_len, FakeTokenizer.vocab_size, created=0)
     return AsyncEngine(core, FakeTokenizer(), info, max_waiting=max_waiting, seed=seed, log_stats_s=log_stats_s)
 

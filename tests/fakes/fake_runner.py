@@ -39,6 +39,7 @@ class FakeRunner:
         eos_token_id, eos_period: roughly one token in `eos_period` is `eos_token_id`.
         fail_at_step: that step's future fails, and all later ones.
         error_token_id: a row that is about to draw this token reports an error instead.
+        start_ms, token_ms: what a step says that it took: `start_ms + token_ms * tokens`.
         max_num_batched_tokens, max_num_logits: budgets to hold the plans to; None: unchecked.
     """
 
@@ -53,6 +54,8 @@ class FakeRunner:
         eos_period: int = 16,
         fail_at_step: int | None = None,
         error_token_id: int | None = None,
+        start_ms: float = 1.0,
+        token_ms: float = 0.0,
         max_num_batched_tokens: int | None = None,
         max_num_logits: int | None = None,
     ) -> None:
@@ -62,6 +65,8 @@ class FakeRunner:
         self._block_size = block_size
         self._draw = _Draw(vocab_size, script or [], eos_token_id, eos_period)
         self._delay_s = delay_s
+        self._start_ms = start_ms
+        self._token_ms = token_ms
         self._fail_at_step = fail_at_step
         self._error_token_id = error_token_id
         self._max_num_batched_tokens = max_num_batched_tokens
@@ -91,7 +96,7 @@ class FakeRunner:
             del self.rows[row]
         for start in plan.started:
             self._start(start)
-        result = StepResult(plan.step_id, [], [], [], run_ms=1.0)
+        result = StepResult(plan.step_id, [], [], [], run_ms=self._start_ms + self._token_ms * sum(plan.num_scheduled_tokens))
         chunks = (plan.rows, plan.num_computed_tokens, plan.num_scheduled_tokens, plan.new_block_ids, plan.num_logits, plan.draws)
         for row, begin, num_tokens, new_block_ids in zip(*chunks[:4], strict=True):
             self.rows[row].block_ids += new_block_ids
