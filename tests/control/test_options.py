@@ -60,7 +60,7 @@ def test_flags_of_a_configuration_build_it_again():
 def test_a_value_out_of_range_is_a_usage_error_that_names_the_flag():
     with pytest.raises(UsageError, match="--max-num-seqs is 0"):
         parse("--max-num-seqs", "0")
-    with pytest.raises(UsageError, match="--max-step-ms is -1.0"):
+    with pytest.raises(UsageError, match=r"--max-step-ms is -1\.0"):
         parse("--max-step-ms", "-1")
 
 
