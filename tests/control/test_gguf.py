@@ -55,7 +55,7 @@ def test_a_tensor_outlives_its_pages(path: Path) -> None:
     assert np.array_equal(raw.data, before)
 
 
-@pytest.mark.parametrize("kind", [name for name in BLOCK_FORMATS if name not in ("F32", "F16")])
+@pytest.mark.parametrize("kind", [name for name in BLOCK_FORMATS if name not in ("F32", "F16") and not name.startswith("U")])
 def test_block_formats_come_back_byte_for_byte(tmp_path: Path, kind: str) -> None:
     values, size = BLOCK_FORMATS[kind]
     blocks = np.random.default_rng(1).integers(0, 256, (5, 3 * size), dtype=np.uint8)
