@@ -1,6 +1,7 @@
 #include "bench/ceilings.h"
 
 #include <benchmark/benchmark.h>
+#include <time.h>
 
 #include <algorithm>
 #include <atomic>
@@ -10,6 +11,7 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <numeric>
 
 #include "bench/peaks.h"
 #include "cpu/isa.h"
@@ -17,10 +19,10 @@
 namespace octavo::bench {
 namespace {
 
-constexpr int kMinRounds = 5;                                      // the best of them: noise only ever slows down
+constexpr int kMinRounds = 5;
 constexpr double kMinSeconds = 0.15;                               // for each ceiling
 constexpr std::int64_t kMinMemoryBytes = std::int64_t{256} << 20;  // and at least four times the last cache
-constexpr std::int64_t kCacheReadBytes = std::int64_t{64} << 20;   // in a round, all threads together
+constexpr std::int64_t kCacheReadBytes = std::int64_t{32} << 20;   // in a round, each thread
 constexpr std::int64_t kPiece = std::int64_t{1} << 20;             // memory is handed out in these
 constexpr std::int64_t kReadGranule = 2048;
 
@@ -28,46 +30,62 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+// Calls round() again and again; the best of what it returns, because noise only ever slows down.
 template <typename F>
-double best_seconds(F&& work) {
-  const Clock::time_point first = Clock::now();
-  double best = std::numeric_limits<double>::infinity();
-  for (int round = 0; round < kMinRounds || seconds_since(first) < kMinSeconds; ++round) {
-    const Clock::time_point start = Clock::now();
-    work();
-    best = std::min(best, seconds_since(start));
-  }
+double best_of_rounds(F&& round) {
+  const Clock::time_point start = Clock::now();
+  double best = 0.0;
+  for (int rounds = 0; rounds < kMinRounds || seconds_since(start) < kMinSeconds; ++rounds) best = std::max(best, round());
   return best;
+}
+
+double thread_seconds() {
+  timespec time;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
 double memory_rate(cpu::ThreadPool& pool, const std::uint8_t* memory, std::int64_t size) {
   const auto read = peaks(cpu::active_isa()).read;
   std::atomic<std::int64_t> sink{0};
-  const double seconds = best_seconds([&] {
+  return best_of_rounds([&] {
+    const Clock::time_point start = Clock::now();
     pool.run(size / kPiece, [&](std::int64_t piece) { sink += read(memory + piece * kPiece, static_cast<std::size_t>(kPiece)); });
+    return 1e-9 * static_cast<double>(size) / seconds_since(start);
   });
-  return static_cast<double>(size) / seconds * 1e-9;
+}
+
+// What all threads do together, each `work` in body(thread). Of what threads do not share: time in which another process has the core
+// does not count.
+template <typename F>
+double rate_of_threads(cpu::ThreadPool& pool, double work, F&& body) {
+  std::atomic<std::int64_t> sink{0};
+  std::vector<double> rates(static_cast<std::size_t>(pool.num_threads()));
+  return best_of_rounds([&] {
+    pool.run(pool.num_threads(), [&](std::int64_t thread) {
+      const double start = thread_seconds();
+      sink += body(thread);
+      rates[static_cast<std::size_t>(thread)] = 1e-9 * work / (thread_seconds() - start);
+    });
+    return std::accumulate(rates.begin(), rates.end(), 0.0);
+  });
 }
 
 // Each thread reads its own `size` bytes again and again.
 double cache_rate(cpu::ThreadPool& pool, const std::uint8_t* memory, std::int64_t size) {
   const auto read = peaks(cpu::active_isa()).read;
-  const std::int64_t num_threads = pool.num_threads(), repeats = std::max<std::int64_t>(1, kCacheReadBytes / (size * num_threads));
-  std::atomic<std::int64_t> sink{0};
-  const double seconds = best_seconds([&] {
-    pool.run(num_threads, [&](std::int64_t thread) {
-      for (std::int64_t repeat = 0; repeat < repeats; ++repeat) sink += read(memory + thread * size, static_cast<std::size_t>(size));
-    });
+  const std::int64_t repeats = std::max<std::int64_t>(1, kCacheReadBytes / size);
+  return rate_of_threads(pool, static_cast<double>(repeats * size), [&](std::int64_t thread) {
+    std::int64_t sum = 0;
+    for (std::int64_t repeat = 0; repeat < repeats; ++repeat) sum += read(memory + thread * size, static_cast<std::size_t>(size));
+    return sum;
   });
-  return static_cast<double>(repeats * size * num_threads) / seconds * 1e-9;
 }
 
 double peak_rate(cpu::ThreadPool& pool, const Peak& peak) {
   constexpr std::int64_t kRepeats = 1'000'000;
   if (!peak.run) return 0.0;
-  std::atomic<std::int64_t> sink{0};
-  const double seconds = best_seconds([&] { pool.run(pool.num_threads(), [&](std::int64_t) { sink += peak.run(kRepeats); }); });
-  return peak.operations_per_repeat * static_cast<double>(kRepeats * pool.num_threads()) / seconds * 1e-9;
+  return rate_of_threads(pool, peak.operations_per_repeat * kRepeats, [&](std::int64_t) { return peak.run(kRepeats); });
 }
 
 // Caches of data, fastest first, with the bytes that all threads together can keep in them.

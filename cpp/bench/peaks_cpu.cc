@@ -24,9 +24,11 @@ std::int64_t run_fma(std::int64_t repeats) {
 OCTAVO_VEC IntVec dot(IntVec sum, IntVec a, IntVec b) { return (IntVec)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)b); }
 #elif defined(__AVX2__)
 #define OCTAVO_BENCH_INT8 1
-// Pairs go into 16 bits, where a group's products with 4-bit codes fit. Codes that change keep one product from doing for all chains.
+// Pairs go into 16 bits, where a group's products with 4-bit codes fit. Codes that change keep one product from doing for all chains;
+// written out because GCC 12 would keep some chains in memory.
 OCTAVO_VEC IntVec dot(IntVec sum, IntVec, IntVec b) {
-  return (IntVec)_mm256_add_epi16((__m256i)sum, _mm256_maddubs_epi16((__m256i)sum, (__m256i)b));
+  asm("vpmaddubsw %1, %0, %%ymm15\n\tvpaddw %%ymm15, %0, %0" : "+x"(sum) : "x"(b) : "xmm15");
+  return sum;
 }
 #elif defined(__ARM_FEATURE_DOTPROD)
 #define OCTAVO_BENCH_INT8 1
