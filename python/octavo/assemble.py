@@ -84,7 +84,7 @@ def step_shape(config: EngineConfig, model: ModelConfig) -> StepShape:
         raise ConfigError(
             f"--max-model-len is {max_model_len}, but the model was made for {model.max_position_embeddings} positions at most"
         )
-    kv_cache_dtype = "fp32" if config.kv_cache_dtype == "auto" else config.kv_cache_dtype
+    kv_cache_dtype = _kv_cache_dtype(config)
     block_bytes = KVCache.bytes_per_block(model.num_layers, config.block_size, model.num_kv_heads, model.head_dim, kv_cache_dtype)
     blocks_of_a_sequence = -(-max_model_len // config.block_size)
     budget = config.kv_cache_bytes or int(available_memory_bytes(config.numa_node) * _KV_SHARE_OF_MEMORY)
@@ -100,6 +100,13 @@ def step_shape(config: EngineConfig, model: ModelConfig) -> StepShape:
         block_size=config.block_size,
         kv_cache_dtype=kv_cache_dtype,
     )
+
+
+def _kv_cache_dtype(config: EngineConfig) -> str:
+    """`auto` keeps float32 where exact arithmetic is asked for; half floats cost no accuracy that is seen and half the memory."""
+    if config.kv_cache_dtype != "auto":
+        return config.kv_cache_dtype
+    return "fp32" if config.arithmetic == "exact" or executor_name(config) == "eager" else "fp16"
 
 
 def build_executor(config: EngineConfig, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, pool: ThreadPool) -> Executor:

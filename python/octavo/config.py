@@ -40,7 +40,7 @@ class EngineConfig:
     kv_cache_bytes: int | None = _option(None, "bytes for the KV cache; default: what the sequences can fill, at most 40 % of free memory")
     kv_cache_dtype: str = _option(
         "auto",
-        "element type of the KV cache; int8 has a scale per token and head; auto: fp32",
+        "element type of the KV cache; int8 has a scale per token and head; auto: fp16, or fp32 with --arithmetic exact",
         choices=("auto", "fp32", "bf16", "fp16", "int8"),
     )
     prefix_caching: bool = _option(True, "share the KV blocks of equal prefixes")
