@@ -62,12 +62,12 @@ constexpr int kByteOffset = 0;
 OCTAVO_VEC IntVec add_four(IntVec sum, WordVec codes, WordVec x) {
   return (IntVec)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)codes, (__m512i)x);
 }
-#elif defined(__ARM_FEATURE_DOTPROD)
+#elif defined(OCTAVO_NEON) && defined(__ARM_FEATURE_DOTPROD)
 constexpr int kByteOffset = 128;
 OCTAVO_VEC IntVec add_four(IntVec sum, WordVec codes, WordVec x) {
   return (IntVec)vdotq_s32((int32x4_t)sum, (int8x16_t)codes, (int8x16_t)x);
 }
-#elif defined(__ARM_NEON)
+#elif defined(OCTAVO_NEON)
 constexpr int kByteOffset = 128;  // two products of signed bytes fit 16 bits: 2 * 128 * 127 < 2^15
 OCTAVO_VEC IntVec add_four(IntVec sum, WordVec codes, WordVec x) {
   const int16x8_t low = vmull_s8(vget_low_s8((int8x16_t)codes), vget_low_s8((int8x16_t)x));

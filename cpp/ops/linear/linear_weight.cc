@@ -2,17 +2,15 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
 
 #include "base/error.h"
+#include "cpu/huge_pages.h"
 #include "ops/linear/linear_kernels.h"
 #include "ops/linear/pack_panel.h"
 #include "ops/linear/quantized_group.h"
 
 namespace octavo {
 namespace {
-
-constexpr std::int64_t kAlignment = 64;
 
 struct RawRows {
   Format format;
@@ -42,7 +40,6 @@ void pack(const RawRows& raw, const LinearWeight::PackedPart& part, std::int64_t
     const std::int64_t first = panel * width;
     const std::int64_t count = part.rows - first < width ? part.rows - first : width;
     std::uint8_t* bytes = to + panel * part.panel_bytes;
-    std::memset(bytes, 0, static_cast<std::size_t>(part.panel_bytes));
     pack_panel(raw.rows.data() + first, static_cast<int>(count), raw.format, cols, width, bytes);
   });
 }
@@ -65,9 +62,7 @@ LinearWeight::LinearWeight(const std::vector<Part>& parts, std::int64_t cols, cp
     rows_ += rows;
     num_bytes_ += packed_parts_.back().num_panels * panel_bytes;
   }
-  const std::int64_t allocated = (num_bytes_ + kAlignment - 1) / kAlignment * kAlignment;
-  memory_.reset(static_cast<std::uint8_t*>(std::aligned_alloc(kAlignment, static_cast<std::size_t>(allocated))));
-  if (!memory_) throw std::bad_alloc();
+  memory_ = cpu::huge_page_memory(num_bytes_);
   std::uint8_t* to = memory_.get();
   for (std::size_t i = 0; i < merged.size(); ++i) {
     PackedPart& part = packed_parts_[i];

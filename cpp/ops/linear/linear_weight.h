@@ -1,7 +1,6 @@
 // A weight matrix [N, K] repacked for the active instruction set.
 #pragma once
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <vector>
 
@@ -46,15 +45,11 @@ class LinearWeight {
   bool quantizes_activations() const;  // whether a part is computed in int8 arithmetic
 
  private:
-  struct Free {
-    void operator()(std::uint8_t* memory) const { std::free(memory); }
-  };
-
   cpu::Isa isa_;
   std::int64_t rows_ = 0;
   std::int64_t cols_ = 0;
   std::int64_t num_bytes_ = 0;
-  std::unique_ptr<std::uint8_t, Free> memory_;
+  std::shared_ptr<std::uint8_t> memory_;
   std::vector<PackedPart> packed_parts_;
 };
 
