@@ -18,8 +18,8 @@ std::int64_t round_up(std::int64_t value, std::int64_t multiple) { return (value
 class Mapping {
  public:
   explicit Mapping(std::int64_t num_bytes) : num_bytes_(num_bytes + kHugePage) {
-    void* memory = mmap(nullptr, static_cast<std::size_t>(num_bytes_), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                        -1, 0);
+    void* memory =
+        mmap(nullptr, static_cast<std::size_t>(num_bytes_), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
     memory_ = static_cast<std::uint8_t*>(memory);
     const auto address = reinterpret_cast<std::uintptr_t>(memory_);

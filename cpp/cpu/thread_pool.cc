@@ -30,16 +30,24 @@ void relax() {
 
 }  // namespace
 
-// One job at a time. `ticket` packs (job number, next task) so that a worker that wakes late can never take a task of another
-// job: taking is a compare-and-swap on both at once.
+// A thread's own run of a job's tasks. `ticket` packs (job number, next task) so that a worker that wakes late can never take a task
+// of another job: taking is a compare-and-swap on both at once.
+struct alignas(64) Lane {
+  std::atomic<std::uint64_t> ticket{0};
+  std::atomic<std::int64_t> end{0};
+};
+
+// One job at a time. Every thread takes the tasks of its own lane in order, so that it walks through memory in order, and then
+// helps with the other lanes.
 struct ThreadPool::State {
   std::unique_ptr<std::uint8_t, void (*)(void*)> scratch{nullptr, std::free};
   std::int64_t scratch_bytes = 0;
   std::vector<std::thread> workers;
   std::vector<Cores> affinity;
-  std::atomic<std::uint64_t> ticket{0};
+  std::unique_ptr<Lane[]> lanes;
+  int num_lanes = 1;
+  std::atomic<std::uint32_t> job{0};
   std::atomic<std::int64_t> num_done{0};
-  std::atomic<std::int64_t> num_tasks{0};
   std::atomic<const TaskRef*> task{nullptr};
   std::atomic<bool> stopping{false};
   std::atomic<int> num_sleeping{0};
@@ -48,40 +56,58 @@ struct ThreadPool::State {
 
   static std::uint32_t job_of(std::uint64_t value) { return static_cast<std::uint32_t>(value >> 32); }
 
-  // Takes tasks of job `job` until none is left.
-  void work(std::uint32_t job) {
-    std::uint64_t seen = ticket.load(std::memory_order_acquire);
-    while (job_of(seen) == job) {
+  // Takes tasks of job `wanted` until none is left, those of lane `own` first.
+  void work(std::uint32_t wanted, int own) {
+    for (int i = 0; i < num_lanes; ++i) empty(lanes[(own + i) % num_lanes], wanted);
+  }
+
+  void empty(Lane& lane, std::uint32_t wanted) {
+    std::uint64_t seen = lane.ticket.load(std::memory_order_acquire);
+    while (job_of(seen) == wanted) {
       const auto index = static_cast<std::int64_t>(seen & 0xffffffffu);
-      if (index >= num_tasks.load(std::memory_order_relaxed)) return;
+      if (index >= lane.end.load(std::memory_order_relaxed)) return;
       const TaskRef* current = task.load(std::memory_order_relaxed);
-      if (!ticket.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) continue;
+      if (!lane.ticket.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) continue;
       (*current)(index);
       num_done.fetch_add(1, std::memory_order_release);
-      seen = ticket.load(std::memory_order_acquire);
+      seen = lane.ticket.load(std::memory_order_acquire);
     }
+  }
+
+  // Lanes without tasks come first: a thread still holding a ticket can no longer take from a lane while the fields change.
+  std::uint32_t open_job(std::int64_t num_tasks, const TaskRef& body) {
+    const std::uint32_t closed = job.load() + 1, opened = closed + 1;
+    for (int i = 0; i < num_lanes; ++i) lanes[i].ticket.store((static_cast<std::uint64_t>(closed) << 32) | 0xffffffffu);
+    num_done.store(0, std::memory_order_relaxed);
+    task.store(&body, std::memory_order_relaxed);
+    for (int i = 0; i < num_lanes; ++i) lanes[i].end.store((i + 1) * num_tasks / num_lanes, std::memory_order_relaxed);
+    for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(num_lanes); ++i) {
+      lanes[i].ticket.store((static_cast<std::uint64_t>(opened) << 32) | (i * num_tasks / num_lanes));
+    }
+    job.store(opened);
+    return opened;
   }
 
   // Returns when a job other than `last` is there, or the pool stops.
   std::uint32_t await_job(std::uint32_t last) {
     for (int spin = 0; spin < kSpins; ++spin) {
-      const std::uint32_t job = job_of(ticket.load(std::memory_order_acquire));
-      if (job != last || stopping.load(std::memory_order_relaxed)) return job;
+      const std::uint32_t now = job.load(std::memory_order_acquire);
+      if (now != last || stopping.load(std::memory_order_relaxed)) return now;
       relax();
     }
     std::unique_lock<std::mutex> lock(mutex);
     num_sleeping.fetch_add(1);
-    wake.wait(lock, [&] { return job_of(ticket.load()) != last || stopping.load(); });
+    wake.wait(lock, [&] { return job.load() != last || stopping.load(); });
     num_sleeping.fetch_sub(1);
-    return job_of(ticket.load());
+    return job.load();
   }
 
-  void worker_loop() {
-    std::uint32_t job = 0;
+  void worker_loop(int lane) {
+    std::uint32_t last = 0;
     while (true) {
-      job = await_job(job);
+      last = await_job(last);
       if (stopping.load()) return;
-      work(job);
+      work(last, lane);
     }
   }
 };
@@ -92,10 +118,12 @@ ThreadPool::ThreadPool(int num_threads, std::vector<Cores> affinity) : state_(st
           " threads, expected ", num_threads);
   for (const Cores& cores : affinity) require_usable(cores);
   state_->affinity = std::move(affinity);
+  state_->num_lanes = num_threads;
+  state_->lanes = std::make_unique<Lane[]>(static_cast<std::size_t>(num_threads));
   for (int index = 1; index < num_threads; ++index) {
     state_->workers.emplace_back([state = state_.get(), index] {
       if (!state->affinity.empty()) run_on(state->affinity[index]);
-      state->worker_loop();
+      state->worker_loop(index);
     });
   }
 }
@@ -132,21 +160,14 @@ void ThreadPool::run(std::int64_t num_tasks, TaskRef task) {
     return;
   }
   State& state = *state_;
-  const std::uint32_t closed = State::job_of(state.ticket.load()) + 1;
-  // A job without tasks first: a worker still holding the last ticket can no longer take from it while the fields change.
-  state.ticket.store((static_cast<std::uint64_t>(closed) << 32) | 0xffffffffu);
-  const std::uint32_t job = closed + 1;
-  state.num_done.store(0, std::memory_order_relaxed);
-  state.num_tasks.store(num_tasks, std::memory_order_relaxed);
-  state.task.store(&task, std::memory_order_relaxed);
-  state.ticket.store(static_cast<std::uint64_t>(job) << 32);
+  const std::uint32_t job = state.open_job(num_tasks, task);
   if (state.num_sleeping.load() > 0) {
     {
       std::lock_guard<std::mutex> lock(state.mutex);
-    }  // a worker about to sleep has the new ticket or is waiting by now
+    }  // a worker about to sleep sees the new job or is waiting by now
     state.wake.notify_all();
   }
-  state.work(job);
+  state.work(job, 0);
   while (state.num_done.load(std::memory_order_acquire) < num_tasks) relax();
 }
 

@@ -1,8 +1,8 @@
 // Compute threads of the data plane: the caller and `num_threads - 1` workers that spin briefly for the next job, then sleep.
 //
-// `run(num_tasks, task)` calls task(index) once for each index below num_tasks and returns when all are done. Tasks are handed
-// out one by one (dynamic), so which thread computes what varies: a task's result must not depend on the thread. One caller at a
-// time; calls do not nest. A task must not throw.
+// `run(num_tasks, task)` calls task(index) once for each index below num_tasks and returns when all are done. Each thread
+// starts on a run of neighbouring tasks and then helps the others, so which thread computes what varies: a task's result must not
+// depend on the thread. One caller at a time; calls do not nest. A task must not throw.
 #pragma once
 #include <cstdint>
 #include <memory>
