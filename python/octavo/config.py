@@ -33,7 +33,7 @@ class EngineConfig:
     load_format: str = _option("auto", "auto, or dummy: make random weights up from config.json alone", choices=("auto", "dummy"))
     max_model_len: int | None = _option(None, "context window in tokens; default: the model's own")
     max_num_seqs: int = _option(64, "most sequences that run at once")
-    max_num_batched_tokens: int = _option(512, "token budget of a step")
+    max_num_batched_tokens: int = _option(256, "token budget of a step")
     max_step_ms: float = _option(100.0, "milliseconds that a step takes, about, while prompts arrive and others decode; 0: any time")
     max_waiting: int = _option(4096, "most requests that wait; one more is answered 503")
     block_size: int = _option(16, "tokens in a KV-cache block", choices=(16,))
