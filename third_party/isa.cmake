@@ -12,6 +12,9 @@ elseif(_processor MATCHES "ppc64le|powerpc64le")
   list(APPEND OCTAVO_ISAS vsx)
 endif()
 set(OCTAVO_ISA_FLAGS_portable -DOCTAVO_PORTABLE)
+if(avx2 IN_LIST OCTAVO_ISAS)
+  list(APPEND OCTAVO_ISA_FLAGS_portable -O1)  # hardly an x86 processor is left that needs it: quick to build matters more
+endif()
 set(OCTAVO_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
 set(OCTAVO_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c -mprefer-vector-width=512
     -Wno-uninitialized)  # GCC 12 warns of its own _mm512_undefined_* headers

@@ -21,6 +21,13 @@ void compute_quantized(const LinearTask& task) {
   if (task.bias) add_bias(task);
 }
 
+// Formats that few files have go through tiles whatever the rows: each way costs seconds to compile.
+template <typename Decoder>
+void compute_by_tiles(const LinearTask& task) {
+  compute_tiled<Decoder>(task);
+  if (task.bias) add_bias(task);
+}
+
 template <typename Decoder>
 void compute(const LinearTask& task) {
   if (task.num_rows <= kMaxDirectRows) {
@@ -39,9 +46,10 @@ const LinearKernels& linear_kernels() {
       kPanelWidth,
       kRowTile,
       {compute<F32Decoder>, compute<F16Decoder>, compute<Bf16Decoder>, compute<CodeDecoder<Packing::u4_f16>>,
-       compute<CodeDecoder<Packing::u4_f16_min>>, compute<CodeDecoder<Packing::u4_f32_min>>, compute<CodeDecoder<Packing::u8_f16>>,
-       compute<CodeDecoder<Packing::u8_f16_min>>, compute<CodeDecoder<Packing::u8_f32_min>>, compute<CodeDecoder<Packing::u8_group16_f32>>,
-       compute<CodeDecoder<Packing::u4_group64>>, compute<CodeDecoder<Packing::u4_group128>>, compute<CodeDecoder<Packing::u8_group128>>},
+       compute<CodeDecoder<Packing::u4_f16_min>>, compute_by_tiles<CodeDecoder<Packing::u4_f32_min>>, compute<CodeDecoder<Packing::u8_f16>>,
+       compute_by_tiles<CodeDecoder<Packing::u8_f16_min>>, compute_by_tiles<CodeDecoder<Packing::u8_f32_min>>,
+       compute_by_tiles<CodeDecoder<Packing::u8_group16_f32>>, compute_by_tiles<CodeDecoder<Packing::u4_group64>>,
+       compute_by_tiles<CodeDecoder<Packing::u4_group128>>, compute_by_tiles<CodeDecoder<Packing::u8_group128>>},
       {nullptr, nullptr, nullptr, compute_quantized<Packing::u4_f16>, compute_quantized<Packing::u4_f16_min>,
        compute_quantized<Packing::u4_f32_min>, compute_quantized<Packing::u8_f16>, compute_quantized<Packing::u8_f16_min>,
        compute_quantized<Packing::u8_f32_min>, compute_quantized<Packing::u8_group16_f32>, compute_quantized<Packing::u4_group64>,
