@@ -6,14 +6,13 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <memory>
-#include <new>
 #include <numeric>
 
 #include "bench/peaks.h"
+#include "cpu/huge_pages.h"
 #include "cpu/isa.h"
 
 namespace octavo::bench {
@@ -103,9 +102,8 @@ std::vector<ReadCeiling> measure_reads(cpu::ThreadPool& pool, double* one_thread
   std::vector<ReadCeiling> reads = data_caches(pool.num_threads());
   const std::int64_t last_cache = reads.empty() ? 0 : reads.back().max_bytes;
   const std::int64_t size = std::max(kMinMemoryBytes, 4 * last_cache / kPiece * kPiece);
-  const std::unique_ptr<void, decltype(&std::free)> owner(std::aligned_alloc(kReadGranule, static_cast<std::size_t>(size)), &std::free);
-  if (!owner) throw std::bad_alloc();
-  auto* const memory = static_cast<std::uint8_t*>(owner.get());
+  const std::shared_ptr<std::uint8_t> owner = cpu::huge_page_memory(size);  // as weights are
+  std::uint8_t* const memory = owner.get();
   pool.run(size / kPiece, [&](std::int64_t piece) { std::memset(memory + piece * kPiece, 1, static_cast<std::size_t>(kPiece)); });
   for (ReadCeiling& cache : reads) {
     const std::int64_t half_each = cache.max_bytes / 2 / pool.num_threads() / kReadGranule * kReadGranule;
