@@ -8,13 +8,7 @@ import pytest
 from fakes.paged_sequences import Heads, Runner, Sequence, reference
 from octavo import _kernels
 
-
-@pytest.fixture(params=_kernels.available_isas(), autouse=True)
-def isa(request):
-    before = _kernels.active_isa()
-    _kernels.set_isa(request.param)
-    yield request.param
-    _kernels.set_isa(before)
+pytestmark = pytest.mark.usefixtures("isa")
 
 
 SHAPES = [

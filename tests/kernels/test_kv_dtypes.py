@@ -15,12 +15,7 @@ DIM = 64
 LARGEST = {"fp32": np.finfo(np.float32).max, "bf16": np.float32(3.3895314e38), "fp16": np.float32(65504)}
 
 
-@pytest.fixture(params=_kernels.available_isas(), autouse=True)
-def isa(request):
-    before = _kernels.active_isa()
-    _kernels.set_isa(request.param)
-    yield request.param
-    _kernels.set_isa(before)
+pytestmark = pytest.mark.usefixtures("isa")
 
 
 def rounded(x: np.ndarray, dtype: str) -> np.ndarray:

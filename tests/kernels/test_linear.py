@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,6 @@ from fakes.weight_blocks import FORMATS, block_elements, expected_values, random
 from octavo import _kernels
 
 Parts = list[tuple[NDArray[np.uint8], str, int]]
-
-
-@pytest.fixture(params=_kernels.available_isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _kernels.active_isa()
-    _kernels.set_isa(request.param)
-    yield request.param
-    _kernels.set_isa(before)
 
 
 @pytest.fixture(params=[1, 3])

@@ -13,17 +13,7 @@ from octavo.kernels.reference import ReferenceOps
 HIDDEN, SIZE = 48, 20
 
 
-@pytest.fixture(params=_kernels.available_isas(), autouse=True)
-def isa(request):
-    before = _kernels.active_isa()
-    _kernels.set_isa(request.param)
-    yield request.param
-    _kernels.set_isa(before)
-
-
-@pytest.fixture
-def pool():
-    return _kernels.ThreadPool(2)
+pytestmark = pytest.mark.usefixtures("isa")
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:

@@ -13,17 +13,7 @@ from octavo.step import RowSampling
 VOCAB = 5003  # not a multiple of any vector width
 
 
-@pytest.fixture(params=_kernels.available_isas(), autouse=True)
-def isa(request):
-    before = _kernels.active_isa()
-    _kernels.set_isa(request.param)
-    yield request.param
-    _kernels.set_isa(before)
-
-
-@pytest.fixture
-def pool():
-    return _kernels.ThreadPool(2)
+pytestmark = pytest.mark.usefixtures("isa")
 
 
 def random_logits(num_rows: int, vocab_size: int = VOCAB, seed: int = 0, scale: float = 3.0) -> np.ndarray:
