@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,12 +81,10 @@ async def _until_ready(session: aiohttp.ClientSession, server: Server) -> None:
     while time.perf_counter() < server.started + READY_S:
         if server.process.poll() is not None:
             break
-        try:
+        with suppress(aiohttp.ClientConnectionError):  # it does not listen yet
             async with session.get("/health") as response:
                 if response.status == 200:
                     return
-        except aiohttp.ClientConnectionError:
-            pass
         await asyncio.sleep(POLL_S)
     raise SystemExit(f"`{' '.join(map(str, server.process.args))}` did not become ready; run it by hand to see why")
 
