@@ -48,8 +48,12 @@ def has_nvidia_gpu() -> bool:
     return Path("/proc/driver/nvidia/version").exists()
 
 
-def prepare(extras: Sequence[str] = (), requirements: Sequence[str] = ()) -> None:
-    """Make `.venv` hold the package as it stands in the tree, with these extras and further requirements.
+def prepare(extras: Sequence[str] = (), requirements: Sequence[str] = (), *, every_cpu: bool = False) -> None:
+    """Make `.venv` hold the package as it stands in the tree, with these extras and further requirements. What it has once, it keeps.
+
+    Args:
+        every_cpu: with kernels for every instruction set of the processor family, not for the best of this machine only, which
+            takes half as long to build.
 
     Raises:
         SetupError: Python, its venv module or a compiler is missing, or the build failed.
@@ -59,14 +63,17 @@ def prepare(extras: Sequence[str] = (), requirements: Sequence[str] = ()) -> Non
         stamp = _read_stamp()
         wanted = sorted({*stamp.get("extras", ()), *extras})
         needed = sorted({*stamp.get("requirements", ()), *requirements})
-        current = {"sources": _hash_sources(), "python": sys.version, "extras": wanted, "requirements": needed}
+        cpu = "all" if every_cpu else stamp.get("cpu", "native")
+        current = {"sources": _hash_sources(), "python": sys.version, "extras": wanted, "requirements": needed, "cpu": cpu}
+        if cpu == "native":
+            current["cpu features"] = _cpu_features()  # a folder may be carried to another machine
         if stamp == current:
             return
         _check_tools()
         if not _venv_fits():
             _make_venv()
         STAMP.unlink(missing_ok=True)
-        _install(wanted, needed)
+        _install(wanted, needed, cpu)
         STAMP.write_text(json.dumps(current, indent=1))
 
 
@@ -104,6 +111,12 @@ def _read_stamp() -> dict:
     return json.loads(STAMP.read_text()) if STAMP.exists() else {}
 
 
+def _cpu_features() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"^(?:flags|Features|cpu)\s*:\s*(.*)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    return hashlib.sha256(found[1].encode()).hexdigest() if found else ""
+
+
 def _hash_sources() -> str:
     digest = hashlib.sha256()
     for path in _source_files():
@@ -134,14 +147,14 @@ def _make_venv() -> None:
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
 
 
-def _install(extras: Sequence[str], requirements: Sequence[str]) -> None:
+def _install(extras: Sequence[str], requirements: Sequence[str], cpu: str) -> None:
     if not (BACKEND / "bin" / "cmake").exists():
         _pip("installing the build tools", "install", f"--target={BACKEND}", *BUILD_TOOLS)
     # Bytecode of the whole is for the tests; what only serves has it for what it imports, a quarter of the size.
     compiling = () if extras else ("--no-compile",)
     if requirements:
         _pip(f"installing {', '.join(requirements)}", "install", *compiling, *requirements)
-    wheel = _build_wheel()
+    wheel = _build_wheel(cpu)
     installed = next(VENV.glob("lib/python*/site-packages/octavo-*.dist-info"), None)
     package = f"{wheel}[{','.join(extras)}]" if extras else str(wheel)
     _pip("installing Octavo and what it needs", "install", *compiling, package)
@@ -158,9 +171,10 @@ def _compile_what_serves() -> None:
     subprocess.run([str(VENV / "bin" / "python"), "-c", program], env=environment, check=True)
 
 
-def _build_wheel() -> Path:
+def _build_wheel(cpu: str) -> Path:
     shutil.rmtree(WHEELS, ignore_errors=True)
-    options = ("--no-deps", "--no-build-isolation", f"--config-settings=build-dir={BUILD}", f"--wheel-dir={WHEELS}")
+    settings = (f"--config-settings=build-dir={BUILD}", f"--config-settings=cmake.define.OCTAVO_CPU={cpu}")
+    options = ("--no-deps", "--no-build-isolation", *settings, f"--wheel-dir={WHEELS}")
     _pip("building Octavo", "wheel", *options, ".", environment=build_environment())
     return next(WHEELS.glob("octavo-*.whl"))
 

@@ -66,23 +66,35 @@
 #define OCTAVO_ISA_CASE_VSX(name)
 #endif
 
-#define OCTAVO_DECLARE_ISA_TABLE(Table, name) \
-  OCTAVO_ISA_DECL_AVX512(Table, name)         \
-  OCTAVO_ISA_DECL_AVX2(Table, name)           \
-  OCTAVO_ISA_DECL_NEON_DOT(Table, name)       \
-  OCTAVO_ISA_DECL_NEON(Table, name)           \
-  OCTAVO_ISA_DECL_VSX(Table, name)            \
+#if OCTAVO_HAVE_PORTABLE
+#define OCTAVO_ISA_DECL_PORTABLE(Table, name) \
   namespace isa_portable {                    \
   const Table& name();                        \
-  }                                           \
-  inline const Table& name(cpu::Isa isa) {    \
-    switch (isa) {                            \
-      OCTAVO_ISA_CASE_AVX512(name)            \
-      OCTAVO_ISA_CASE_AVX2(name)              \
-      OCTAVO_ISA_CASE_NEON_DOT(name)          \
-      OCTAVO_ISA_CASE_NEON(name)              \
-      OCTAVO_ISA_CASE_VSX(name)               \
-      default:                                \
-        return isa_portable::name();          \
-    }                                         \
+  }
+#define OCTAVO_ISA_CASE_PORTABLE(name) \
+  case cpu::Isa::portable:             \
+    return isa_portable::name();
+#else
+#define OCTAVO_ISA_DECL_PORTABLE(Table, name)
+#define OCTAVO_ISA_CASE_PORTABLE(name)
+#endif
+
+#define OCTAVO_DECLARE_ISA_TABLE(Table, name)                           \
+  OCTAVO_ISA_DECL_AVX512(Table, name)                                   \
+  OCTAVO_ISA_DECL_AVX2(Table, name)                                     \
+  OCTAVO_ISA_DECL_NEON_DOT(Table, name)                                 \
+  OCTAVO_ISA_DECL_NEON(Table, name)                                     \
+  OCTAVO_ISA_DECL_VSX(Table, name)                                      \
+  OCTAVO_ISA_DECL_PORTABLE(Table, name)                                 \
+  inline const Table& name(cpu::Isa isa) {                              \
+    switch (isa) {                                                      \
+      OCTAVO_ISA_CASE_AVX512(name)                                      \
+      OCTAVO_ISA_CASE_AVX2(name)                                        \
+      OCTAVO_ISA_CASE_NEON_DOT(name)                                    \
+      OCTAVO_ISA_CASE_NEON(name)                                        \
+      OCTAVO_ISA_CASE_VSX(name)                                         \
+      OCTAVO_ISA_CASE_PORTABLE(name)                                    \
+      default: /* available_isas() has what was compiled in, no more */ \
+        __builtin_unreachable();                                        \
+    }                                                                   \
   }

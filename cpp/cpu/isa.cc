@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <stdexcept>
 
 #include "base/error.h"
 
@@ -26,14 +27,20 @@ std::vector<Isa> detect() {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(Isa::avx2);
 #endif
 #elif defined(__aarch64__)
-#if defined(HWCAP_ASIMDDP)
+#if OCTAVO_HAVE_NEON_DOT && defined(HWCAP_ASIMDDP)
   if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) found.push_back(Isa::neon_dot);
 #endif
+#if OCTAVO_HAVE_NEON
   found.push_back(Isa::neon);
-#elif defined(__powerpc64__)
+#endif
+#elif OCTAVO_HAVE_VSX && defined(__powerpc64__)
   if (__builtin_cpu_supports("arch_3_00")) found.push_back(Isa::vsx);
 #endif
+#if OCTAVO_HAVE_PORTABLE
   found.push_back(Isa::portable);
+#endif
+  if (found.empty())
+    throw std::runtime_error("the kernels were built for another processor only (OCTAVO_CPU=native): build Octavo again here");
   return found;
 }
 

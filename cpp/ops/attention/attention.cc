@@ -104,6 +104,39 @@ void write_output(const Unit& unit, const AttentionState& state) {
   }
 }
 
+// The pages that a unit reads from `first` on, and those that its thread probably reads next: of the next segment, or of the next
+// unit, which has the next key/value head or the next request.
+class PageWalk {
+ public:
+  PageWalk(const Unit& unit, std::int64_t first) : unit_(unit), first_(first) {}
+
+  const unsigned char* page(std::int64_t index) const { return at(unit_.plan.request, unit_.kv_head, first_ + index); }
+
+  const unsigned char* page_after(std::int64_t segment, std::int64_t index) const {
+    const std::int64_t request = unit_.plan.request, next = (segment + 1) * kSegmentPages;
+    if (next <= last_page(request)) return at(request, unit_.kv_head, next + index);
+    if (unit_.kv_head + 1 < unit_.call.cache.num_kv_heads()) {
+      return at(request, unit_.kv_head + 1, unit_.plan.first_segment * kSegmentPages + index);
+    }
+    if (request + 1 < unit_.call.attention.context_lens.size && unit_.call.attention.context_lens[request + 1] > 0) {
+      return at(request + 1, 0, index);
+    }
+    return page(index);
+  }
+
+ private:
+  std::int64_t last_page(std::int64_t request) const { return (unit_.call.attention.context_lens[request] - 1) / kPageTokens; }
+  const unsigned char* at(std::int64_t request, int kv_head, std::int64_t index) const {
+    const KVCache& cache = unit_.call.cache;
+    const std::int64_t pages_per_block = cache.block_size() / kPageTokens, within = std::min(index, last_page(request));
+    const std::int32_t block = unit_.call.attention.block_tables.row(request)[within / pages_per_block];
+    return cache.page(unit_.call.layer, block * pages_per_block + within % pages_per_block, kv_head);
+  }
+
+  const Unit& unit_;
+  const std::int64_t first_;
+};
+
 // The unit's softmax over one segment; a segment that no row sees leaves max at -inf.
 void compute_segment(const Unit& unit, std::int64_t segment, TileScratch& scratch, const AttentionState& result) {
   const KVCache& cache = unit.call.cache;
@@ -122,12 +155,10 @@ void compute_segment(const Unit& unit, std::int64_t segment, TileScratch& scratc
   }
   const unsigned char* pages[2 * kSegmentPages];
   const int first_page = begin / kPageTokens, end_page = (end + kPageTokens - 1) / kPageTokens;
-  const std::int32_t* table = unit.call.attention.block_tables.row(unit.plan.request);
-  const std::int64_t pages_per_block = cache.block_size() / kPageTokens;
-  const std::int64_t last_page = (unit.plan.context_len - 1) / kPageTokens;
-  for (int page = first_page; page < kSegmentPages + end_page; ++page) {
-    const std::int64_t index = std::min(segment * kSegmentPages + page, last_page);
-    pages[page] = cache.page(unit.call.layer, table[index / pages_per_block] * pages_per_block + index % pages_per_block, unit.kv_head);
+  const PageWalk walk(unit, segment * kSegmentPages + first_page);
+  for (int page = first_page; page < end_page; ++page) {
+    pages[page] = walk.page(page - first_page);
+    pages[page + kSegmentPages] = walk.page_after(segment, page - first_page);
   }
   unit.call.kernels.segment[static_cast<int>(cache.dtype())](
       {scratch.query, scratch.scores, pages, first_page, end_page, end, visible_begin, visible_end, unit.num_rows, cache.layout(),

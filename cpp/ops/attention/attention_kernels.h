@@ -28,7 +28,7 @@ constexpr std::int64_t partial_elements(std::int64_t value_stride) { return kTil
 struct AttentionSegment {
   const float* query;                 // [num_rows, kQueryStride], scaled
   float* scores;                      // scratch [kTileRows, kScoreStride]
-  const unsigned char* const* pages;  // [2 * kSegmentPages]: first_page..end_page-1 are read, those of the next segment prefetched
+  const unsigned char* const* pages;  // [2 * kSegmentPages]: first_page..end_page-1 are read; kSegmentPages further stand those to prefetch
   int first_page, end_page;
   int end_token;             // the last position that a row sees, plus one, within the segment
   const int* visible_begin;  // [num_rows]: each row sees positions begin..end-1 of the segment; none when begin >= end

@@ -1,25 +1,11 @@
 #include "ops/attention/kv_cache.h"
 
-#include <sys/mman.h>
-
-#include <new>
-
+#include "cpu/huge_pages.h"
 #include "cpu/split.h"
 #include "ops/attention/attention_kernels.h"
 #include "ops/attention/kv_store_kernels.h"
 
 namespace octavo {
-namespace {
-
-unsigned char* map_zeroed(std::int64_t num_bytes) {
-  void* memory =
-      mmap(nullptr, static_cast<std::size_t>(num_bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) throw std::bad_alloc();
-  return static_cast<unsigned char*>(memory);
-}
-
-}  // namespace
-
 KVCache::KVCache(int num_layers, int num_blocks, int block_size, int num_kv_heads, int head_dim, KVDtype dtype)
     : num_layers_(num_layers),
       block_size_(block_size),
@@ -34,13 +20,8 @@ KVCache::KVCache(int num_layers, int num_blocks, int block_size, int num_kv_head
   require(head_dim >= 8 && head_dim <= kMaxHeadDim && head_dim % 8 == 0, "KV cache: head_dim is ", head_dim,
           "; it must be a multiple of 8, at most ", kMaxHeadDim);
   num_pages_ = num_blocks_ * (block_size / kPageTokens);
-  pages_ = map_zeroed(num_bytes());
-  scratch_ = reinterpret_cast<float*>(map_zeroed(scratch_elements() * static_cast<std::int64_t>(sizeof(float))));
-}
-
-KVCache::~KVCache() {
-  munmap(pages_, static_cast<std::size_t>(num_bytes()));
-  munmap(scratch_, static_cast<std::size_t>(scratch_elements()) * sizeof(float));
+  pages_ = cpu::huge_page_memory(num_bytes());
+  scratch_ = cpu::huge_page_memory(scratch_elements() * static_cast<std::int64_t>(sizeof(float)));
 }
 
 std::int64_t KVCache::bytes_per_block(int num_layers, int block_size, int num_kv_heads, int head_dim, KVDtype dtype) {

@@ -1,9 +1,11 @@
 // The KV cache: keys and values of every layer in pages of 16 tokens, laid out as the CPU attention reads them.
 //
-// Memory is [layer][page][kv_head] with a page as in ops/attention/kv_page.h. A block of P tokens is P / 16 consecutive pages.
+// Memory is [page][layer][kv_head] with a page as in ops/attention/kv_page.h. A block of P tokens is P / 16 consecutive pages, so all
+// that a block holds lies together: few huge pages are touched while few blocks are in use.
 // The memory comes zeroed and is not touched before it is written (the kernel's zero pages).
 #pragma once
 #include <cstdint>
+#include <memory>
 
 #include "base/tensor_view.h"
 #include "cpu/thread_pool.h"
@@ -15,7 +17,6 @@ class KVCache {
  public:
   // block_size: a multiple of 16; head_dim: a multiple of 8, at most 256. Throws std::bad_alloc when address space is short.
   KVCache(int num_layers, int num_blocks, int block_size, int num_kv_heads, int head_dim, KVDtype dtype = KVDtype::fp32);
-  ~KVCache();
   KVCache(const KVCache&) = delete;
   KVCache& operator=(const KVCache&) = delete;
 
@@ -30,11 +31,11 @@ class KVCache {
 
   const KVPageLayout& layout() const { return layout_; }
   unsigned char* page(int layer, std::int64_t page_index, int kv_head) const {
-    return pages_ + ((layer * num_pages_ + page_index) * num_kv_heads_ + kv_head) * layout_.num_bytes;
+    return pages_.get() + ((page_index * num_layers_ + layer) * num_kv_heads_ + kv_head) * layout_.num_bytes;
   }
 
   // Room for the partial results of one paged_attention at a time: scratch_elements() floats, aligned to 64 bytes.
-  float* scratch() const { return scratch_; }
+  float* scratch() const { return reinterpret_cast<float*>(scratch_.get()); }
   std::int64_t scratch_elements() const;
 
  private:
@@ -42,8 +43,8 @@ class KVCache {
   std::int64_t num_blocks_, num_pages_;
   KVDtype dtype_;
   KVPageLayout layout_;
-  unsigned char* pages_;
-  float* scratch_;
+  std::shared_ptr<std::uint8_t> pages_;
+  std::shared_ptr<std::uint8_t> scratch_;
 };
 
 // Rounds token i's heads, k and v [T, K * D], to the cache's type and writes them to slot slot_mapping[i] = block * P + offset

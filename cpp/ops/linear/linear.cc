@@ -7,7 +7,7 @@
 namespace octavo {
 namespace {
 
-constexpr std::int64_t kTasksPerThread = 6;       // enough to even out threads of unequal speed
+constexpr std::int64_t kTasksPerThread = 10;      // enough to even out threads of unequal speed
 constexpr std::int64_t kMinMultiplies = 1 << 15;  // per task: some microseconds, well above the cost of handing one out
 constexpr std::int64_t kMaxPanelsPerTask = 12;    // keeps the rows of x that a task shares in a near cache
 
