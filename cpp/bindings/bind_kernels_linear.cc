@@ -10,7 +10,7 @@
 #include "bindings/kernels_module.h"
 #include "ops/embedding/embedding.h"
 #include "ops/linear/dequantize.h"
-#include "ops/linear/linear.h"
+#include "ops/linear/lm_head.h"
 
 namespace octavo {
 namespace {
@@ -73,6 +73,17 @@ py::array_t<float> bound_linear(const py::array& x, const LinearWeight& weight, 
   return y.array;
 }
 
+py::array_t<float> bound_lm_head(const py::array& x, const LinearWeight& weight, cpu::ThreadPool& pool) {
+  const Matrix<const float> rows = matrix_arg<float>(x, "x");
+  require(rows.cols == weight.cols(), "x: ", rows.cols, " columns, expected ", weight.cols());
+  OutputMatrix<float> y(rows.rows, weight.rows());
+  {
+    py::gil_scoped_release release;
+    lm_head(rows, weight, y.view, pool);
+  }
+  return y.array;
+}
+
 py::array_t<float> bound_embedding(const py::array& token_ids, const EmbeddingWeight& weight, float scale, cpu::ThreadPool& pool) {
   const Span<const std::int32_t> ids = span_arg<std::int32_t>(token_ids, "token_ids");
   OutputMatrix<float> y(ids.size, weight.cols);
@@ -107,6 +118,7 @@ void bind_linear(py::module_& module) {
            py::keep_alive<1, 2>());
 
   module.def("linear", &bound_linear, py::arg("x"), py::arg("weight"), py::arg("bias").none(true), py::arg("pool"));
+  module.def("lm_head", &bound_lm_head, py::arg("x"), py::arg("weight"), py::arg("pool"));
   module.def("embedding", &bound_embedding, py::arg("token_ids"), py::arg("weight"), py::arg("scale"), py::arg("pool"));
 }
 

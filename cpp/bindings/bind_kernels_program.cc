@@ -46,6 +46,7 @@ void bind_program(py::module_& module) {
       .def(py::init<cpu::ThreadPool&>(), py::arg("pool"), py::keep_alive<1, 2>())
       .def("embedding", &Program::embedding, py::arg("weight"), py::arg("scale"), py::keep_alive<1, 2>())
       .def("linear", &add_linear, py::arg("x"), py::arg("weight"), py::arg("bias"), KeepWeight(), py::keep_alive<1, 4>())
+      .def("lm_head", &Program::lm_head, py::arg("x"), py::arg("weight"), KeepWeight())
       .def(
           "rms_norm",
           [](Program& self, Buffer x, const py::array& weight, float eps) {

@@ -70,6 +70,14 @@ Buffer Program::linear(Buffer x, const LinearWeight& weight, const float* bias) 
   return y;
 }
 
+Buffer Program::lm_head(Buffer x, const LinearWeight& weight) {
+  require(num_cols(x) == weight.cols(), "lm_head: x has ", num_cols(x), " columns and the weight ", weight.cols());
+  if (weight.quantizes_activations()) max_quantized_cols_ = std::max(max_quantized_cols_, weight.cols());
+  const Buffer y = new_value(rows_of(x), weight.rows());
+  append("lm_head", {x}, {y}, [=, &weight](const Frame& f) { octavo::lm_head(f[x], weight, f[y], f.pool); });
+  return y;
+}
+
 Buffer Program::rms_norm(Buffer x, Span<const float> weight, float eps) {
   require(weight.size > 0 && num_cols(x) % weight.size == 0, "rms_norm: ", num_cols(x), " columns are no multiple of ", weight.size);
   const Buffer y = new_value(rows_of(x), num_cols(x));

@@ -20,7 +20,7 @@
 #include "cpu/thread_pool.h"
 #include "ops/attention/attention.h"
 #include "ops/embedding/embedding.h"
-#include "ops/linear/linear.h"
+#include "ops/linear/lm_head.h"
 #include "ops/moe/moe.h"
 
 namespace octavo::program {
@@ -47,6 +47,7 @@ class Program {
 
   Buffer embedding(const EmbeddingWeight& weight, float scale);
   Buffer linear(Buffer x, const LinearWeight& weight, const float* bias);
+  Buffer lm_head(Buffer x, const LinearWeight& weight);
   Buffer rms_norm(Buffer x, Span<const float> weight, float eps);
   Buffer add(Buffer x, Buffer y);
   std::pair<Buffer, Buffer> add_rms_norm(Buffer x, Buffer residual, Span<const float> weight, float eps);

@@ -1,15 +1,16 @@
-#include "ops/linear/linear.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <utility>
 
 #include "ops/embedding/embedding.h"
 #include "ops/linear/dequantize.h"
 #include "ops/linear/half.h"
+#include "ops/linear/linear_kernels.h"
+#include "ops/linear/lm_head.h"
 #include "ops/linear/pack_panel.h"
 #include "ops/linear/quantized_group.h"
 #include "tests/kernel_test.h"
@@ -170,6 +171,47 @@ TEST_P(LinearTest, Int8LeavesFloatsExact) {
   linear({x.data(), 9, kCols}, only_codes, nullptr, whole.columns(0, kRows), pool_);
   linear({x.data(), 9, kCols}, only_floats, nullptr, whole.columns(kRows, kRows), pool_);
   EXPECT_EQ(y, expected);
+}
+
+// The documented result of lm_head for a row: `exact` in the panels where `rounded` is largest, `rounded` elsewhere.
+std::vector<float> with_exact_panels(const float* rounded, const float* exact, std::int64_t count, std::int64_t panel_width) {
+  std::vector<std::pair<float, std::int64_t>> panels;  // minus the largest, first token: sorting puts the largest first, ties in order
+  for (std::int64_t first = 0; first < count; first += panel_width) {
+    panels.emplace_back(-*std::max_element(rounded + first, rounded + std::min(count, first + panel_width)), first);
+  }
+  std::sort(panels.begin(), panels.end());
+  if (panels.size() > kExactPanels) panels.resize(kExactPanels);
+  std::vector<float> result(rounded, rounded + count);
+  for (const auto& [largest, first] : panels)
+    std::copy(exact + first, exact + std::min(count, first + panel_width), result.begin() + first);
+  return result;
+}
+
+TEST_P(LinearTest, LmHeadIsExactWhereLogitsAreLargest) {
+  constexpr std::int64_t kCols = 256, kTokens = 9;
+  const std::vector<float> x = random_floats(kTokens * kCols, 5);
+  for (std::int64_t vocab : {7, 90, 1003}) {
+    for (Format format : {Format::Q8_0, Format::Q4_1, Format::Q6_K}) {
+      const std::vector<std::uint8_t> raw = random_blocks(format, vocab * kCols);
+      const LinearWeight int8({{raw.data(), format, vocab}}, kCols, pool_, Arithmetic::int8),
+          exact({{raw.data(), format, vocab}}, kCols, pool_);
+      std::vector<float> rounded(kTokens * vocab), precise(rounded.size()), y(rounded.size());
+      linear({x.data(), kTokens, kCols}, int8, nullptr, {rounded.data(), kTokens, vocab}, pool_);
+      linear({x.data(), kTokens, kCols}, exact, nullptr, {precise.data(), kTokens, vocab}, pool_);
+      lm_head({x.data(), kTokens, kCols}, int8, {y.data(), kTokens, vocab}, pool_);
+      for (std::int64_t token = 0; token < kTokens; ++token) {
+        const float* row = y.data() + token * vocab;
+        const std::vector<float> expected = with_exact_panels(rounded.data() + token * vocab, precise.data() + token * vocab, vocab,
+                                                              linear_kernels(int8.isa()).panel_width);
+        ASSERT_EQ(std::vector<float>(row, row + vocab), expected) << name_of(format) << " " << vocab << " " << token;
+      }
+      std::vector<float> alone(static_cast<std::size_t>(vocab));
+      lm_head({x.data() + 4 * kCols, 1, kCols}, int8, {alone.data(), 1, vocab}, pool_);
+      EXPECT_TRUE(std::equal(alone.begin(), alone.end(), y.begin() + 4 * vocab));
+      lm_head({x.data(), kTokens, kCols}, exact, {y.data(), kTokens, vocab}, pool_);
+      EXPECT_EQ(y, precise);
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryIsa, LinearTest, ::testing::ValuesIn(cpu::available_isas()),

@@ -27,6 +27,10 @@ class Ops(Protocol):
         """x @ weight.T + bias: [rows, in] -> [rows, out]."""
         ...
 
+    def lm_head(self, x: Tensor, weight: Any) -> Tensor:
+        """x @ weight.T: [L, E] -> [L, V]; the largest logits of a row are in exact arithmetic, whatever `linear` uses for this weight."""
+        ...
+
     def rms_norm(self, x: Tensor, weight: Any, eps: float) -> Tensor:
         """x / sqrt(mean(x^2) + eps) * weight over each group of len(weight) columns (Zhang & Sennrich 2019)."""
         ...

@@ -21,6 +21,9 @@ class RecordOps:
     def linear(self, x: int, weight: Any, bias: Any | None) -> int:
         return self.program.linear(x, weight, bias)
 
+    def lm_head(self, x: int, weight: Any) -> int:
+        return self.program.lm_head(x, weight)
+
     def rms_norm(self, x: int, weight: Any, eps: float) -> int:
         return self.program.rms_norm(x, weight, eps)
 

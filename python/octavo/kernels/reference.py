@@ -50,6 +50,9 @@ class ReferenceOps:
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return functional.linear(x, weight, bias)
 
+    def lm_head(self, x: Tensor, weight: Tensor) -> Tensor:
+        return functional.linear(x, weight)
+
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         groups = x.unflatten(-1, (-1, weight.numel()))
         return (groups * torch.rsqrt(groups.square().mean(-1, keepdim=True) + eps) * weight).flatten(-2)

@@ -32,4 +32,4 @@ class OutputHead:
         self.weight = weights.linear({_TABLE if tied else "lm_head.weight": config.vocab_size}, config.hidden_size)
 
     def __call__(self, x: Tensor, step: Step) -> Tensor:
-        return self.ops.linear(self.ops.select_logits_rows(step, x), self.weight, None)
+        return self.ops.lm_head(self.ops.select_logits_rows(step, x), self.weight)

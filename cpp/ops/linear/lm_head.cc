@@ -1,0 +1,83 @@
+#include "ops/linear/lm_head.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/linear/linear_kernels.h"
+
+namespace octavo {
+namespace {
+
+struct Panel {
+  float largest;
+  std::int32_t part;
+  std::int64_t index;  // within the part
+};
+
+// Independent maxima, which the compiler puts into vectors. A NaN is never larger.
+float largest_of(const float* y, std::int64_t count) {
+  constexpr int kChains = 16;
+  float largest[kChains];
+  std::fill_n(largest, kChains, -INFINITY);
+  std::int64_t i = 0;
+  for (; i + kChains <= count; i += kChains) {
+    for (int chain = 0; chain < kChains; ++chain) largest[chain] = y[i + chain] > largest[chain] ? y[i + chain] : largest[chain];
+  }
+  for (; i < count; ++i) largest[0] = y[i] > largest[0] ? y[i] : largest[0];
+  return *std::max_element(largest, largest + kChains);
+}
+
+// Writes the panels with the largest results of a row to `best`, largest first, of equal ones the first; returns how many.
+int find_largest(const LinearWeight& weight, std::int64_t panel_width, const float* y, Panel* best) {
+  int count = 0;
+  for (std::size_t part = 0; part < weight.packed_parts().size(); ++part) {
+    const LinearWeight::PackedPart& packed = weight.packed_parts()[part];
+    if (packed.arithmetic != Arithmetic::int8) continue;
+    for (std::int64_t index = 0; index < packed.num_panels; ++index) {
+      const std::int64_t first = index * panel_width;
+      const float largest = largest_of(y + packed.first_row + first, std::min(panel_width, packed.rows - first));
+      if (count == kExactPanels && !(largest > best[count - 1].largest)) continue;
+      int place = count < kExactPanels ? count++ : count - 1;
+      for (; place > 0 && largest > best[place - 1].largest; --place) best[place] = best[place - 1];
+      best[place] = {largest, static_cast<std::int32_t>(part), index};
+    }
+  }
+  return count;
+}
+
+void compute_exactly(Matrix<const float> x, const LinearWeight& weight, const LinearKernels& kernels, std::int64_t row, const Panel& panel,
+                     Matrix<float> y) {
+  const LinearWeight::PackedPart& part = weight.packed_parts()[panel.part];
+  const std::int64_t first = panel.index * kernels.panel_width;
+  LinearTask task{};
+  task.x = x.row(row);
+  task.x_stride = x.stride;
+  task.num_rows = 1;
+  task.num_cols = x.cols;
+  task.panels = part.panels + panel.index * part.panel_bytes;
+  task.panel_bytes = part.panel_bytes;
+  task.num_outputs = std::min<std::int64_t>(kernels.panel_width, part.rows - first);
+  task.zero_point = static_cast<float>(part.zero_point);
+  task.y = y.row(row) + part.first_row + first;
+  task.y_stride = y.stride;
+  kernels.compute[static_cast<int>(part.packing)](task);
+}
+
+}  // namespace
+
+void lm_head(Matrix<const float> x, const LinearWeight& weight, Matrix<float> y, cpu::ThreadPool& pool) {
+  linear(x, weight, nullptr, y, pool);
+  if (!weight.quantizes_activations()) return;
+  const LinearKernels& kernels = linear_kernels(weight.isa());
+  Panel* panels = reinterpret_cast<Panel*>(pool.scratch(x.rows * kExactPanels * static_cast<std::int64_t>(sizeof(Panel))));
+  pool.run(x.rows, [&](std::int64_t row) {
+    Panel* best = panels + row * kExactPanels;
+    const int count = find_largest(weight, kernels.panel_width, y.row(row), best);
+    for (int i = count; i < kExactPanels; ++i) best[i].index = -1;
+  });
+  pool.run(x.rows * kExactPanels, [&](std::int64_t index) {
+    if (panels[index].index >= 0) compute_exactly(x, weight, kernels, index / kExactPanels, panels[index], y);
+  });
+}
+
+}  // namespace octavo
