@@ -1,5 +1,6 @@
 #include <pybind11/stl.h>
 
+#include "batch/batch.h"
 #include "bindings/array_arg.h"
 #include "bindings/kernels_module.h"
 #include "bindings/moe_arg.h"
@@ -23,13 +24,16 @@ Buffer add_linear(Program& self, Buffer x, const LinearWeight& weight, const py:
   return self.linear(x, weight, span.data);
 }
 
-py::array run(Program& self, const py::array& token_ids, const py::array& positions, const py::array& slot_mapping,
-              const py::array& query_indptr, const py::array& context_lens, const py::array& block_tables,
-              const py::array& logits_indices) {
-  const StepArrays step{span_arg<std::int32_t>(token_ids, "token_ids"),          span_arg<std::int32_t>(positions, "positions"),
-                        span_arg<std::int32_t>(slot_mapping, "slot_mapping"),    span_arg<std::int32_t>(query_indptr, "query_indptr"),
-                        span_arg<std::int32_t>(context_lens, "context_lens"),    matrix_arg<std::int32_t>(block_tables, "block_tables"),
-                        span_arg<std::int32_t>(logits_indices, "logits_indices")};
+// The batch belongs to the other module; its arrays are read where they are.
+py::array run(Program& self, batch::Batch& batch) {
+  const std::int64_t tokens = batch.num_tokens(), rows = batch.num_rows();
+  const StepArrays step{{batch.token_ids(), tokens},
+                        {batch.positions(), tokens},
+                        {batch.slot_mapping(), tokens},
+                        {batch.query_indptr(), rows + 1},
+                        {batch.context_lens(), rows},
+                        {batch.block_tables(), rows, batch.max_blocks_per_row()},
+                        {batch.logits_indices(), batch.num_logits()}};
   Matrix<const float> logits;
   {
     py::gil_scoped_release release;
@@ -86,8 +90,7 @@ void bind_program(py::module_& module) {
       .def_property_readonly("num_bytes", &Program::num_bytes)
       .def("num_cols", &Program::num_cols, py::arg("x"))
       .def("describe", &Program::describe)
-      .def("run", &run, py::arg("token_ids"), py::arg("positions"), py::arg("slot_mapping"), py::arg("query_indptr"),
-           py::arg("context_lens"), py::arg("block_tables"), py::arg("logits_indices"))
+      .def("run", &run, py::arg("batch"))
       .def("profile", &Program::take_profile);
 }
 

@@ -252,15 +252,26 @@ Matrix<const float> Program::run(const StepArrays& step) {
 
 void Program::run_profiled(const Frame& frame) {
   using Clock = std::chrono::steady_clock;
-  for (const Call& call : calls_) {
-    const auto start = Clock::now();
+  auto start = Clock::now();
+  for (Call& call : calls_) {
     call.run(frame);
-    auto& [count, seconds] = profile_[call.op];
-    ++count;
-    seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    const auto end = Clock::now();
+    ++call.count;
+    call.seconds += std::chrono::duration<double>(end - start).count();
+    start = end;
   }
 }
 
-std::map<std::string, std::pair<std::int64_t, double>> Program::take_profile() { return std::exchange(profile_, {}); }
+std::map<std::string, std::pair<std::int64_t, double>> Program::take_profile() {
+  std::map<std::string, std::pair<std::int64_t, double>> profile;
+  for (Call& call : calls_) {
+    const std::int64_t calls = std::exchange(call.count, 0);
+    if (calls == 0) continue;
+    auto& [count, seconds] = profile[call.op];
+    count += calls;
+    seconds += std::exchange(call.seconds, 0.0);
+  }
+  return profile;
+}
 
 }  // namespace octavo::program

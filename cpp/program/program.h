@@ -91,6 +91,8 @@ class Program {
     std::vector<Buffer> reads;
     std::vector<Buffer> writes;
     std::function<void(const Frame&)> run;
+    std::int64_t count = 0;  // since the profile was taken
+    double seconds = 0.0;
   };
 
   const Value& value(Buffer x) const;
@@ -116,7 +118,6 @@ class Program {
   std::int64_t arena_floats_ = 0;
   std::unique_ptr<float, void (*)(void*)> arena_;
   bool profiling_;
-  std::map<std::string, std::pair<std::int64_t, double>> profile_;
 };
 
 }  // namespace octavo::program

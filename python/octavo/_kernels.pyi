@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from octavo._runtime import Batch
+
 # ---- machine --------------------------------------------------------------------------------------------------------------------
 
 def version() -> str: ...
@@ -178,17 +180,8 @@ class Program:
     def num_cols(self, x: Buffer) -> int: ...
     def describe(self) -> str:
         """One line per call, for a person."""
-    def run(
-        self,
-        token_ids: NDArray[np.int32],
-        positions: NDArray[np.int32],
-        slot_mapping: NDArray[np.int32],
-        query_indptr: NDArray[np.int32],
-        context_lens: NDArray[np.int32],
-        block_tables: NDArray[np.int32],
-        logits_indices: NDArray[np.int32],
-    ) -> NDArray[np.float32]:
-        """The logits [L, V]: a view, valid until the next run. Arrays as in `_runtime.Batch`."""
+    def run(self, batch: Batch) -> NDArray[np.float32]:
+        """The logits [L, V] of a prepared batch: a view, valid until the next run."""
     def profile(self) -> dict[str, tuple[int, float]]:
         """op -> (calls, seconds) since the last call of profile(); measured only while OCTAVO_PROFILE=1 is in the environment."""
 

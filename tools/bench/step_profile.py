@@ -87,7 +87,9 @@ def watch_runner(times: StepTimes, runner: Any) -> None:
     running = [0]
     ended = [0.0, 0.0]
     program = runner._executor.program
-    runner._batch, runner._sampler, runner._executor.program = Proxy(runner._batch), Proxy(runner._sampler), Proxy(program)
+    execute, batch = runner._executor.execute, runner._batch
+    runner._executor.execute = lambda _: execute(batch)  # the extension takes its own type, not the proxy
+    runner._batch, runner._sampler = Proxy(batch), Proxy(runner._sampler)
     for owner, name, part in (
         (runner, "_apply", "apply"),
         (runner._batch, "prepare", "prepare"),

@@ -118,7 +118,7 @@ class LocalRunner:
             plan.step_id,
             rows=rows,
             token_ids=token_ids,
-            logprobs=[report and _logprobs(token, report) for token, report in zip(token_ids, reports, strict=True)],
+            logprobs=[None if report is None else _logprobs(token, report) for token, report in zip(token_ids, reports, strict=True)],
             prompt_logprobs=self._score_prompts(plan, logits) if self._prompt_logprobs else {},
             errors=errors,
             run_ms=(time.perf_counter() - started) * 1e3,

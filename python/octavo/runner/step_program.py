@@ -48,12 +48,4 @@ class StepProgramExecutor:
 
     def execute(self, batch: Batch) -> NDArray[np.float32]:
         """See `Executor.execute`."""
-        return self.program.run(
-            batch.token_ids,
-            batch.positions,
-            batch.slot_mapping,
-            batch.query_indptr,
-            batch.context_lens,
-            batch.block_tables,
-            batch.logits_indices,
-        )
+        return self.program.run(batch)
