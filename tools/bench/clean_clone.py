@@ -94,9 +94,8 @@ def main() -> None:
     finally:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
-    print(
-        f"first token after {figures['seconds']:.1f} s; packages take {figures['packages_mb']:.0f} MB on disk; {figures['resident_mib']:.0f} MiB resident"
-    )
+    packages, resident = f"packages take {figures['packages_mb']:.0f} MB on disk", f"{figures['resident_mib']:.0f} MiB resident"
+    print(f"first token after {figures['seconds']:.1f} s; {packages}; {resident}")
 
 
 if __name__ == "__main__":
