@@ -15,15 +15,16 @@ OCTAVO_VEC void quantize_group(const float* x, std::int8_t* codes, ActivationGro
     largest = max(abs(values[vec]), largest);
     faults += values[vec] - values[vec];  // zero, or NaN for an infinity or a NaN
   }
+  const bool is_finite = !any(faults != 0.0f);
   const float top = max_of(largest);
   const float inverse = top > kLeastMagnitude ? 127.0f / top : 0.0f;
   IntVec half_sums[2] = {};
   for (int vec = 0; vec < kGroupVecs; ++vec) {
-    const IntVec rounded = round_to_int(values[vec] * broadcast(inverse));
+    const IntVec rounded = is_finite ? round_to_int(values[vec] * broadcast(inverse)) : IntVec{};
     half_sums[vec * 2 / kGroupVecs] += rounded;
     store_i8(codes + vec * kLanes, rounded);
   }
-  group.scale = any(faults != 0.0f) ? __builtin_nanf("") : top * (1.0f / 127.0f);
+  group.scale = is_finite ? top * (1.0f / 127.0f) : __builtin_nanf("");
   group.sums[0] = sum_of(half_sums[0]);
   group.sums[1] = sum_of(half_sums[1]);
   group.scaled_sum = group.scale * static_cast<float>(group.sums[0] + group.sums[1]);
