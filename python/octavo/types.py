@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -136,9 +137,11 @@ class GenerationRequest:
     cache_salt: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delta:
     """What became known about one choice since the last delta. The stream of a choice ends with a `finish_reason`.
+
+    Nobody changes one that is made. It is not frozen because there is one per token, and a frozen one takes four times as long to make.
 
     Attributes:
         index: the choice, 0 <= index < n.
@@ -161,6 +164,24 @@ class Delta:
     num_cached_tokens: int = 0
     prompt_logprobs: list[TokenLogprobs | None] | None = None
     error: str | None = None
+
+    @staticmethod
+    def joined(deltas: Sequence[Delta]) -> Delta:
+        """One delta that says what these say, all of one choice and in order."""
+        first, last = deltas[0], deltas[-1]
+        if first is last:
+            return first
+        return Delta(
+            index=first.index,
+            text="".join(delta.text for delta in deltas),
+            token_ids=[token_id for delta in deltas for token_id in delta.token_ids],
+            logprobs=None if first.logprobs is None else [entry for delta in deltas for entry in delta.logprobs or ()],
+            finish_reason=last.finish_reason,
+            stop_reason=last.stop_reason,
+            num_cached_tokens=last.num_cached_tokens,
+            prompt_logprobs=first.prompt_logprobs,
+            error=last.error,
+        )
 
 
 @dataclass(slots=True)

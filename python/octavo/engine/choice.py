@@ -35,8 +35,8 @@ class Choice:
         self._index = index
         self._params = params
         self._max_tokens = max_tokens
-        self._eos_token_ids = frozenset() if params.ignore_eos else eos_token_ids
         self._stop_token_ids = frozenset(params.stop_token_ids)
+        self._end_token_ids = self._stop_token_ids if params.ignore_eos else self._stop_token_ids | eos_token_ids
         self._detokenizer = detokenizer
         self._matcher = StopMatcher(params.stop, params.include_stop_str_in_output) if params.stop else None
         self.num_tokens = 0
@@ -47,22 +47,25 @@ class Choice:
         """Take the next token. The choice must not have ended."""
         self.num_tokens += 1
         stop_reason: int | str | None = None
-        if self._ends_at(token_id):
+        if token_id in self._end_token_ids and self.num_tokens > self._params.min_tokens:  # the sampler sees to it too, not any sampler
             self.finish_reason = FinishReason.STOP
             stop_reason = token_id if token_id in self._stop_token_ids else None
         elif self.num_tokens == self._max_tokens:
             self.finish_reason = FinishReason.LENGTH
+        token_ids = [token_id]
         hidden = self.finish_reason is FinishReason.STOP and not self._params.include_stop_str_in_output
-        text, stop = self._match("" if hidden else self._detokenizer.push([token_id]))
-        if stop is None and self.finish_reason is not None:
-            rest, stop = self._rest()
-            text += rest
-        if stop is not None:
-            self.finish_reason, stop_reason = FinishReason.STOP, stop
+        text = "" if hidden else self._detokenizer.push(token_ids)
+        if self._matcher is not None or self.finish_reason is not None:
+            text, stop = self._match(text)
+            if stop is None and self.finish_reason is not None:
+                rest, stop = self._rest()
+                text += rest
+            if stop is not None:
+                self.finish_reason, stop_reason = FinishReason.STOP, stop
         return Delta(
             index=self._index,
             text=text,
-            token_ids=[token_id],
+            token_ids=token_ids,
             logprobs=self._reported(logprobs),
             finish_reason=self.finish_reason,
             stop_reason=stop_reason,
@@ -81,11 +84,6 @@ class Choice:
             num_cached_tokens=num_cached_tokens,
             error=error,
         )
-
-    def _ends_at(self, token_id: int) -> bool:
-        """The sampler keeps these tokens away before min_tokens; the check here holds with any sampler."""
-        ends = token_id in self._eos_token_ids or token_id in self._stop_token_ids
-        return ends and self.num_tokens > self._params.min_tokens
 
     def _match(self, text: str) -> tuple[str, str | None]:
         """Stop strings are looked for in the text of the tokens from number min_tokens on."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 
+from octavo.engine.choice import Choice
 from octavo.engine.live_request import LiveRequest
 from octavo.engine.stats import EngineCounters, EngineObserver, EngineStats
 from octavo.engine.step_pace import StepPace
@@ -123,21 +124,21 @@ class EngineCore:
         for output in outputs:
             if output.sequence.finished:  # by an error of a sibling, earlier in this loop
                 continue
-            request_id = output.sequence.group.request_id
+            live = self._live[output.sequence.group.request_id]
             try:
-                self._take(output, now_s)
+                self._take(live, output, now_s)
             except Exception as error:  # a fault in one request ends that request
+                request_id = live.request.request_id
                 _log.exception("request %s failed while its output was processed", request_id)
                 self.end(request_id, FinishReason.ERROR, f"internal error while processing the output: {error}")
 
-    def _take(self, output: SequenceOutput, now_s: float) -> None:
-        live = self._live[output.sequence.group.request_id]
+    def _take(self, live: LiveRequest, output: SequenceOutput, now_s: float) -> None:
         if output.error is not None:
             self.end(live.request.request_id, FinishReason.ERROR, output.error)
             return
         delta = live.take(output)
         if delta is not None:
-            self._count_token(live, output.sequence.index, now_s)
+            self._count_token(live, live.choices[delta.index], now_s)
             self._put(live, output.sequence, delta)
 
     def _put(self, live: LiveRequest, sequence: Sequence, delta: Delta) -> None:
@@ -152,8 +153,7 @@ class EngineCore:
             for observer in self._observers:
                 observer.finished(live.request, summary)
 
-    def _count_token(self, live: LiveRequest, index: int, now_s: float) -> None:
-        choice = live.choices[index]
+    def _count_token(self, live: LiveRequest, choice: Choice, now_s: float) -> None:
         previous_s, choice.last_token_s = choice.last_token_s, now_s
         self._counters.generation_tokens += 1
         if live.first_token_s is None:

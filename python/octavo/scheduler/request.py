@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from octavo.scheduler.sequence import Sequence
 from octavo.step import RowSampling
@@ -32,8 +33,7 @@ class NewRequest:
     cache_extras: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class SequenceOutput:
+class SequenceOutput(NamedTuple):
     """What a step made for a live sequence: a token, prompt log-probabilities, or an error after which it must be finished."""
 
     sequence: Sequence

@@ -125,19 +125,21 @@ class Scheduler:
         step = self._in_flight.popleft()
         if result.step_id != step.plan.step_id:
             raise RuntimeError(f"the runner returned step {result.step_id} where step {step.plan.step_id} was due")
-        drawn = dict(zip(result.rows, zip(result.token_ids, result.logprobs, strict=True), strict=True))
+        drawn = zip(result.rows, result.token_ids, result.logprobs, strict=True)
         outputs = []
         for row, sequence, draws in step.scheduled:
-            sequence.num_in_flight_tokens -= draws
-            error = result.errors.get(row)
-            if draws and error is None and row not in drawn:
-                raise RuntimeError(f"the runner drew no token for row {row} in step {result.step_id}")
+            token_id, logprobs, error = None, None, result.errors.get(row)
+            if draws:
+                sequence.num_in_flight_tokens -= 1
+                if error is None:
+                    drawn_row, token_id, logprobs = next(drawn, (None, None, None))
+                    if drawn_row != row:
+                        raise RuntimeError(f"the runner drew no token for row {row} in step {result.step_id}")
             if sequence.finished:
                 continue
-            prompt_logprobs = result.prompt_logprobs.get(row)
-            token_id, logprobs = drawn[row] if draws and error is None else (None, None)
             if token_id is not None:
-                sequence.output_token_ids.append(token_id)
+                sequence.append(token_id)
+            prompt_logprobs = result.prompt_logprobs.get(row)
             if token_id is not None or prompt_logprobs is not None or error is not None:
                 outputs.append(SequenceOutput(sequence, token_id, logprobs, prompt_logprobs, error))
         return outputs
@@ -159,10 +161,12 @@ class Scheduler:
         """Give each running sequence its chunk, most urgent first. False where one was preempted: then nobody else starts."""
         num_preemptions = self.num_preemptions
         running = list(self._running)
-        for position, sequence in enumerate(running):
+        num_behind = len(running)
+        for sequence in running:
+            num_behind -= 1
             if sequence.row is None:  # preempted for one before it
                 continue
-            chunk = step.fit(sequence, num_reserved=len(running) - position - 1)
+            chunk = step.fit(sequence, num_reserved=num_behind)
             if chunk is None:
                 continue
             new_block_ids = self._grow(sequence, sequence.num_computed_tokens + chunk.num_tokens)

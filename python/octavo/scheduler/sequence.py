@@ -64,9 +64,11 @@ class Sequence:
         order: (priority, arrival, index): who is served first.
         table: its blocks; empty unless it runs.
         output_token_ids: outputs whose results have come back.
+        num_prompt_tokens, num_known_tokens: tokens of the prompt; of prompt and outputs.
         num_computed_tokens: tokens whose KV is computed by the steps submitted so far.
         num_in_flight_tokens: outputs that submitted steps draw and whose results have not come back.
         row: its row while it runs, else None.
+        wants_prompt_logits: whether log-probabilities of prompt tokens remain to be asked for; their positions cannot come from a cache.
         finished: set once, by `Scheduler.finish`.
     """
 
@@ -77,12 +79,15 @@ class Sequence:
         "max_length",
         "num_computed_tokens",
         "num_in_flight_tokens",
+        "num_known_tokens",
         "num_prompt_logits",
+        "num_prompt_tokens",
         "order",
         "output_token_ids",
         "row",
         "sampling",
         "table",
+        "wants_prompt_logits",
     )
 
     def __init__(self, group: SequenceGroup, index: int, sampling: RowSampling, table: BlockTable, max_length: int) -> None:
@@ -93,19 +98,13 @@ class Sequence:
         self.table = table
         self.max_length = max_length
         self.output_token_ids: list[int] = []
+        self.num_prompt_tokens = self.num_known_tokens = len(group.prompt_token_ids)
         self.num_computed_tokens = 0
         self.num_in_flight_tokens = 0
         self.num_prompt_logits = 0  # prompt positions whose log-probabilities submitted steps report; kept over a preemption
+        self.wants_prompt_logits = sampling.num_prompt_logprobs is not None and self.num_prompt_tokens > 1
         self.row: int | None = None
         self.finished = False
-
-    @property
-    def num_prompt_tokens(self) -> int:
-        return len(self.group.prompt_token_ids)
-
-    @property
-    def num_known_tokens(self) -> int:
-        return len(self.group.prompt_token_ids) + len(self.output_token_ids)
 
     @property
     def num_tokens(self) -> int:
@@ -114,12 +113,8 @@ class Sequence:
     @property
     def num_uncomputed_tokens(self) -> int:
         """Tokens to schedule; 0 where the last token that the sequence may have is drawn already."""
-        return 0 if self.num_tokens >= self.max_length else self.num_tokens - self.num_computed_tokens
-
-    @property
-    def wants_prompt_logits(self) -> bool:
-        """Whether log-probabilities of prompt tokens remain to be asked for; their positions cannot come from a cache."""
-        return self.sampling.num_prompt_logprobs is not None and self.num_prompt_logits < self.num_prompt_tokens - 1
+        num_tokens = self.num_known_tokens + self.num_in_flight_tokens
+        return 0 if num_tokens >= self.max_length else num_tokens - self.num_computed_tokens
 
     @property
     def first_logits_position(self) -> int:
@@ -129,8 +124,9 @@ class Sequence:
     def tokens(self, begin: int, end: int) -> list[int]:
         """Known tokens at positions [begin, end)."""
         num_prompt_tokens = self.num_prompt_tokens
-        outputs = self.output_token_ids[max(begin - num_prompt_tokens, 0) : max(end - num_prompt_tokens, 0)]
-        return self.group.prompt_token_ids[begin:end] + outputs
+        if begin >= num_prompt_tokens:
+            return self.output_token_ids[begin - num_prompt_tokens : end - num_prompt_tokens]
+        return self.group.prompt_token_ids[begin:end] + self.output_token_ids[: max(end - num_prompt_tokens, 0)]
 
     def row_start(self) -> RowStart:
         """How the runner's row is filled. The sequence has a row and nothing in flight."""
@@ -143,6 +139,12 @@ class Sequence:
         self.num_in_flight_tokens += chunk.draws
         if self.wants_prompt_logits:
             self.num_prompt_logits = max(self.num_prompt_logits, min(self.num_computed_tokens, self.num_prompt_tokens - 1))
+            self.wants_prompt_logits = self.num_prompt_logits < self.num_prompt_tokens - 1
+
+    def append(self, token_id: int) -> None:
+        """Take the next output, whose result has come back."""
+        self.output_token_ids.append(token_id)
+        self.num_known_tokens += 1
 
     def publish(self) -> None:
         """Commit the tokens that submitted steps compute and whose values are known, so that others can share their blocks.

@@ -10,6 +10,8 @@ from octavo.step import StepPlan
 
 __all__ = ["ScheduledRow", "StepBuilder"]
 
+_DECODE = Chunk(num_tokens=1, num_logits=1, draws=True)
+
 
 class ScheduledRow(NamedTuple):
     """Who a row belonged to in a step: when the result comes back the row may be another sequence's."""
@@ -33,10 +35,13 @@ class StepBuilder:
 
         `num_reserved` tokens and logits rows are left for the sequences that follow.
         """
+        num_uncomputed_tokens = sequence.num_uncomputed_tokens
+        if num_uncomputed_tokens == 1 and self.num_tokens_left > num_reserved and self._num_logits_left > num_reserved:
+            return _DECODE
         begin = sequence.num_computed_tokens
         logits_begin = max(sequence.first_logits_position, begin)
         num_tokens = min(
-            sequence.num_uncomputed_tokens,
+            num_uncomputed_tokens,
             self.num_tokens_left - num_reserved,
             logits_begin - begin + self._num_logits_left - num_reserved,
         )

@@ -26,6 +26,7 @@ class CompletionShape:
         self._tokenizer = tokenizer
         self._body = body
         self._prompts = prompts
+        self._shows_prompt_logprobs = body.prompt_logprobs is not None or (body.echo and body.logprobs is not None)
         self._opened: set[int] = set()
         self._formatters: dict[int, CompletionLogprobs] = {}
         self._prompt_logprobs: dict[int, list[TokenLogprobs | None]] = {}
@@ -33,8 +34,8 @@ class CompletionShape:
 
     def chunks(self, prompt_index: int, delta: Delta) -> list[dict[str, Any]]:
         """See `Shape`."""
-        choices = (self._choice(prompt_index, ready) for ready in self._ready(prompt_index, delta))
-        return [{"choices": [choice]} for choice in choices if choice is not None]
+        ready = self._ready(prompt_index, delta) if self._shows_prompt_logprobs else [delta]
+        return [{"choices": [choice]} for each in ready if (choice := self._choice(prompt_index, each)) is not None]
 
     def whole(self, finished: Sequence[tuple[int, Delta]]) -> dict[str, Any]:
         """See `Shape`."""
@@ -42,8 +43,7 @@ class CompletionShape:
 
     def _ready(self, prompt_index: int, delta: Delta) -> list[Delta]:
         """Other choices wait for the first delta of choice 0 where that brings prompt log-probabilities that all of them show."""
-        wanted = self._body.prompt_logprobs is not None or (self._body.echo and self._body.logprobs is not None)
-        if not wanted or prompt_index in self._prompt_logprobs:
+        if prompt_index in self._prompt_logprobs:
             return [delta]
         if delta.index != 0:
             self._held[prompt_index].append(delta)
@@ -64,7 +64,7 @@ class CompletionShape:
         choice: dict[str, Any] = {
             "index": position,
             "text": self._prompt_text(prompt_index) + delta.text if echo else delta.text,
-            "logprobs": self._logprobs(prompt_index, position, delta, echo=echo),
+            "logprobs": None if body.logprobs is None else self._logprobs(prompt_index, position, delta, body.logprobs, echo=echo),
             "finish_reason": delta.finish_reason,
         }
         if delta.finish_reason is not None:
@@ -81,13 +81,11 @@ class CompletionShape:
             opening["prompt_logprobs"] = prompt_logprobs(self._tokenizer, self._prompt_logprobs[prompt_index])
         return opening
 
-    def _logprobs(self, prompt_index: int, position: int, delta: Delta, *, echo: bool) -> dict[str, Any] | None:
-        if self._body.logprobs is None:
-            return None
+    def _logprobs(self, prompt_index: int, position: int, delta: Delta, num_top: int, *, echo: bool) -> dict[str, Any]:
         if position not in self._formatters:
             echoed = self._prompt_text(prompt_index) if echo else ""
             self._formatters[position] = CompletionLogprobs(
-                self._tokenizer, self._body.logprobs, echoed=echoed, skip_special_tokens=self._body.skip_special_tokens
+                self._tokenizer, num_top, echoed=echoed, skip_special_tokens=self._body.skip_special_tokens
             )
         token_ids, entries = delta.token_ids, list[TokenLogprobs | None](delta.logprobs or ())
         if echo:

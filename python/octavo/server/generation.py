@@ -6,7 +6,7 @@ Leaving the `async with` block, however it happens (done, client gone, error), a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -29,12 +29,13 @@ class Usage:
     def __init__(self, prompts: Sequence[Prompt]) -> None:
         self._prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
         self._completion_tokens = 0
-        self._cached: dict[int, int] = {}
+        self._cached = [0] * len(prompts)
 
     def count(self, prompt_index: int, delta: Delta) -> None:
         """Add what `delta` brought."""
         self._completion_tokens += len(delta.token_ids)
-        self._cached[prompt_index] = max(delta.num_cached_tokens, self._cached.get(prompt_index, 0))
+        if delta.num_cached_tokens > self._cached[prompt_index]:
+            self._cached[prompt_index] = delta.num_cached_tokens
 
     def body(self) -> dict[str, Any]:
         """Return OpenAI's usage object."""
@@ -42,7 +43,7 @@ class Usage:
             "prompt_tokens": self._prompt_tokens,
             "completion_tokens": self._completion_tokens,
             "total_tokens": self._prompt_tokens + self._completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": sum(self._cached.values())},
+            "prompt_tokens_details": {"cached_tokens": sum(self._cached)},
         }
 
 
@@ -66,6 +67,7 @@ class Generation:
         self._requests = requests
         self._score_only = score_only
         self._streams: list[RequestStream] = []
+        self._num_open = len(requests)
         self._queue: asyncio.Queue[tuple[int, Delta | Exception | None]] = asyncio.Queue(maxsize=1)
         self._exits = AsyncExitStack()
 
@@ -84,26 +86,24 @@ class Generation:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._exits.aclose()
 
-    async def __aiter__(self) -> AsyncIterator[tuple[int, Delta]]:
-        async for prompt_index, delta in self._merged():
-            if delta.finish_reason is FinishReason.ERROR:
-                raise ApiError(500, delta.error or "the request failed in the engine", kind="server_error", code="generation_failed")
-            yield prompt_index, _scored(delta) if self._score_only else delta
+    def __aiter__(self) -> Generation:
+        return self
 
-    async def _merged(self) -> AsyncIterator[tuple[int, Delta]]:
-        if len(self._streams) == 1:
-            async for delta in self._streams[0]:
-                yield 0, delta
-            return
-        live = len(self._streams)
-        while live:
+    async def __anext__(self) -> tuple[int, Delta]:
+        prompt_index, delta = (0, await anext(self._streams[0])) if len(self._streams) == 1 else await self._next_of_many()
+        if delta.finish_reason is FinishReason.ERROR:
+            raise ApiError(500, delta.error or "the request failed in the engine", kind="server_error", code="generation_failed")
+        return prompt_index, _scored(delta) if self._score_only else delta
+
+    async def _next_of_many(self) -> tuple[int, Delta]:
+        while self._num_open:
             index, item = await self._queue.get()
             if isinstance(item, Exception):
                 raise item
-            if item is None:
-                live -= 1
-            else:
-                yield index, item
+            if item is not None:
+                return index, item
+            self._num_open -= 1
+        raise StopAsyncIteration
 
     async def _pump(self, index: int, stream: RequestStream) -> None:
         """Carry one stream to the queue; it holds back at most one delta, so the engine feels a slow reader and merges."""

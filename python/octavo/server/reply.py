@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +14,7 @@ from aiohttp import web
 
 from octavo.server.body import read_body
 from octavo.server.context import CONTEXT, ServerContext
-from octavo.server.sse import send_events
+from octavo.server.sse import Send, send_events
 from octavo.types import Delta
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Shape(Protocol):
 
 
 class Reply:
-    """The documents of one request. Consume `chunks` or `whole`, once."""
+    """The documents of one request. Await `send_chunks` or `whole`, once."""
 
     def __init__(self, body: GenerationBody, generation: Generation, usage: Usage, shape: Shape, envelope: Document) -> None:
         self._body = body
@@ -57,17 +57,18 @@ class Reply:
         """The `id` of the documents."""
         return self._envelope["id"]
 
-    async def chunks(self) -> AsyncGenerator[Document, None]:
-        """Yield stream documents in the order of generation, then the usage document where asked for."""
-        envelope = self._envelope | {"object": self._shape.chunk_object_name}
+    async def send_chunks(self, send: Send) -> None:
+        """Send stream documents as JSON in the order of generation, then the usage document where asked for."""
+        include_usage, continuous_usage = self._body.include_usage, self._body.continuous_usage
+        envelope = orjson.dumps(self._envelope | {"object": self._shape.chunk_object_name})[:-1] + b","  # {"id":...,"model":...,
         async for prompt_index, delta in self._generation:
             self._usage.count(prompt_index, delta)
             for document in self._shape.chunks(prompt_index, delta):
-                if self._body.include_usage:
-                    document["usage"] = self._usage.body() if self._body.continuous_usage else None
-                yield envelope | document
-        if self._body.include_usage:
-            yield envelope | {"choices": [], "usage": self._usage.body()}
+                if include_usage:
+                    document["usage"] = self._usage.body() if continuous_usage else None
+                await send(envelope + orjson.dumps(document)[1:])
+        if include_usage:
+            await send(envelope + orjson.dumps({"choices": [], "usage": self._usage.body()})[1:])
 
     async def whole(self) -> Document:
         """Return the whole answer as one document, choices in order of prompt and index."""
@@ -75,23 +76,9 @@ class Reply:
         async for prompt_index, delta in self._generation:
             self._usage.count(prompt_index, delta)
             deltas.setdefault((prompt_index, delta.index), []).append(delta)
-        finished = [(key[0], _joined(deltas[key])) for key in sorted(deltas)]
+        finished = [(key[0], Delta.joined(deltas[key])) for key in sorted(deltas)]
         document = self._shape.whole(finished)
         return self._envelope | {"object": self._shape.object_name} | document | {"usage": self._usage.body()}
-
-
-def _joined(deltas: Sequence[Delta]) -> Delta:
-    """Fold the deltas of one choice into one."""
-    first, last = deltas[0], deltas[-1]
-    return Delta(
-        index=first.index,
-        text="".join(delta.text for delta in deltas),
-        token_ids=[token_id for delta in deltas for token_id in delta.token_ids],
-        logprobs=None if first.logprobs is None else [entry for delta in deltas for entry in delta.logprobs or ()],
-        finish_reason=last.finish_reason,
-        stop_reason=last.stop_reason,
-        prompt_logprobs=first.prompt_logprobs,
-    )
 
 
 async def answer(request: web.Request, body_model: type[GenerationBody], open_reply: OpenReply) -> web.StreamResponse:
@@ -101,6 +88,6 @@ async def answer(request: web.Request, body_model: type[GenerationBody], open_re
     async with open_reply(context, body) as reply:
         headers = {"X-Request-Id": reply.request_id}
         if body.stream:
-            return await send_events(request, reply.chunks(), stall_s=context.stall_s, headers=headers)
+            return await send_events(request, reply.send_chunks, stall_s=context.stall_s, headers=headers)
         document = await reply.whole()
     return web.Response(body=orjson.dumps(document), content_type="application/json", headers=headers)

@@ -9,9 +9,8 @@ handler too: the server runs with handler cancellation. Format: https://html.spe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import orjson
 from aiohttp import web
@@ -19,7 +18,9 @@ from aiohttp import web
 from octavo.log import get_logger
 from octavo.server.errors import to_api_error
 
-__all__ = ["send_events", "stall_guard"]
+__all__ = ["Send", "send_events", "stall_guard"]
+
+Send = Callable[[bytes], Awaitable[None]]
 
 _log = get_logger(__name__)
 _SURE_TO_FIT = 32 * 1024  # half of what the transport takes before a write waits
@@ -27,14 +28,14 @@ _HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control":
 
 
 async def send_events(
-    request: web.Request, documents: AsyncGenerator[dict[str, Any], None], *, stall_s: float, headers: Mapping[str, str]
+    request: web.Request, send_documents: Callable[[Send], Awaitable[None]], *, stall_s: float, headers: Mapping[str, str]
 ) -> web.StreamResponse:
-    """Send each document as an event, then `[DONE]`. An error on the way becomes an event with an error body before it."""
+    """Send each document (JSON) as an event, then `[DONE]`. An error on the way becomes an event with an error body before it."""
     response = web.StreamResponse(headers={**_HEADERS, **headers})
     await response.prepare(request)
 
     async def send(data: bytes) -> None:
-        event = b"data: " + data + b"\n\n"
+        event = b"data: %b\n\n" % data
         transport = request.transport
         if transport is not None and transport.get_write_buffer_size() + len(event) < _SURE_TO_FIT:
             await response.write(event)
@@ -43,23 +44,17 @@ async def send_events(
             await response.write(event)
 
     try:
-        await _send_documents(documents, send)
+        try:
+            await send_documents(send)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            await send(orjson.dumps(to_api_error(error).body()))
         await send(b"[DONE]")
         await response.write_eof()
     except ConnectionError:
         _log.debug("the client of %s went away", headers.get("X-Request-Id"))
     return response
-
-
-async def _send_documents(documents: AsyncGenerator[dict[str, Any], None], send: Callable[[bytes], Awaitable[None]]) -> None:
-    try:
-        async with aclosing(documents):
-            async for document in documents:
-                await send(orjson.dumps(document))
-    except ConnectionError:
-        raise
-    except Exception as error:
-        await send(orjson.dumps(to_api_error(error).body()))
 
 
 @contextmanager

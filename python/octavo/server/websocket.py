@@ -13,7 +13,6 @@ A message without a usable `id` is answered by an error whose id is null. Closin
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -100,9 +99,12 @@ class StreamSocket:
         if self._context.draining:
             raise ApiError(503, "the server is shutting down", kind="service_unavailable_error", code="shutting_down")
         opening = open_chat(self._context, parse_body(data, ChatBody)) if "messages" in data else self._open_completion(data)
-        async with opening as reply, aclosing(reply.chunks()) as chunks:
-            async for chunk in chunks:
-                await self._send({"type": "chunk", "id": stream_id, "data": chunk})
+
+        async def send(chunk: bytes) -> None:
+            await self._send({"type": "chunk", "id": stream_id, "data": orjson.Fragment(chunk)})
+
+        async with opening as reply:
+            await reply.send_chunks(send)
 
     def _open_completion(self, data: dict[str, Any]) -> Any:
         return open_completion(self._context, parse_body(data, CompletionBody))
