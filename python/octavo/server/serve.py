@@ -14,11 +14,9 @@ from octavo.errors import ConfigError
 from octavo.log import get_logger
 from octavo.server.app import build_app
 from octavo.server.context import CONTEXT
+from octavo.server.event_loop import run
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from typing import Any
-
     from octavo.config import ServerConfig
     from octavo.engine.async_engine import AsyncEngine
 
@@ -62,16 +60,7 @@ def serve(engine: AsyncEngine, config: ServerConfig, listener: socket.socket | N
     Args:
         listener: a socket from `listen`; made here when None.
     """
-    _run(_serve(engine, config, listen(config) if listener is None else listener))
-
-
-def _run(main: Coroutine[Any, Any, None]) -> None:
-    try:
-        import uvloop
-    except ImportError:  # not made for this platform; asyncio's own loop does the same, slower
-        asyncio.run(main)
-    else:
-        uvloop.run(main)
+    run(_serve(engine, config, listen(config) if listener is None else listener))
 
 
 async def _serve(engine: AsyncEngine, config: ServerConfig, listener: socket.socket) -> None:

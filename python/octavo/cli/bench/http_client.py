@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import aiohttp
@@ -70,11 +69,20 @@ def _body(model: str, request: BenchRequest) -> bytes:
 
 
 async def _read(response: aiohttp.ClientResponse, timeline: Timeline) -> None:
+    """Note when bytes come and read them when all are there: meanwhile the server, which may share the processor, is left alone."""
+    reads: list[tuple[float, bytes]] = []
+    try:
+        while data := await response.content.readany():
+            reads.append((time.perf_counter(), data))
+    finally:
+        _count(reads, timeline)
+
+
+def _count(reads: list[tuple[float, bytes]], timeline: Timeline) -> None:
     """Count tokens by their ids where the server sends them, else an event with text as a token, put right by the usage at the end."""
     counted_by_ids = False
     usage: dict[str, Any] | None = None
-    async for event in _events(response):
-        now = time.perf_counter()
+    for now, event in _events(reads):
         if "error" in event:
             timeline.error = str(event["error"].get("message", event["error"]))
         for choice in event.get("choices", ()):
@@ -91,9 +99,11 @@ async def _read(response: aiohttp.ClientResponse, timeline: Timeline) -> None:
             timeline.arrivals[-1] = (last, count + usage["completion_tokens"] - timeline.num_output_tokens)
 
 
-async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
-    async for line in response.content:
-        if line.startswith(b"data: "):
-            data = line[6:].strip()
-            if data != b"[DONE]":
-                yield json.loads(data)
+def _events(reads: list[tuple[float, bytes]]) -> Iterator[tuple[float, dict[str, Any]]]:
+    """The events, each with the time of the read that completed it."""
+    rest = b""
+    for now, data in reads:
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data: ") and not line.startswith(b"data: [DONE]"):
+                yield now, orjson.loads(line[6:])

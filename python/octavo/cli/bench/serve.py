@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from typing import Any
 
 from octavo.cli.bench.http_client import http_sender, open_session, served_model
@@ -15,6 +14,7 @@ from octavo.cli.bench.timeline import Timeline
 from octavo.cli.bench.workload import Workload, add_workload_options, load_workload
 from octavo.cli.options import add_options, from_options, positive_int, to_flags
 from octavo.config import EngineConfig
+from octavo.server import event_loop
 
 __all__ = ["add_arguments", "run"]
 
@@ -35,10 +35,10 @@ def run(args: argparse.Namespace) -> int:
     config = from_options(EngineConfig, args)
     workload = load_workload(args, args.vocab_size)
     if args.base_url:
-        model, timelines = asyncio.run(_measure(args, args.base_url.rstrip("/").removesuffix("/v1"), workload))
+        model, timelines = event_loop.run(_measure(args, args.base_url.rstrip("/").removesuffix("/v1"), workload))
     else:
         with spawn_server(to_flags(config)) as server:
-            model, timelines = asyncio.run(_measure(args, server.base_url, workload))
+            model, timelines = event_loop.run(_measure(args, server.base_url, workload))
     setting: dict[str, Any] = {
         "base_url": args.base_url,
         "model": model,
