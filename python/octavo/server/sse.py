@@ -9,7 +9,7 @@ handler too: the server runs with handler cancellation. Format: https://html.spe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 
 import orjson
@@ -28,7 +28,7 @@ _HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control":
 
 
 async def send_events(
-    request: web.Request, send_documents: Callable[[Send], Awaitable[None]], *, stall_s: float, headers: Mapping[str, str]
+    request: web.Request, send_documents: Callable[[Send], Coroutine[None, None, None]], *, stall_s: float, headers: Mapping[str, str]
 ) -> web.StreamResponse:
     """Send each document (JSON) as an event, then `[DONE]`. An error on the way becomes an event with an error body before it."""
     response = web.StreamResponse(headers={**_HEADERS, **headers})
@@ -45,7 +45,7 @@ async def send_events(
 
     try:
         try:
-            await send_documents(send)
+            await asyncio.create_task(send_documents(send))  # of its own: each token then wakes no handler and no middleware
         except ConnectionError:
             raise
         except Exception as error:
