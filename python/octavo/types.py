@@ -141,7 +141,7 @@ class GenerationRequest:
 class Delta:
     """What became known about one choice since the last delta. The stream of a choice ends with a `finish_reason`.
 
-    Nobody changes one that is made. It is not frozen because there is one per token, and a frozen one takes four times as long to make.
+    Nobody changes one that is made. It is not frozen because there is one per token, and a frozen one takes three times as long to make.
 
     Attributes:
         index: the choice, 0 <= index < n.
