@@ -125,14 +125,14 @@ float int8_product(const float* x, const std::uint8_t* row, Format format, std::
 }
 
 TEST_P(LinearTest, Int8FollowsTheDocumentedOrder) {
-  constexpr std::int64_t kCols = 1280, kRows = 35, kTokens = 29;
+  constexpr std::int64_t kCols = 1280, kRows = 35, kTokens = 101;
   const std::vector<float> x = random_floats(kTokens * kCols, 12), bias = random_floats(kRows, 12);
   for (Format format : all_formats()) {
     if (!is_quantized(format)) continue;
     const std::vector<std::uint8_t> raw = random_blocks(format, kRows * kCols);
     const LinearWeight weight({{raw.data(), format, kRows}}, kCols, pool_, Arithmetic::int8);
     std::vector<float> y(kTokens * kRows);
-    for (std::int64_t first = 0, count = 1; first < kTokens; first += count, ++count) {  // 1, 2, .. 7 rows, then the last
+    for (std::int64_t first = 0, count = 1; first < kTokens; first += count, ++count) {  // 1, 2, .. 13 rows, then the rest
       count = std::min(count, kTokens - first);
       linear({x.data() + first * kCols, count, kCols}, weight, bias.data(), {y.data() + first * kRows, count, kRows}, pool_);
     }
@@ -140,6 +140,11 @@ TEST_P(LinearTest, Int8FollowsTheDocumentedOrder) {
       const std::uint8_t* row = raw.data() + format_bytes(format, i % kRows * kCols);
       const float expected = int8_product(x.data() + i / kRows * kCols, row, format, kCols) + bias[static_cast<std::size_t>(i % kRows)];
       ASSERT_EQ(y[static_cast<std::size_t>(i)], expected) << name_of(format) << " " << i;
+    }
+    std::vector<float> together(y.size());
+    for (std::int64_t count : {kTokens, std::int64_t{50}, std::int64_t{48}}) {  // many rows are computed another way
+      linear({x.data(), count, kCols}, weight, bias.data(), {together.data(), count, kRows}, pool_);
+      ASSERT_TRUE(std::equal(y.begin(), y.begin() + count * kRows, together.begin())) << name_of(format) << " " << count;
     }
   }
 }

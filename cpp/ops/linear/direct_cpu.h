@@ -26,6 +26,16 @@ OCTAVO_VEC void store_columns(float* to, const Vec* values, std::int64_t count) 
   }
 }
 
+// What store_columns wrote; the columns that are not there are zeros.
+OCTAVO_VEC void load_columns(const float* from, Vec* values, std::int64_t count) {
+  if (count >= kPanelWidth) {
+    for (int vec = 0; vec < kPanelVecs; ++vec) values[vec] = load(from + vec * kLanes);
+  } else {
+    for (int vec = 0; vec < kPanelVecs; ++vec) values[vec] = zero();
+    std::memcpy(values, from, static_cast<std::size_t>(count) * sizeof(float));
+  }
+}
+
 // Sums of M rows and P panels: independent chains of fma, enough of them to hide its latency.
 template <int M, int P>
 struct Sums {

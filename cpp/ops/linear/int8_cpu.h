@@ -1,7 +1,12 @@
 // Int8 arithmetic (linear.h): codes of weights and of activations are multiplied as integers, a run of up to 32 k at a time, then
-// scaled. A register tile is M rows by the columns of a panel; panels are decoded in registers anew for each tile of rows, which
-// is cheap beside M products. For linear_cpu.cc alone.
+// scaled. A register tile is M rows by the columns of a panel.
+//
+// Panels are decoded in registers, anew for each tile, which is cheap beside M products. With many rows AVX2 gains by spreading nibbles
+// to bytes and scales to floats once for all tiles, a part of the panel at a time that stays in the nearest cache (AVX-512 loses by it).
+// For linear_cpu.cc alone.
 #pragma once
+#include <type_traits>
+
 #include "ops/linear/direct_cpu.h"
 #include "ops/linear/dot_cpu.h"
 #include "ops/linear/linear_kernels.h"
@@ -28,14 +33,59 @@ struct Run {
   typedef RunDot<kNibbles> Dot;
 };
 
-template <Packing P, int M>
+// Blocks as they are packed. Words are a run's.
+template <Packing P>
+struct PackedBlocks {
+  typedef Run<P> R;
+  typedef CodeDecoder<P> Decoder;
+  static constexpr int kBlockBytes = Decoder::kBlockBytes, kRunBytes = R::kWords * 4 * kPanelWidth;
+  OCTAVO_VEC typename R::Dot::Codes load_codes(const std::uint8_t* words, int index, int vec) {
+    return R::Dot::decode(load_panel_words(words, index, vec));
+  }
+  OCTAVO_VEC ScaleAndMin load_scales(const std::uint8_t* block, int vec, float zero_point) {
+    return Decoder::load_scales(block, vec, zero_point);
+  }
+};
+
+// Blocks of nibbles spread out: bytes [depth / 4][width][4], then scales and mins [width] in float32.
+template <Packing P>
+struct SpreadBlocks {
+  typedef Run<P> R;
+  static constexpr int kDepth = R::kShape.depth, kCodeBytes = kDepth * kPanelWidth;
+  static constexpr int kBlockBytes = kCodeBytes + 2 * 4 * kPanelWidth, kRunBytes = R::kDepth * kPanelWidth;
+  OCTAVO_VEC Nibbles load_codes(const std::uint8_t* words, int index, int vec) {
+    return {load_panel_words(words, 2 * index, vec), load_panel_words(words, 2 * index + 1, vec)};
+  }
+  OCTAVO_VEC ScaleAndMin load_scales(const std::uint8_t* block, int vec, float) {
+    const float* scales = reinterpret_cast<const float*>(block + kCodeBytes) + vec * kLanes;
+    return {load(scales), load(scales + kPanelWidth)};
+  }
+
+  static void spread(const std::uint8_t* packed, float zero_point, std::uint8_t* to) {
+    for (int index = 0; index < kDepth / R::kPerWord; ++index) {
+      for (int vec = 0; vec < kPanelVecs; ++vec) {
+        const Nibbles nibbles = split_nibbles(load_panel_words(packed, index, vec));
+        std::memcpy(to + (2 * index * kPanelWidth + vec * kLanes) * 4, &nibbles.low, sizeof nibbles.low);
+        std::memcpy(to + ((2 * index + 1) * kPanelWidth + vec * kLanes) * 4, &nibbles.high, sizeof nibbles.high);
+      }
+    }
+    float* scales = reinterpret_cast<float*>(to + kCodeBytes);
+    for (int vec = 0; vec < kPanelVecs; ++vec) {
+      const ScaleAndMin loaded = CodeDecoder<P>::load_scales(packed, vec, zero_point);
+      store(scales + vec * kLanes, loaded.scale);
+      store(scales + kPanelWidth + vec * kLanes, loaded.min);
+    }
+  }
+};
+
+template <Packing P, typename Blocks, int M>
 OCTAVO_VEC void add_run_products(typename Run<P>::Dot::Sum (*dots)[kPanelVecs], const std::uint8_t* words, const std::int8_t* x,
                                  std::int64_t stride) {
   typedef Run<P> R;
 #pragma GCC unroll 1  // unrolled, the compiler would first make all products of a run, and spill them
   for (int index = 0; index < R::kWords; ++index) {
     typename R::Dot::Codes codes[kPanelVecs];
-    for (int vec = 0; vec < kPanelVecs; ++vec) codes[vec] = R::Dot::decode(load_panel_words(words, index, vec));
+    for (int vec = 0; vec < kPanelVecs; ++vec) codes[vec] = Blocks::load_codes(words, index, vec);
 #pragma GCC unroll 8
     for (int row = 0; row < M; ++row) {
       for (int vec = 0; vec < kPanelVecs; ++vec) R::Dot::add(dots[row][vec], codes[vec], x + row * stride + index * R::kPerWord);
@@ -52,12 +102,12 @@ OCTAVO_VEC IntVec without_zero_point(IntVec total, const ActivationGroup& group,
   return total - (zero_point - R::Dot::kCodeOffset) * sum;
 }
 
-template <Packing P, int M>
+template <Packing P, typename Blocks, int M>
 OCTAVO_VEC void add_run(Vec (*sums)[kPanelVecs], const std::uint8_t* words, const ScaleAndMin* scales, const LinearTask& task,
                         std::int64_t row, std::int64_t k) {
   typedef Run<P> R;
   typename R::Dot::Sum dots[M][kPanelVecs] = {};
-  add_run_products<P, M>(dots, words, task.quantized.codes + row * task.num_cols + k, task.num_cols);
+  add_run_products<P, Blocks, M>(dots, words, task.quantized.codes + row * task.num_cols + k, task.num_cols);
   const ActivationGroup* group = task.quantized.groups + row * task.quantized.num_groups() + k / kActivationGroup;
 #pragma GCC unroll 8
   for (int i = 0; i < M; ++i, group += task.quantized.num_groups()) {
@@ -70,41 +120,98 @@ OCTAVO_VEC void add_run(Vec (*sums)[kPanelVecs], const std::uint8_t* words, cons
   }
 }
 
-template <Packing P, int M>
-static void multiply_int8(const LinearTask& task, std::int64_t column, std::int64_t row) {
+// Adds the products of k = first_k .. end_k - 1, whose blocks begin at `block`, to M rows of `sums`.
+template <Packing P, typename Blocks, int M>
+OCTAVO_VEC void add_blocks(Vec (*sums)[kPanelVecs], const std::uint8_t* block, const LinearTask& task, std::int64_t row,
+                           std::int64_t first_k, std::int64_t end_k) {
   typedef Run<P> R;
-  typedef CodeDecoder<P> Decoder;
-  const std::uint8_t* block = task.panels + column / kPanelWidth * task.panel_bytes;
-  Vec sums[M][kPanelVecs] = {};
-  for (std::int64_t k = 0; k < task.num_cols; k += R::kShape.depth, block += Decoder::kBlockBytes) {
-    prefetch(block + kPrefetchBytes, Decoder::kBlockBytes);
+  for (std::int64_t k = first_k; k < end_k; k += R::kShape.depth, block += Blocks::kBlockBytes) {
+    if (std::is_same<Blocks, PackedBlocks<P>>::value) prefetch(block + kPrefetchBytes, Blocks::kBlockBytes);
     ScaleAndMin scales[kPanelVecs];
-    for (int vec = 0; vec < kPanelVecs; ++vec) scales[vec] = Decoder::load_scales(block, vec, task.zero_point);
+    for (int vec = 0; vec < kPanelVecs; ++vec) scales[vec] = Blocks::load_scales(block, vec, task.zero_point);
     for (int run = 0; run < R::kRunsPerBlock; ++run) {
-      add_run<P, M>(sums, block + run * R::kWords * 4 * kPanelWidth, scales, task, row, k + run * R::kDepth);
+      add_run<P, Blocks, M>(sums, block + run * Blocks::kRunBytes, scales, task, row, k + run * R::kDepth);
     }
   }
-  for (int i = 0; i < M; ++i) store_columns(task.y + (row + i) * task.y_stride + column, sums[i], task.num_outputs - column);
+}
+
+// Rows left are worked on in tiles of nearly equal height.
+OCTAVO_VEC std::int64_t next_tile(std::int64_t rows_left) {
+  const std::int64_t num_tiles = (rows_left + kInt8Rows - 1) / kInt8Rows;
+  return (rows_left + num_tiles - 1) / num_tiles;
 }
 
 template <Packing P, int M = kInt8Rows>
-static void multiply_int8_rows(const LinearTask& task, std::int64_t column, std::int64_t row, std::int64_t count) {
+static void multiply_packed(const LinearTask& task, std::int64_t column, std::int64_t row, std::int64_t count) {
   if constexpr (M > 1) {
-    if (count < M) return multiply_int8_rows<P, M - 1>(task, column, row, count);
+    if (count < M) return multiply_packed<P, M - 1>(task, column, row, count);
   }
-  multiply_int8<P, M>(task, column, row);
+  Vec sums[M][kPanelVecs] = {};
+  add_blocks<P, PackedBlocks<P>, M>(sums, task.panels + column / kPanelWidth * task.panel_bytes, task, row, 0, task.num_cols);
+  for (int i = 0; i < M; ++i) store_columns(task.y + (row + i) * task.y_stride + column, sums[i], task.num_outputs - column);
+}
+
+template <Packing P>
+static void compute_packed(const LinearTask& task) {
+  for (std::int64_t column = 0; column < task.num_outputs; column += kPanelWidth) {
+    for (std::int64_t row = 0, rows; row < task.num_rows; row += rows) {
+      rows = next_tile(task.num_rows - row);
+      multiply_packed<P>(task, column, row, rows);
+    }
+  }
+}
+
+#if defined(__AVX2__) && !defined(__AVX512VNNI__)
+constexpr bool kSpreads = true;
+#else
+constexpr bool kSpreads = false;
+#endif
+constexpr std::int64_t kSpreadCols = 768;    // k that are spread at a time
+constexpr std::int64_t kMinSpreadRows = 48;  // from 2 * kInt8Rows on, tiles are at least kInt8Rows - 2 high
+
+// Sums go on from `sums`, [rows][width] of the task, where a part before this one left them.
+template <Packing P, int M = kInt8Rows>
+static void multiply_spread(const LinearTask& task, const std::uint8_t* spread, std::int64_t row, std::int64_t count, std::int64_t first_k,
+                            std::int64_t end_k, std::int64_t column) {
+  if constexpr (M > kInt8Rows - 2) {
+    if (count < M) return multiply_spread<P, M - 1>(task, spread, row, count, first_k, end_k, column);
+  }
+  Vec sums[M][kPanelVecs] = {};
+  float* y = task.y + row * task.y_stride + column;
+  if (first_k > 0) {
+    for (int i = 0; i < M; ++i) load_columns(y + i * task.y_stride, sums[i], task.num_outputs - column);
+  }
+  add_blocks<P, SpreadBlocks<P>, M>(sums, spread, task, row, first_k, end_k);
+  for (int i = 0; i < M; ++i) store_columns(y + i * task.y_stride, sums[i], task.num_outputs - column);
+}
+
+template <Packing P>
+static void compute_spread(const LinearTask& task) {
+  typedef SpreadBlocks<P> Blocks;
+  constexpr std::int64_t kDepth = Blocks::kDepth;
+  alignas(64) std::uint8_t spread[kSpreadCols / kDepth * Blocks::kBlockBytes];
+  for (std::int64_t column = 0; column < task.num_outputs; column += kPanelWidth) {
+    const std::uint8_t* block = task.panels + column / kPanelWidth * task.panel_bytes;
+    for (std::int64_t k = 0; k < task.num_cols; k += kSpreadCols) {
+      const std::int64_t end = k + kSpreadCols < task.num_cols ? k + kSpreadCols : task.num_cols;
+      for (std::int64_t i = 0; i < (end - k) / kDepth; ++i, block += CodeDecoder<P>::kBlockBytes) {
+        prefetch(block + kPrefetchBytes, CodeDecoder<P>::kBlockBytes);
+        Blocks::spread(block, task.zero_point, spread + i * Blocks::kBlockBytes);
+      }
+      for (std::int64_t row = 0, rows; row < task.num_rows; row += rows) {
+        rows = next_tile(task.num_rows - row);
+        multiply_spread<P>(task, spread, row, rows, k, end, column);
+      }
+    }
+  }
 }
 
 template <Packing P>
 static void compute_int8(const LinearTask& task) {
-  for (std::int64_t column = 0; column < task.num_outputs; column += kPanelWidth) {
-    std::int64_t rows;
-    for (std::int64_t row = 0; row < task.num_rows; row += rows) {
-      const std::int64_t left = task.num_rows - row, num_tiles = (left + kInt8Rows - 1) / kInt8Rows;
-      rows = (left + num_tiles - 1) / num_tiles;
-      multiply_int8_rows<P>(task, column, row, rows);
-    }
+  if constexpr (kSpreads && Run<P>::kNibbles) {
+    if (task.num_rows >= kMinSpreadRows) return compute_spread<P>(task);
   }
+  compute_packed<P>(task);
 }
 
 }  // namespace octavo::OCTAVO_ISA
