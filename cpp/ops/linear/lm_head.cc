@@ -14,17 +14,17 @@ struct Panel {
   std::int64_t index;  // within the part
 };
 
-// Independent maxima, which the compiler puts into vectors. A NaN is never larger.
+// Without a branch or an order, so that the compiler compares vectors. A NaN is never above.
+bool any_above(const float* y, std::int64_t count, float floor) {
+  int above = 0;
+  for (std::int64_t i = 0; i < count; ++i) above |= y[i] > floor;
+  return above != 0;
+}
+
 float largest_of(const float* y, std::int64_t count) {
-  constexpr int kChains = 16;
-  float largest[kChains];
-  std::fill_n(largest, kChains, -INFINITY);
-  std::int64_t i = 0;
-  for (; i + kChains <= count; i += kChains) {
-    for (int chain = 0; chain < kChains; ++chain) largest[chain] = y[i + chain] > largest[chain] ? y[i + chain] : largest[chain];
-  }
-  for (; i < count; ++i) largest[0] = y[i] > largest[0] ? y[i] : largest[0];
-  return *std::max_element(largest, largest + kChains);
+  float largest = -INFINITY;
+  for (std::int64_t i = 0; i < count; ++i) largest = y[i] > largest ? y[i] : largest;
+  return largest;
 }
 
 // Writes the panels with the largest results of a row to `best`, largest first, of equal ones the first; returns how many.
@@ -35,8 +35,10 @@ int find_largest(const LinearWeight& weight, std::int64_t panel_width, const flo
     if (packed.arithmetic != Arithmetic::int8) continue;
     for (std::int64_t index = 0; index < packed.num_panels; ++index) {
       const std::int64_t first = index * panel_width;
-      const float largest = largest_of(y + packed.first_row + first, std::min(panel_width, packed.rows - first));
-      if (count == kExactPanels && !(largest > best[count - 1].largest)) continue;
+      const float* results = y + packed.first_row + first;
+      const std::int64_t num_results = std::min(panel_width, packed.rows - first);
+      if (count == kExactPanels && !any_above(results, num_results, best[count - 1].largest)) continue;
+      const float largest = largest_of(results, num_results);
       int place = count < kExactPanels ? count++ : count - 1;
       for (; place > 0 && largest > best[place - 1].largest; --place) best[place] = best[place - 1];
       best[place] = {largest, static_cast<std::int32_t>(part), index};
