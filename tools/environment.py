@@ -52,8 +52,8 @@ def prepare(extras: Sequence[str] = (), requirements: Sequence[str] = (), *, eve
     """Make `.venv` hold the package as it stands in the tree, with these extras and further requirements. What it has once, it keeps.
 
     Args:
-        every_cpu: with kernels for every instruction set of the processor family, not for the best of this machine only, which
-            takes half as long to build.
+        every_cpu: with kernels for every instruction set of the processor family; else for the best of this machine only, which is
+            built sooner.
 
     Raises:
         SetupError: Python, its venv module or a compiler is missing, or the build failed.

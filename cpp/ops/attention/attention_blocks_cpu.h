@@ -21,7 +21,8 @@ OCTAVO_VEC int smaller(int a, int b) { return a < b ? a : b; }
 OCTAVO_VEC int larger(int a, int b) { return a > b ? a : b; }
 
 // A page is too short for the processor to foresee what comes next. While K is read, the lines of the same pages' V are fetched into
-// the second-level cache, and with V those of the next segment's K. A chunk of many rows finds them there: tiles before it read them.
+// the second-level cache, and with V those of the K that the thread reads next. A chunk of many rows finds them there: tiles before it read
+// them.
 OCTAVO_VEC bool reads_ahead(const AttentionSegment& segment) { return segment.num_rows <= kBlockRows; }
 
 // scores[m][v] = scale * sum over d of query[m][d] * K[d][lane]; keys[v] points at K[0] of a vector's first token, scales[v] at its scale.

