@@ -50,6 +50,10 @@ struct RunDot {
       sum.high = add_pairs(sum.high, codes.high, first);
     }
   }
+  OCTAVO_VEC void pin(Sum& sum) {
+    asm("" : "+x"(sum.low));
+    if (!kNibbles) asm("" : "+x"(sum.high));
+  }
   OCTAVO_VEC IntVec total(Sum sum) {
     return kNibbles ? add_neighbours(sum.low, 1) : add_neighbours(sum.low, 1) + add_neighbours(sum.high, 16);
   }
@@ -94,6 +98,7 @@ struct RunDot<true> {
   OCTAVO_VEC void add(Sum& sum, Codes codes, const std::int8_t* x) {
     sum = add_four(add_four(sum, codes.low, broadcast_word(x)), codes.high, broadcast_word(x + 4));
   }
+  OCTAVO_VEC void pin(Sum&) {}
   OCTAVO_VEC IntVec total(Sum sum) { return sum; }
 };
 
@@ -104,6 +109,7 @@ struct RunDot<false> {
   typedef IntVec Sum;
   OCTAVO_VEC Codes decode(WordVec word) { return kByteOffset ? word ^ 0x80808080u : word; }
   OCTAVO_VEC void add(Sum& sum, Codes codes, const std::int8_t* x) { sum = add_four(sum, codes, broadcast_word(x)); }
+  OCTAVO_VEC void pin(Sum&) {}
   OCTAVO_VEC IntVec total(Sum sum) { return sum; }
 };
 

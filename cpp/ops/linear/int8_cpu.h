@@ -36,7 +36,6 @@ template <Packing P>
 struct PackedBlocks {
   typedef Run<P> R;
   typedef CodeDecoder<P> Decoder;
-  static constexpr bool kInMemory = true;  // not in the nearest cache yet
   static constexpr int kBlockBytes = Decoder::kBlockBytes, kRunBytes = R::kWords * 4 * kPanelWidth;
   OCTAVO_VEC typename R::Dot::Codes load_codes(const std::uint8_t* words, int index, int vec) {
     return R::Dot::decode(load_panel_words(words, index, vec));
@@ -50,7 +49,6 @@ struct PackedBlocks {
 template <Packing P>
 struct SpreadBlocks {
   typedef Run<P> R;
-  static constexpr bool kInMemory = false;
   static constexpr int kDepth = R::kShape.depth, kCodeBytes = kDepth * kPanelWidth;
   static constexpr int kBlockBytes = kCodeBytes + 2 * 4 * kPanelWidth, kRunBytes = R::kDepth * kPanelWidth;
   OCTAVO_VEC Nibbles load_codes(const std::uint8_t* words, int index, int vec) {
@@ -78,18 +76,21 @@ struct SpreadBlocks {
   }
 };
 
-template <Packing P, typename Blocks, int M>
+template <Packing P, typename Blocks, int M, int Index = 0>
 OCTAVO_VEC void add_run_products(typename Run<P>::Dot::Sum (*dots)[kPanelVecs], const std::uint8_t* words, const std::int8_t* x,
                                  std::int64_t stride) {
   typedef Run<P> R;
-#pragma GCC unroll 1  // unrolled, the compiler would first make all products of a run, and spill them
-  for (int index = 0; index < R::kWords; ++index) {
+  if constexpr (Index < R::kWords) {
     typename R::Dot::Codes codes[kPanelVecs];
-    for (int vec = 0; vec < kPanelVecs; ++vec) codes[vec] = Blocks::load_codes(words, index, vec);
+    for (int vec = 0; vec < kPanelVecs; ++vec) codes[vec] = Blocks::load_codes(words, Index, vec);
 #pragma GCC unroll 8
     for (int row = 0; row < M; ++row) {
-      for (int vec = 0; vec < kPanelVecs; ++vec) R::Dot::add(dots[row][vec], codes[vec], x + row * stride + index * R::kPerWord);
+      for (int vec = 0; vec < kPanelVecs; ++vec) {
+        R::Dot::add(dots[row][vec], codes[vec], x + row * stride + Index * R::kPerWord);
+        R::Dot::pin(dots[row][vec]);
+      }
     }
+    add_run_products<P, Blocks, M, Index + 1>(dots, words, x, stride);
   }
 }
 
@@ -102,35 +103,52 @@ OCTAVO_VEC IntVec without_zero_point(IntVec total, const ActivationGroup& group,
   return total - (zero_point - R::Dot::kCodeOffset) * sum;
 }
 
+// Where the activations of a tile's rows lie: codes and groups of row i are i strides further on.
+struct TileRows {
+  const std::int8_t* codes;
+  const ActivationGroup* groups;
+  std::int64_t codes_stride;
+  std::int64_t groups_stride;
+};
+
 template <Packing P, typename Blocks, int M>
-OCTAVO_VEC void add_run(Vec (*sums)[kPanelVecs], const std::uint8_t* words, const ScaleAndMin* scales, const LinearTask& task,
-                        std::int64_t row, std::int64_t k) {
+OCTAVO_VEC void add_run(Vec (*sums)[kPanelVecs], const std::uint8_t* words, const ScaleAndMin* scales, const TileRows& rows,
+                        int run_in_group, int zero_point) {
   typedef Run<P> R;
   typename R::Dot::Sum dots[M][kPanelVecs] = {};
-  add_run_products<P, Blocks, M>(dots, words, task.quantized.codes + row * task.num_cols + k, task.num_cols);
-  const ActivationGroup* group = task.quantized.groups + row * task.quantized.num_groups() + k / kActivationGroup;
+  add_run_products<P, Blocks, M>(dots, words, rows.codes, rows.codes_stride);
+  const ActivationGroup* group = rows.groups;
 #pragma GCC unroll 8
-  for (int i = 0; i < M; ++i, group += task.quantized.num_groups()) {
+  for (int i = 0; i < M; ++i, group += rows.groups_stride) {
     for (int vec = 0; vec < kPanelVecs; ++vec) {
-      const IntVec total = without_zero_point<P>(R::Dot::total(dots[i][vec]), *group, static_cast<int>(k / R::kDepth % 2),
-                                                 static_cast<int>(task.zero_point));
+      const IntVec total = without_zero_point<P>(R::Dot::total(dots[i][vec]), *group, run_in_group, zero_point);
       sums[i][vec] = fma(to_float(total), scales[vec].scale * broadcast(group->scale), sums[i][vec]);
       if (R::kHasMin) sums[i][vec] = fma(scales[vec].min, broadcast(group->scaled_sum), sums[i][vec]);
     }
   }
 }
 
-// Adds the products of k = first_k .. end_k - 1, whose blocks begin at `block`, to M rows of `sums`.
+// Adds the products of k = first_k .. end_k - 1, whose blocks begin at `block`, to M rows of `sums`. Meanwhile as many packed blocks
+// from `ahead` on, unless it is null, are prefetched.
 template <Packing P, typename Blocks, int M>
 OCTAVO_VEC void add_blocks(Vec (*sums)[kPanelVecs], const std::uint8_t* block, const LinearTask& task, std::int64_t row,
-                           std::int64_t first_k, std::int64_t end_k) {
+                           std::int64_t first_k, std::int64_t end_k, const std::uint8_t* ahead) {
   typedef Run<P> R;
+  const QuantizedRows& x = task.quantized;
+  const int zero_point = static_cast<int>(task.zero_point);
+  TileRows rows{x.codes + row * x.cols + first_k, x.groups + row * x.num_groups() + first_k / kActivationGroup, x.cols, x.num_groups()};
   for (std::int64_t k = first_k; k < end_k; k += R::kShape.depth, block += Blocks::kBlockBytes) {
-    if (Blocks::kInMemory) prefetch(block + kPrefetchBytes, Blocks::kBlockBytes);
+    if (ahead) {
+      prefetch(ahead, CodeDecoder<P>::kBlockBytes);
+      ahead += CodeDecoder<P>::kBlockBytes;
+    }
     ScaleAndMin scales[kPanelVecs];
     for (int vec = 0; vec < kPanelVecs; ++vec) scales[vec] = Blocks::load_scales(block, vec, task.zero_point);
     for (int run = 0; run < R::kRunsPerBlock; ++run) {
-      add_run<P, Blocks, M>(sums, block + run * Blocks::kRunBytes, scales, task, row, k + run * R::kDepth);
+      const int run_in_group = R::kDepth == kActivationGroup ? 0 : static_cast<int>(k / R::kDepth % 2);
+      add_run<P, Blocks, M>(sums, block + run * Blocks::kRunBytes, scales, rows, run_in_group, zero_point);
+      rows.codes += R::kDepth;
+      rows.groups += R::kDepth == kActivationGroup ? 1 : run_in_group;
     }
   }
 }
@@ -141,13 +159,24 @@ OCTAVO_VEC std::int64_t next_tile(std::int64_t rows_left) {
   return (rows_left + num_tiles - 1) / num_tiles;
 }
 
+// Not by an initializer, which compilers turn into a call or a string instruction.
+template <int M>
+OCTAVO_VEC void clear(Vec (*sums)[kPanelVecs]) {
+#pragma GCC unroll 8
+  for (int row = 0; row < M; ++row) {
+    for (int vec = 0; vec < kPanelVecs; ++vec) sums[row][vec] = zero();
+  }
+}
+
 template <Packing P, int M = kInt8Rows>
 static void multiply_packed(const LinearTask& task, std::int64_t column, std::int64_t row, std::int64_t count) {
   if constexpr (M > 1) {
     if (count < M) return multiply_packed<P, M - 1>(task, column, row, count);
   }
-  Vec sums[M][kPanelVecs] = {};
-  add_blocks<P, PackedBlocks<P>, M>(sums, task.panels + column / kPanelWidth * task.panel_bytes, task, row, 0, task.num_cols);
+  Vec sums[M][kPanelVecs];
+  clear<M>(sums);
+  const std::uint8_t* panel = task.panels + column / kPanelWidth * task.panel_bytes;
+  add_blocks<P, PackedBlocks<P>, M>(sums, panel, task, row, 0, task.num_cols, row == 0 ? panel + kPrefetchBytes : nullptr);
   for (int i = 0; i < M; ++i) store_columns(task.y + (row + i) * task.y_stride + column, sums[i], task.num_outputs - column);
 }
 
@@ -167,41 +196,56 @@ constexpr bool kSpreads = true;
 constexpr bool kSpreads = false;
 #endif
 constexpr std::int64_t kSpreadCols = 768;    // k that are spread at a time
-constexpr std::int64_t kMinSpreadRows = 48;  // from 2 * kInt8Rows on, tiles are at least kInt8Rows - 2 high
+constexpr std::int64_t kRowBlockBytes = 192 << 10;
+constexpr std::int64_t kMinSpreadRows = 16;  // from 2 * kInt8Rows on, tiles are at least kInt8Rows - 2 high
 
 // Sums go on from y, where the part of k before this one left them.
 template <Packing P, int M = kInt8Rows>
 static void multiply_spread(const LinearTask& task, const std::uint8_t* spread, std::int64_t row, std::int64_t count, std::int64_t first_k,
-                            std::int64_t end_k, std::int64_t column) {
+                            std::int64_t end_k, std::int64_t column, const std::uint8_t* ahead) {
   if constexpr (M > kInt8Rows - 2) {
-    if (count < M) return multiply_spread<P, M - 1>(task, spread, row, count, first_k, end_k, column);
+    if (count < M) return multiply_spread<P, M - 1>(task, spread, row, count, first_k, end_k, column, ahead);
   }
-  Vec sums[M][kPanelVecs] = {};
+  Vec sums[M][kPanelVecs];
+  clear<M>(sums);
   float* y = task.y + row * task.y_stride + column;
   if (first_k > 0) {
     for (int i = 0; i < M; ++i) load_columns(y + i * task.y_stride, sums[i], task.num_outputs - column);
   }
-  add_blocks<P, SpreadBlocks<P>, M>(sums, spread, task, row, first_k, end_k);
+  add_blocks<P, SpreadBlocks<P>, M>(sums, spread, task, row, first_k, end_k, ahead);
   for (int i = 0; i < M; ++i) store_columns(y + i * task.y_stride, sums[i], task.num_outputs - column);
 }
 
+// One part of the panel of `column` at a time, with rows first_row .. end_row - 1.
 template <Packing P>
-static void compute_spread(const LinearTask& task) {
+static void multiply_spread_panel(const LinearTask& task, std::int64_t column, std::int64_t first_row, std::int64_t end_row) {
   typedef SpreadBlocks<P> Blocks;
   constexpr std::int64_t kDepth = Blocks::kDepth;
   alignas(64) std::uint8_t spread[kSpreadCols / kDepth * Blocks::kBlockBytes];
-  for (std::int64_t column = 0; column < task.num_outputs; column += kPanelWidth) {
-    const std::uint8_t* block = task.panels + column / kPanelWidth * task.panel_bytes;
-    for (std::int64_t k = 0; k < task.num_cols; k += kSpreadCols) {
-      const std::int64_t end = k + kSpreadCols < task.num_cols ? k + kSpreadCols : task.num_cols;
-      for (std::int64_t i = 0; i < (end - k) / kDepth; ++i, block += CodeDecoder<P>::kBlockBytes) {
-        prefetch(block + kPrefetchBytes, CodeDecoder<P>::kBlockBytes);
-        Blocks::spread(block, task.zero_point, spread + i * Blocks::kBlockBytes);
-      }
-      for (std::int64_t row = 0, rows; row < task.num_rows; row += rows) {
-        rows = next_tile(task.num_rows - row);
-        multiply_spread<P>(task, spread, row, rows, k, end, column);
-      }
+  const std::uint8_t* block = task.panels + column / kPanelWidth * task.panel_bytes;
+  for (std::int64_t k = 0; k < task.num_cols; k += kSpreadCols) {
+    const std::int64_t end = k + kSpreadCols < task.num_cols ? k + kSpreadCols : task.num_cols;
+    for (std::int64_t i = 0; i < (end - k) / kDepth; ++i, block += CodeDecoder<P>::kBlockBytes) {
+      Blocks::spread(block, task.zero_point, spread + i * Blocks::kBlockBytes);
+    }
+    for (std::int64_t row = first_row, rows; row < end_row; row += rows) {
+      rows = next_tile(end_row - row);
+      multiply_spread<P>(task, spread, row, rows, k, end, column, row == first_row ? block : nullptr);
+    }
+  }
+}
+
+// As many rows at a time as a near cache holds of their codes and scales, 3 bytes for two k: all panels go past them.
+template <Packing P>
+static void compute_spread(const LinearTask& task) {
+  const std::int64_t most = kRowBlockBytes / (task.num_cols + task.num_cols / 2);
+  const std::int64_t num_blocks = (task.num_rows + most - 1) / (most > kMinSpreadRows ? most : kMinSpreadRows);
+  std::int64_t end_row = 0;
+  for (std::int64_t index = 0; index < num_blocks; ++index) {
+    const std::int64_t first_row = end_row;
+    end_row = task.num_rows * (index + 1) / num_blocks;
+    for (std::int64_t column = 0; column < task.num_outputs; column += kPanelWidth) {
+      multiply_spread_panel<P>(task, column, first_row, end_row);
     }
   }
 }
