@@ -68,29 +68,61 @@ TEST_P(LinearTest, ReadsStridedRows) {
   EXPECT_EQ(std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)), 0);
 }
 
-// The definition in linear.h, followed literally.
-TEST_P(LinearTest, FollowsTheDocumentedOrder) {
-  constexpr std::int64_t kCols = 1280, kRows = 35, kTokens = 29;
-  const std::vector<float> x = random_floats(kTokens * kCols, 12), bias = random_floats(kRows, 12);
-  for (Format format : all_formats()) {
-    const std::vector<std::uint8_t> raw = random_blocks(format, kRows * kCols);
-    const LinearWeight weight({{raw.data(), format, kRows}}, kCols, pool_);
-    std::vector<float> w(kRows * kCols), y(kTokens * kRows);
-    dequantize(raw.data(), format, kRows * kCols, w.data());
-    linear({x.data(), 9, kCols}, weight, bias.data(), {y.data(), 9, kRows}, pool_);  // decoded in registers, then by tiles
-    linear({x.data() + 9 * kCols, kTokens - 9, kCols}, weight, bias.data(), {y.data() + 9 * kRows, kTokens - 9, kRows}, pool_);
-    for (std::int64_t i = 0; i < kTokens * kRows; ++i) {
-      const float *x_row = x.data() + i / kRows * kCols, *w_row = w.data() + i % kRows * kCols;
-      float sum = 0;
-      for (std::int64_t k = 0; k < kCols; ++k) {
-        sum = GetParam() == cpu::Isa::portable ? x_row[k] * w_row[k] + sum : std::fma(x_row[k], w_row[k], sum);
-      }
-      ASSERT_EQ(y[static_cast<std::size_t>(i)], sum + bias[static_cast<std::size_t>(i % kRows)]) << name_of(format) << " " << i;
-    }
+float fused(float a, float b, float c) { return cpu::active_isa() == cpu::Isa::portable ? a * b + c : std::fma(a, b, c); }
+
+// The definition of exact arithmetic in linear.h, followed literally, against `raw` packed for the active instruction set.
+void expect_documented_order(const std::vector<std::uint8_t>& raw, Format format, std::int64_t cols, cpu::ThreadPool& pool) {
+  constexpr std::int64_t kRows = 35, kTokens = 200;
+  const std::vector<float> x = random_floats(kTokens * cols, 12), bias = random_floats(kRows, 12);
+  const LinearWeight weight({{raw.data(), format, kRows}}, cols, pool);
+  std::vector<float> w(static_cast<std::size_t>(kRows * cols)), y(kTokens * kRows);
+  dequantize(raw.data(), format, kRows * cols, w.data());
+  for (std::int64_t first = 0, count = 1; first < kTokens; first += count, ++count) {  // 1, 2, .. 13 rows, then the rest
+    count = count > 13 ? kTokens - first : count;
+    linear({x.data() + first * cols, count, cols}, weight, bias.data(), {y.data() + first * kRows, count, kRows}, pool);
+  }
+  for (std::int64_t i = 0; i < kTokens * kRows; ++i) {
+    const float *x_row = x.data() + i / kRows * cols, *w_row = w.data() + i % kRows * cols;
+    float sum = 0;
+    for (std::int64_t k = 0; k < cols; ++k) sum = fused(x_row[k], w_row[k], sum);
+    ASSERT_EQ(y[static_cast<std::size_t>(i)], sum + bias[static_cast<std::size_t>(i % kRows)]) << name_of(format) << " " << i;
   }
 }
 
-float fused(float a, float b, float c) { return cpu::active_isa() == cpu::Isa::portable ? a * b + c : std::fma(a, b, c); }
+TEST_P(LinearTest, FollowsTheDocumentedOrder) {
+  for (Format format : all_formats()) expect_documented_order(random_blocks(format, 35 * 1280), format, 1280, pool_);
+}
+
+// Normal weights, as a trained matrix has them; every `step`-th is of another magnitude.
+std::vector<std::uint8_t> bf16_weights(std::int64_t count, std::int64_t step) {
+  std::vector<float> values = random_floats(count, 7);
+  for (std::int64_t i = step / 2, power = -90; i < count; i += step, power = power > 90 ? -90 : power + 7) {
+    values[static_cast<std::size_t>(i)] = std::ldexp(values[static_cast<std::size_t>(i)], static_cast<int>(power));
+  }
+  std::vector<std::uint8_t> raw;
+  for (float value : values) {
+    std::uint8_t bytes[4];
+    std::memcpy(bytes, &value, sizeof bytes);
+    raw.insert(raw.end(), bytes + 2, bytes + 4);
+  }
+  return raw;
+}
+
+TEST_P(LinearTest, CompactBf16IsExact) {
+  const bool has_kernel = linear_kernels(GetParam()).compute[static_cast<int>(Packing::bf16_compact)] != nullptr;
+  for (std::int64_t cols : {1280, 77}) {
+    for (const auto& [step, is_compact] : {std::pair(10'000'000, true), std::pair(701, true), std::pair(300, true), std::pair(20, false)}) {
+      const std::vector<std::uint8_t> raw = bf16_weights(35 * cols, step);
+      const LinearWeight weight({{raw.data(), Format::BF16, 35}}, cols, pool_);
+      const LinearWeight::PackedPart& part = weight.packed_parts().front();
+      EXPECT_EQ(part.packing, has_kernel && is_compact ? Packing::bf16_compact : Packing::bf16) << step;
+      if (part.compact && step < 35 * cols) {
+        EXPECT_FALSE(part.compact->exceptions.empty()) << step;
+      }
+      expect_documented_order(raw, Format::BF16, cols, pool_);
+    }
+  }
+}
 
 // 32 activations as quantized_rows.h defines them; returns the scale.
 float quantize(const float* x, int* codes) {

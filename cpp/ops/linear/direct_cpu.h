@@ -1,8 +1,7 @@
 // Few rows: weights are decoded in registers and used at once, so that each byte of the panel is read from memory once and
 // nothing is written back. Speed is that of memory. For linear_cpu.cc alone.
 #pragma once
-#include "ops/linear/decode_cpu.h"
-#include "ops/linear/linear_kernels.h"
+#include "ops/linear/exceptions_cpu.h"
 
 namespace octavo::OCTAVO_ISA {
 
@@ -82,7 +81,7 @@ OCTAVO_VEC void add_block(Sums<M, P>& sums, const std::uint8_t* block, const Lin
   typename Decoder::Scales scales[P][kPanelVecs];
   for (int panel = 0; panel < P; ++panel) {
     const std::uint8_t* at = block + panel * task.panel_bytes;
-    for (int vec = 0; vec < kPanelVecs; ++vec) scales[panel][vec] = Decoder::load_scales(at, vec, task.zero_point);
+    for (int vec = 0; vec < kPanelVecs; ++vec) scales[panel][vec] = Decoder::load_scales(at, vec, task);
   }
   for (int index = 0; index * Decoder::kPerWord < count; ++index) {
     typename Decoder::Word words[P][kPanelVecs];
@@ -95,14 +94,64 @@ OCTAVO_VEC void add_block(Sums<M, P>& sums, const std::uint8_t* block, const Lin
   }
 }
 
+// A block that has exceptions, the first `count` of its k. It is decoded to memory, where they are put in.
+template <typename Decoder, int M, int P>
+OCTAVO_VEC void add_patched_block(Sums<M, P>& sums, const std::uint8_t* block, const LinearTask& task, std::int64_t k, int count,
+                                  Exceptions* exceptions) {
+  float weights[P][Decoder::kBlock * kPanelWidth];
+  for (int panel = 0; panel < P; ++panel) {
+    decode_tile<Decoder>(block + panel * task.panel_bytes, Decoder::kBlock, task, weights[panel]);
+    exceptions[panel] = put_exceptions(exceptions[panel], k, Decoder::kBlock, weights[panel]);
+  }
+  for (int j = 0; j < count; ++j) {
+    for (int panel = 0; panel < P; ++panel) {
+      for (int vec = 0; vec < kPanelVecs; ++vec) {
+        const Vec weight = load(weights[panel] + j * kPanelWidth + vec * kLanes);
+        for (int row = 0; row < M; ++row) {
+          Vec& sum = sums.of[panel][row][vec];
+          sum = fma(broadcast(task.x[row * task.x_stride + k + j]), weight, sum);
+        }
+      }
+    }
+  }
+}
+
+// The first k of the block that holds the next exception of P panels; num_cols if there is none.
+template <typename Decoder, int P>
+OCTAVO_VEC std::int64_t next_exception_block(const Exceptions* exceptions, std::int64_t num_cols) {
+  std::int64_t first = num_cols;
+  for (int panel = 0; panel < P; ++panel) {
+    const Exceptions& left = exceptions[panel];
+    if (left.next != left.end && left.next->k < first) first = left.next->k / Decoder::kBlock * Decoder::kBlock;
+  }
+  return first;
+}
+
+// Adds the products of k .. end_k - 1, which begin at `block`.
+template <typename Decoder, int M, int P>
+OCTAVO_VEC void add_blocks_until(std::int64_t end_k, Sums<M, P>& sums, const std::uint8_t*& block, const LinearTask& task, std::int64_t& k) {
+  for (; k + Decoder::kBlock <= end_k; k += Decoder::kBlock, block += Decoder::kBlockBytes) {
+    add_block<Decoder, M, P>(sums, block, task, task.x + k, Decoder::kBlock, prefetch_distance<Decoder, P>(task, k));
+  }
+}
+
 template <typename Decoder, int M, int P>
 static void multiply_direct(const LinearTask& task, std::int64_t column) {
   const std::uint8_t* block = task.panels + column / kPanelWidth * task.panel_bytes;
   Sums<M, P> sums = {};
   std::int64_t k = 0;
-  for (; k + Decoder::kBlock <= task.num_cols; k += Decoder::kBlock, block += Decoder::kBlockBytes) {
-    add_block<Decoder, M, P>(sums, block, task, task.x + k, Decoder::kBlock, prefetch_distance<Decoder, P>(task, k));
+  if constexpr (kHasExceptions<Decoder>) {
+    Exceptions exceptions[P];
+    for (int panel = 0; panel < P; ++panel) exceptions[panel] = exceptions_of(task, column / kPanelWidth + panel);
+    for (std::int64_t stop; (stop = next_exception_block<Decoder, P>(exceptions, task.num_cols)) < task.num_cols;) {
+      add_blocks_until<Decoder, M, P>(stop, sums, block, task, k);
+      const int count = static_cast<int>(task.num_cols - k < Decoder::kBlock ? task.num_cols - k : Decoder::kBlock);
+      add_patched_block<Decoder, M, P>(sums, block, task, k, count, exceptions);
+      k += count;
+      block += Decoder::kBlockBytes;
+    }
   }
+  add_blocks_until<Decoder, M, P>(task.num_cols, sums, block, task, k);
   if (k < task.num_cols) add_block<Decoder, M, P>(sums, block, task, task.x + k, static_cast<int>(task.num_cols - k), 0);
   for (int panel = 0; panel < P; ++panel) {
     const std::int64_t first = column + panel * kPanelWidth;

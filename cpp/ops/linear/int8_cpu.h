@@ -40,8 +40,8 @@ struct PackedBlocks {
   OCTAVO_VEC typename R::Dot::Codes load_codes(const std::uint8_t* words, int index, int vec) {
     return R::Dot::decode(load_panel_words(words, index, vec));
   }
-  OCTAVO_VEC ScaleAndMin load_scales(const std::uint8_t* block, int vec, float zero_point) {
-    return Decoder::load_scales(block, vec, zero_point);
+  OCTAVO_VEC ScaleAndMin load_scales(const std::uint8_t* block, int vec, const LinearTask& task) {
+    return Decoder::load_scales(block, vec, task);
   }
 };
 
@@ -54,12 +54,12 @@ struct SpreadBlocks {
   OCTAVO_VEC Nibbles load_codes(const std::uint8_t* words, int index, int vec) {
     return {load_panel_words(words, 2 * index, vec), load_panel_words(words, 2 * index + 1, vec)};
   }
-  OCTAVO_VEC ScaleAndMin load_scales(const std::uint8_t* block, int vec, float) {
+  OCTAVO_VEC ScaleAndMin load_scales(const std::uint8_t* block, int vec, const LinearTask&) {
     const float* scales = reinterpret_cast<const float*>(block + kCodeBytes) + vec * kLanes;
     return {load(scales), load(scales + kPanelWidth)};
   }
 
-  static void spread(const std::uint8_t* packed, float zero_point, std::uint8_t* to) {
+  static void spread(const std::uint8_t* packed, const LinearTask& task, std::uint8_t* to) {
     for (int index = 0; index < kDepth / R::kPerWord; ++index) {
       for (int vec = 0; vec < kPanelVecs; ++vec) {
         const Nibbles nibbles = split_nibbles(load_panel_words(packed, index, vec));
@@ -69,7 +69,7 @@ struct SpreadBlocks {
     }
     float* scales = reinterpret_cast<float*>(to + kCodeBytes);
     for (int vec = 0; vec < kPanelVecs; ++vec) {
-      const ScaleAndMin loaded = CodeDecoder<P>::load_scales(packed, vec, zero_point);
+      const ScaleAndMin loaded = CodeDecoder<P>::load_scales(packed, vec, task);
       store(scales + vec * kLanes, loaded.scale);
       store(scales + kPanelWidth + vec * kLanes, loaded.min);
     }
@@ -143,7 +143,7 @@ OCTAVO_VEC void add_blocks(Vec (*sums)[kPanelVecs], const std::uint8_t* block, c
       ahead += CodeDecoder<P>::kBlockBytes;
     }
     ScaleAndMin scales[kPanelVecs];
-    for (int vec = 0; vec < kPanelVecs; ++vec) scales[vec] = Blocks::load_scales(block, vec, task.zero_point);
+    for (int vec = 0; vec < kPanelVecs; ++vec) scales[vec] = Blocks::load_scales(block, vec, task);
     for (int run = 0; run < R::kRunsPerBlock; ++run) {
       const int run_in_group = R::kDepth == kActivationGroup ? 0 : static_cast<int>(k / R::kDepth % 2);
       add_run<P, Blocks, M>(sums, block + run * Blocks::kRunBytes, scales, rows, run_in_group, zero_point);
@@ -226,7 +226,7 @@ static void multiply_spread_panel(const LinearTask& task, std::int64_t column, s
   for (std::int64_t k = 0; k < task.num_cols; k += kSpreadCols) {
     const std::int64_t end = k + kSpreadCols < task.num_cols ? k + kSpreadCols : task.num_cols;
     for (std::int64_t i = 0; i < (end - k) / kDepth; ++i, block += CodeDecoder<P>::kBlockBytes) {
-      Blocks::spread(block, task.zero_point, spread + i * Blocks::kBlockBytes);
+      Blocks::spread(block, task, spread + i * Blocks::kBlockBytes);
     }
     for (std::int64_t row = first_row, rows; row < end_row; row += rows) {
       rows = next_tile(end_row - row);

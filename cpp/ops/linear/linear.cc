@@ -70,6 +70,9 @@ void compute_task(const Call& call, const LinearWeight::PackedPart& part, std::i
   task.panel_bytes = part.panel_bytes;
   task.num_outputs = std::min(call.split.panels_per_task * call.kernels.panel_width, part.rows - first_output);
   task.zero_point = static_cast<float>(part.zero_point);
+  task.upper_bytes = part.compact ? part.compact->upper_bytes.of_code : nullptr;
+  task.exceptions = part.compact ? part.compact->exceptions.data() : nullptr;
+  task.exceptions_indptr = part.compact ? part.compact->exceptions_indptr.data() + first_panel : nullptr;
   task.bias = call.bias ? call.bias + column : nullptr;
   task.y = call.y.row(first_row) + column;
   task.y_stride = call.y.stride;

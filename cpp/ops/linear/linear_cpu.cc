@@ -40,17 +40,23 @@ void compute(const LinearTask& task) {
 
 }  // namespace
 
+#if defined(OCTAVO_BYTE_SHUFFLES)
+constexpr auto compute_compact_bf16 = compute<Bf16CompactDecoder>;
+#else
+constexpr void (*compute_compact_bf16)(const LinearTask&) = nullptr;
+#endif
+
 const LinearKernels& linear_kernels() {
   static constexpr LinearKernels kernels = {
       // in the order of Packing
       kPanelWidth,
       kRowTile,
-      {compute<F32Decoder>, compute<F16Decoder>, compute<Bf16Decoder>, compute<CodeDecoder<Packing::u4_f16>>,
+      {compute<F32Decoder>, compute<F16Decoder>, compute<Bf16Decoder>, compute_compact_bf16, compute<CodeDecoder<Packing::u4_f16>>,
        compute<CodeDecoder<Packing::u4_f16_min>>, compute_by_tiles<CodeDecoder<Packing::u4_f32_min>>, compute<CodeDecoder<Packing::u8_f16>>,
        compute_by_tiles<CodeDecoder<Packing::u8_f16_min>>, compute_by_tiles<CodeDecoder<Packing::u8_f32_min>>,
        compute_by_tiles<CodeDecoder<Packing::u8_group16_f32>>, compute_by_tiles<CodeDecoder<Packing::u4_group64>>,
        compute_by_tiles<CodeDecoder<Packing::u4_group128>>, compute_by_tiles<CodeDecoder<Packing::u8_group128>>},
-      {nullptr, nullptr, nullptr, compute_quantized<Packing::u4_f16>, compute_quantized<Packing::u4_f16_min>,
+      {nullptr, nullptr, nullptr, nullptr, compute_quantized<Packing::u4_f16>, compute_quantized<Packing::u4_f16_min>,
        compute_quantized<Packing::u4_f32_min>, compute_quantized<Packing::u8_f16>, compute_quantized<Packing::u8_f16_min>,
        compute_quantized<Packing::u8_f32_min>, compute_quantized<Packing::u8_group16_f32>, compute_quantized<Packing::u4_group64>,
        compute_quantized<Packing::u4_group128>, compute_quantized<Packing::u8_group128>},

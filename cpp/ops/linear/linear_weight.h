@@ -6,6 +6,7 @@
 
 #include "cpu/isa.h"
 #include "cpu/thread_pool.h"
+#include "ops/linear/compact_bf16.h"
 #include "ops/linear/format.h"
 #include "ops/linear/panel_layout.h"
 
@@ -32,6 +33,7 @@ class LinearWeight {
     std::int64_t panel_bytes;
     std::int64_t num_panels;
     const std::uint8_t* panels;
+    std::shared_ptr<const CompactBf16> compact;  // of Packing::bf16_compact
   };
 
   // Parts stack along N. Throws std::invalid_argument when K is not a whole number of a part's blocks.

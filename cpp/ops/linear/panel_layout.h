@@ -5,6 +5,9 @@
 // a run of blocks of `depth` consecutive k. A block has, for every k in turn, 32-bit words [width], one per column:
 //   f32   one value per word
 //   bf16  two values: k in the low half, k + 1 in the high half (K odd: padded by a zero)
+//   bf16_compact  eight values in three rows of words: the lower bytes of k..k+3, those of k+4..k+7, and codes of the upper bytes (low
+//         nibbles k..k+3, high nibbles k+4..k+7; compact_bf16.h). Each row lies so that interleaving lower with upper bytes, 16 at a time,
+//         gives words as in bf16: of every four columns first the bytes of the first two k, then those of the last two
 //   u8    four codes, k in the lowest byte
 //   u4    eight codes, bytes 0-3: low nibbles k..k+3, high nibbles k+4..k+7
 // (f16 has 16-bit rows [width] instead, which the conversion instructions want), then, when quantised, scales [width] and, where
@@ -21,6 +24,7 @@ enum class Packing {
   f32,
   f16,
   bf16,
+  bf16_compact,
   u4_f16,
   u4_f16_min,
   u4_f32_min,
@@ -32,7 +36,7 @@ enum class Packing {
   u4_group128,
   u8_group128
 };
-constexpr int kNumPackings = 13;
+constexpr int kNumPackings = 14;
 
 struct BlockShape {
   int depth;        // values of k per block
@@ -49,6 +53,8 @@ static constexpr BlockShape block_shape(Packing packing) {
       return {1, 2, 0, 0};
     case Packing::bf16:
       return {2, 4, 0, 0};
+    case Packing::bf16_compact:
+      return {8, 12, 0, 0};
     case Packing::u4_f16:
       return {32, 16, 2, 1};
     case Packing::u4_f16_min:

@@ -2,8 +2,7 @@
 // of kRowTile x kPanelWidth sums at a time. Between stretches the sums rest in y, which costs no accuracy: they are float32 there
 // as in registers. For linear_cpu.cc alone.
 #pragma once
-#include "ops/linear/decode_cpu.h"
-#include "ops/linear/linear_kernels.h"
+#include "ops/linear/exceptions_cpu.h"
 
 namespace octavo::OCTAVO_ISA {
 
@@ -18,51 +17,38 @@ constexpr int kRowTile = 8;
 constexpr int kRowTile = 4;
 #endif
 
-constexpr int kTileDepth = 4096 / kPanelWidth;   // 16 KiB per tile
-constexpr int kTilePanels = 3;                   // share one copy of the rows
-constexpr int kRowStride = kTileDepth + 64 / 4;  // not a power of two: rows must not fall into one set of the cache
+constexpr int kTileDepth = 16384 / kPanelWidth;  // 16 KiB per tile
+constexpr std::int64_t kRowBlock = 12 * kRowTile;
 
 struct alignas(64) Tile {
   float weights[kTileDepth * kPanelWidth];
 };
 
-template <typename Decoder, int J = 0>
-OCTAVO_VEC void decode_word(typename Decoder::Word word, typename Decoder::Scales scales, float* to) {
-  if constexpr (J < Decoder::kPerWord) {
-    store(to + J * kPanelWidth, Decoder::template weight<J>(word, scales));
-    decode_word<Decoder, J + 1>(word, scales, to);
-  }
-}
+// A stretch of k of a panel, ready to be multiplied, and the packed bytes that are wanted next: as many for every k.
+struct Stretch {
+  const float* weights;  // [depth][kPanelWidth]
+  int depth;
+  bool first;  // k begins at 0
+  const std::uint8_t* ahead;
+  int ahead_step;  // bytes of `ahead` for each k; 0: they are on their way already
+};
 
-// [depth][kPanelWidth] weights from the blocks that hold them; whole blocks, so perhaps one k more than asked for. Meanwhile the
-// blocks `ahead` bytes further on are prefetched.
-template <typename Decoder>
-static void decode_tile(const std::uint8_t* block, int depth, float zero_point, std::int64_t ahead, float* to) {
-  for (int k = 0; k < depth; k += Decoder::kBlock, block += Decoder::kBlockBytes) {
-    for (int vec = 0; vec < kPanelVecs; ++vec) {
-      const typename Decoder::Scales scales = Decoder::load_scales(block, vec, zero_point);
-      for (int index = 0; index * Decoder::kPerWord < Decoder::kBlock; ++index) {
-        float* at = to + (k + index * Decoder::kPerWord) * kPanelWidth + vec * kLanes;
-        if (vec == 0) prefetch(block + ahead + index * kShareBytes<Decoder>, kShareBytes<Decoder>);
-        decode_word<Decoder>(Decoder::load_word(block, index, vec), scales, at);
-      }
-    }
-  }
-}
-
-// y[M][kPanelWidth] (+)= x[M][depth] tile[depth][kPanelWidth]
+// y[M][kPanelWidth] (+)= x[M][depth] weights[depth][kPanelWidth]
 template <int M>
-static void multiply_tile(const float* x, const float* tile, int depth, bool first, float* y, std::int64_t y_stride) {
+static void multiply_tile(const float* x, std::int64_t x_stride, const Stretch& stretch, float* y, std::int64_t y_stride) {
   Vec sums[M][kPanelVecs];
 #pragma GCC unroll 16
   for (int row = 0; row < M; ++row) {
-    for (int vec = 0; vec < kPanelVecs; ++vec) sums[row][vec] = first ? zero() : load(y + row * y_stride + vec * kLanes);
+    for (int vec = 0; vec < kPanelVecs; ++vec) sums[row][vec] = stretch.first ? zero() : load(y + row * y_stride + vec * kLanes);
   }
-  for (int k = 0; k < depth; ++k, tile += kPanelWidth, ++x) {
+  const float* tile = stretch.weights;
+  const std::uint8_t* ahead = stretch.ahead;
+  for (int k = 0; k < stretch.depth; ++k, tile += kPanelWidth, ++x, ahead += stretch.ahead_step) {
+    __builtin_prefetch(ahead);
     const Vec weights[kPanelVecs] = {load(tile), load(tile + kLanes)};
 #pragma GCC unroll 16
     for (int row = 0; row < M; ++row) {
-      const Vec value = broadcast(x[row * kRowStride]);
+      const Vec value = broadcast(x[row * x_stride]);
       for (int vec = 0; vec < kPanelVecs; ++vec) sums[row][vec] = fma(value, weights[vec], sums[row][vec]);
     }
   }
@@ -73,31 +59,22 @@ static void multiply_tile(const float* x, const float* tile, int depth, bool fir
 }
 
 template <int M = kRowTile>
-static void multiply_tile_rows(int rows, const float* x, const float* tile, int depth, bool first, float* y, std::int64_t y_stride) {
+static void multiply_tile_rows(int rows, const float* x, std::int64_t x_stride, const Stretch& stretch, float* y, std::int64_t y_stride) {
   if constexpr (M > 1) {
-    if (rows < M) return multiply_tile_rows<M - 1>(rows, x, tile, depth, first, y, y_stride);
+    if (rows < M) return multiply_tile_rows<M - 1>(rows, x, x_stride, stretch, y, y_stride);
   }
-  multiply_tile<M>(x, tile, depth, first, y, y_stride);
+  multiply_tile<M>(x, x_stride, stretch, y, y_stride);
 }
 
 // The last panel of a weight may have fewer columns than its width: y must not be touched beyond them.
-static void multiply_narrow_tile(int rows, const float* x, const float* tile, int depth, bool first, float* y, std::int64_t y_stride,
+static void multiply_narrow_tile(int rows, const float* x, std::int64_t x_stride, const Stretch& stretch, float* y, std::int64_t y_stride,
                                  int columns) {
   float sums[kRowTile * kPanelWidth] = {};
   const std::size_t row_bytes = static_cast<std::size_t>(columns) * sizeof(float);
-  for (int row = 0; row < rows && !first; ++row) std::memcpy(sums + row * kPanelWidth, y + row * y_stride, row_bytes);
-  multiply_tile_rows(rows, x, tile, depth, first, sums, kPanelWidth);
+  for (int row = 0; row < rows && !stretch.first; ++row) std::memcpy(sums + row * kPanelWidth, y + row * y_stride, row_bytes);
+  multiply_tile_rows(rows, x, x_stride, stretch, sums, kPanelWidth);
   for (int row = 0; row < rows; ++row) std::memcpy(y + row * y_stride, sums + row * kPanelWidth, row_bytes);
 }
-
-// A stretch of k of up to kTilePanels panels, ready to be multiplied.
-struct Stretch {
-  const float* tiles[kTilePanels];
-  int num_tiles;
-  std::int64_t column;  // of y, where the first tile begins
-  std::int64_t k;
-  int depth;
-};
 
 // Rows are shared out evenly: a last tile of one or two would have too few chains of fma to hide its latency.
 OCTAVO_VEC int next_row_tile(std::int64_t rows_left) {
@@ -105,55 +82,60 @@ OCTAVO_VEC int next_row_tile(std::int64_t rows_left) {
   return static_cast<int>((rows_left + num_tiles - 1) / num_tiles);
 }
 
-static void multiply_stretch(const LinearTask& task, const Stretch& stretch) {
-  alignas(64) float x[kRowTile * kRowStride];
-  const std::size_t row_bytes = static_cast<std::size_t>(stretch.depth) * sizeof(float);
-  int rows;
-  for (std::int64_t row = 0; row < task.num_rows; row += rows) {
-    rows = next_row_tile(task.num_rows - row);
-    for (int i = 0; i < rows; ++i) {
-      std::memcpy(x + i * kRowStride, task.x + (row + i) * task.x_stride + stretch.k, row_bytes);
-    }
-    for (int i = 0; i < stretch.num_tiles; ++i) {
-      const std::int64_t column = stretch.column + i * kPanelWidth;
-      float* y = task.y + row * task.y_stride + column;
-      const bool first = stretch.k == 0;
-      const std::int64_t columns = task.num_outputs - column;
-      if (columns >= kPanelWidth) {
-        multiply_tile_rows(rows, x, stretch.tiles[i], stretch.depth, first, y, task.y_stride);
-      } else {
-        multiply_narrow_tile(rows, x, stretch.tiles[i], stretch.depth, first, y, task.y_stride, static_cast<int>(columns));
-      }
+// Up to kRowBlock rows, so that a stretch of them stays in a near cache while all panels go past it.
+struct RowBlock {
+  std::int64_t first;
+  std::int64_t end;
+};
+
+// The packed bytes ahead are fetched while the first row tile is worked on.
+static void multiply_stretch(const LinearTask& task, const RowBlock& block, std::int64_t column, std::int64_t k, Stretch stretch) {
+  const std::int64_t columns = task.num_outputs - column;
+  for (std::int64_t row = block.first, rows; row < block.end; row += rows, stretch.ahead_step = 0) {
+    rows = next_row_tile(block.end - row);
+    const float* x = task.x + row * task.x_stride + k;
+    float* y = task.y + row * task.y_stride + column;
+    if (columns >= kPanelWidth) {
+      multiply_tile_rows(static_cast<int>(rows), x, task.x_stride, stretch, y, task.y_stride);
+    } else {
+      multiply_narrow_tile(static_cast<int>(rows), x, task.x_stride, stretch, y, task.y_stride, static_cast<int>(columns));
     }
   }
 }
 
-// Packed float32 is a tile already.
+// Stretches of k of about equal depth, in whole blocks.
 template <typename Decoder>
-OCTAVO_VEC const float* tile_of(const LinearTask& task, std::int64_t column, std::int64_t k, int depth, Tile& tile) {
-  const std::int64_t k_bytes = k / Decoder::kBlock * Decoder::kBlockBytes;
-  const std::uint8_t* block = task.panels + column / kPanelWidth * task.panel_bytes + k_bytes;
-  if (Decoder::kBlockBytes == kPanelWidth * 4 && Decoder::kBlock == 1) return reinterpret_cast<const float*>(block);
-  const bool last = k + kTileDepth >= task.num_cols;
-  const std::int64_t ahead = last ? kTilePanels * task.panel_bytes - k_bytes : kTileDepth / Decoder::kBlock * Decoder::kBlockBytes;
-  decode_tile<Decoder>(block, depth, task.zero_point, ahead, tile.weights);
-  return tile.weights;
+OCTAVO_VEC int stretch_depth(std::int64_t num_cols) {
+  const std::int64_t count = (num_cols + kTileDepth - 1) / kTileDepth;
+  const std::int64_t even = (num_cols + count - 1) / count;
+  return static_cast<int>((even + Decoder::kBlock - 1) / Decoder::kBlock * Decoder::kBlock);
+}
+
+template <typename Decoder>
+static void multiply_panels(const LinearTask& task, const RowBlock& rows, std::int64_t k, int depth, Tile& tile) {
+  constexpr bool kIsTile = Decoder::kBlock == 1 && Decoder::kBlockBytes == kPanelWidth * 4;  // packed float32
+  const std::uint8_t* block = task.panels + k / Decoder::kBlock * Decoder::kBlockBytes;
+  Stretch stretch{tile.weights, depth, k == 0, nullptr, Decoder::kBlockBytes / Decoder::kBlock};
+  for (std::int64_t column = 0; column < task.num_outputs; column += kPanelWidth, block += task.panel_bytes) {
+    stretch.ahead = block + task.panel_bytes;
+    if (kIsTile) {
+      stretch.weights = reinterpret_cast<const float*>(block);
+    } else {
+      decode_tile<Decoder>(block, depth, task, tile.weights);
+      if constexpr (kHasExceptions<Decoder>) put_exceptions(exceptions_of(task, column / kPanelWidth), k, depth, tile.weights);
+    }
+    multiply_stretch(task, rows, column, k, stretch);
+  }
 }
 
 template <typename Decoder>
 static void compute_tiled(const LinearTask& task) {
-  Tile tiles[kTilePanels];
-  for (std::int64_t column = 0; column < task.num_outputs; column += kTilePanels * kPanelWidth) {
-    for (std::int64_t k = 0; k < task.num_cols; k += kTileDepth) {
-      Stretch stretch;
-      stretch.column = column;
-      stretch.k = k;
-      stretch.depth = static_cast<int>(task.num_cols - k < kTileDepth ? task.num_cols - k : kTileDepth);
-      stretch.num_tiles = 0;
-      for (std::int64_t at = column; at < task.num_outputs && stretch.num_tiles < kTilePanels; at += kPanelWidth, ++stretch.num_tiles) {
-        stretch.tiles[stretch.num_tiles] = tile_of<Decoder>(task, at, k, stretch.depth, tiles[stretch.num_tiles]);
-      }
-      multiply_stretch(task, stretch);
+  Tile tile;
+  const int depth = stretch_depth<Decoder>(task.num_cols);
+  for (RowBlock rows{0, 0}; rows.end < task.num_rows; rows.first = rows.end) {
+    rows.end = task.num_rows - rows.first < kRowBlock ? task.num_rows : rows.first + kRowBlock;
+    for (std::int64_t k = 0; k < task.num_cols; k += depth) {
+      multiply_panels<Decoder>(task, rows, k, static_cast<int>(task.num_cols - k < depth ? task.num_cols - k : depth), tile);
     }
   }
 }

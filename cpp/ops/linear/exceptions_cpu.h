@@ -1,0 +1,35 @@
+// Weights of Packing::bf16_compact that a panel does not hold (compact_bf16.h). For linear_cpu.cc alone.
+#pragma once
+#include "ops/linear/decode_cpu.h"
+
+namespace octavo::OCTAVO_ISA {
+
+template <typename Decoder>
+constexpr bool kHasExceptions = false;
+#if defined(OCTAVO_BYTE_SHUFFLES)
+template <>
+constexpr bool kHasExceptions<Bf16CompactDecoder> = true;
+#endif
+
+// Those of a panel that are still to come, in order of k.
+struct Exceptions {
+  const Bf16Exception* next;
+  const Bf16Exception* end;
+};
+
+OCTAVO_VEC Exceptions exceptions_of(const LinearTask& task, std::int64_t panel) {
+  return {task.exceptions + task.exceptions_indptr[panel], task.exceptions + task.exceptions_indptr[panel + 1]};
+}
+
+// Puts those of k = first_k .. first_k + depth - 1 in their places of weights [depth][kPanelWidth], and returns the ones after.
+OCTAVO_VEC Exceptions put_exceptions(Exceptions exceptions, std::int64_t first_k, std::int64_t depth, float* weights) {
+  for (; exceptions.next != exceptions.end && exceptions.next->k < first_k + depth; ++exceptions.next) {
+    const Bf16Exception& exception = *exceptions.next;
+    if (exception.k < first_k) continue;
+    const std::uint32_t bits = static_cast<std::uint32_t>(exception.bits) << 16;
+    std::memcpy(weights + (exception.k - first_k) * kPanelWidth + exception.column, &bits, sizeof bits);
+  }
+  return exceptions;
+}
+
+}  // namespace octavo::OCTAVO_ISA
