@@ -64,11 +64,12 @@ class StepTimes:
         """Medians in milliseconds, and shares of the period, over the steps in which `streams` sequences decode."""
         steps = [step for step, count in self.num_decoding.items() if count == streams and self.by_step[step]["period"]]
         steps = steps[len(steps) // 10 :]
-        typical = {part: median(self.by_step[step][part] for step in steps) * 1e3 for part in ("period", *RUNNER, *LOOP)}
+        ops = sorted({part for step in steps for part in self.by_step[step] if part.startswith("  ")})
+        typical = {part: median(self.by_step[step][part] for step in steps) * 1e3 for part in ("period", *ops, *RUNNER, *LOOP)}
         period = typical["period"]
         outside = sum(typical[part] for part in RUNNER if part not in ("kernels", "sampling"))
         lines = [f"{streams} streams, {len(steps)} steps of {period:.3f} ms; outside kernels {outside:.3f} ms, {outside / period:.1%}"]
-        lines += [f"  {part:28}{typical[part]:9.3f} ms {typical[part] / period:7.1%}" for part in (*RUNNER, *LOOP)]
+        lines += [f"  {part:28}{typical[part]:9.3f} ms {typical[part] / period:7.1%}" for part in (RUNNER[0], *ops, *RUNNER[1:], *LOOP)]
         return "\n".join(lines)
 
 
@@ -107,7 +108,9 @@ def watch_runner(times: StepTimes, runner: Any) -> None:
         times.num_decoding[plan.step_id] = len(plan.rows) if sum(plan.num_scheduled_tokens) == len(plan.rows) else 0
         result = run(plan)
         now = time.perf_counter()
-        kernels = sum(seconds for _, seconds in program.profile().values())
+        ops = program.profile()
+        step_times.update({f"  {op}": seconds for op, (_, seconds) in ops.items()})
+        kernels = sum(seconds for _, seconds in ops.values())
         step_times["kernels"] = kernels
         step_times["kernels: return to Python"] = step_times["execute"] - kernels
         around = sum(step_times[part] for part in ("apply", "prepare", "execute", "sampling", "append"))

@@ -104,38 +104,28 @@ void write_output(const Unit& unit, const AttentionState& state) {
   }
 }
 
-// The pages that a unit reads from `first` on, and those that its thread probably reads next: of the next segment, or of the next
-// unit, which has the next key/value head or the next request.
-class PageWalk {
- public:
-  PageWalk(const Unit& unit, std::int64_t first) : unit_(unit), first_(first) {}
+const unsigned char* page_at(const Call& call, std::int64_t request, int kv_head, std::int64_t index) {
+  const std::int64_t pages_per_block = call.cache.block_size() / kPageTokens;
+  const std::int32_t block = call.attention.block_tables.row(request)[index / pages_per_block];
+  return call.cache.page(call.layer, block * pages_per_block + index % pages_per_block, kv_head);
+}
 
-  const unsigned char* page(std::int64_t index) const { return at(unit_.plan.request, unit_.kv_head, first_ + index); }
-
-  const unsigned char* page_after(std::int64_t segment, std::int64_t index) const {
-    const std::int64_t request = unit_.plan.request, next = (segment + 1) * kSegmentPages;
-    if (next <= last_page(request)) return at(request, unit_.kv_head, next + index);
-    if (unit_.kv_head + 1 < unit_.call.cache.num_kv_heads()) {
-      return at(request, unit_.kv_head + 1, unit_.plan.first_segment * kSegmentPages + index);
-    }
-    if (request + 1 < unit_.call.attention.context_lens.size && unit_.call.attention.context_lens[request + 1] > 0) {
-      return at(request + 1, 0, index);
-    }
-    return page(index);
+// Writes the pages that the unit's thread probably reads after `segment` and returns their number: those of the next segment, or the
+// first of the next unit, which has the next key/value head or the next request.
+int next_pages(const Unit& unit, std::int64_t segment, const unsigned char** pages) {
+  const auto& context_lens = unit.call.attention.context_lens;
+  std::int64_t request = unit.plan.request, first = (segment + 1) * kSegmentPages;
+  int kv_head = unit.kv_head;
+  if (first * kPageTokens >= context_lens[request]) {
+    if (++kv_head == unit.call.cache.num_kv_heads()) kv_head = 0, ++request;
+    first = kv_head > 0 ? unit.plan.first_segment * kSegmentPages : 0;
+    if (request == context_lens.size) return 0;
   }
-
- private:
-  std::int64_t last_page(std::int64_t request) const { return (unit_.call.attention.context_lens[request] - 1) / kPageTokens; }
-  const unsigned char* at(std::int64_t request, int kv_head, std::int64_t index) const {
-    const KVCache& cache = unit_.call.cache;
-    const std::int64_t pages_per_block = cache.block_size() / kPageTokens, within = std::min(index, last_page(request));
-    const std::int32_t block = unit_.call.attention.block_tables.row(request)[within / pages_per_block];
-    return cache.page(unit_.call.layer, block * pages_per_block + within % pages_per_block, kv_head);
-  }
-
-  const Unit& unit_;
-  const std::int64_t first_;
-};
+  const std::int64_t num_pages = (context_lens[request] + kPageTokens - 1) / kPageTokens;
+  const auto count = static_cast<int>(std::clamp<std::int64_t>(num_pages - first, 0, kSegmentPages));
+  for (int index = 0; index < count; ++index) pages[index] = page_at(unit.call, request, kv_head, first + index);
+  return count;
+}
 
 // The unit's softmax over one segment; a segment that no row sees leaves max at -inf.
 void compute_segment(const Unit& unit, std::int64_t segment, TileScratch& scratch, const AttentionState& result) {
@@ -153,16 +143,16 @@ void compute_segment(const Unit& unit, std::int64_t segment, TileScratch& scratc
     std::fill_n(result.max, unit.num_rows, -INFINITY);
     return;
   }
-  const unsigned char* pages[2 * kSegmentPages];
+  const unsigned char *pages[kSegmentPages], *next[kSegmentPages];
   const int first_page = begin / kPageTokens, end_page = (end + kPageTokens - 1) / kPageTokens;
-  const PageWalk walk(unit, segment * kSegmentPages + first_page);
   for (int page = first_page; page < end_page; ++page) {
-    pages[page] = walk.page(page - first_page);
-    pages[page + kSegmentPages] = walk.page_after(segment, page - first_page);
+    pages[page] = page_at(unit.call, unit.plan.request, unit.kv_head, segment * kSegmentPages + page);
   }
+  const bool reads_ahead = unit.plan.num_tiles == 1;
+  const int num_next = reads_ahead ? next_pages(unit, segment, next) : 0;
   unit.call.kernels.segment[static_cast<int>(cache.dtype())](
-      {scratch.query, scratch.scores, pages, first_page, end_page, end, visible_begin, visible_end, unit.num_rows, cache.layout(),
-       unit.call.attention.softcap.value_or(0.0f)},
+      {scratch.query, scratch.scores, pages, next, first_page, end_page, num_next, reads_ahead, end, visible_begin, visible_end,
+       unit.num_rows, cache.layout(), unit.call.attention.softcap.value_or(0.0f)},
       result);
 }
 

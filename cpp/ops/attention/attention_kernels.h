@@ -26,10 +26,14 @@ struct AttentionState {
 constexpr std::int64_t partial_elements(std::int64_t value_stride) { return kTileRows * (value_stride + 2); }
 
 struct AttentionSegment {
-  const float* query;                 // [num_rows, kQueryStride], scaled
-  float* scores;                      // scratch [kTileRows, kScoreStride]
-  const unsigned char* const* pages;  // [2 * kSegmentPages]: first_page..end_page-1 are read; kSegmentPages further stand those to prefetch
-  int first_page, end_page;
+  const float* query;                      // [num_rows, kQueryStride], scaled
+  float* scores;                           // scratch [kTileRows, kScoreStride]
+  const unsigned char* const* pages;       // [kSegmentPages]: first_page..end_page-1 are read
+  const unsigned char* const* next_pages;  // [num_next_pages] those that the thread probably reads after them
+  int first_page, end_page, num_next_pages;
+  // A page is too short for the processor to foresee what comes next. So while K is read, V of the same pages is fetched, and with V the
+  // K of next_pages. Not where many rows read a page: tiles before have fetched it.
+  bool reads_ahead;
   int end_token;             // the last position that a row sees, plus one, within the segment
   const int* visible_begin;  // [num_rows]: each row sees positions begin..end-1 of the segment; none when begin >= end
   const int* visible_end;
