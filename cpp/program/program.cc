@@ -18,6 +18,7 @@ struct Program::Frame {
   const StepArrays& step;
   cpu::ThreadPool& pool;
   Routing& routing;
+  cpu::ReadAhead ahead = {};  // of the call that runs
 
   Matrix<float> operator[](Buffer x) const {
     const Value& value = program.values_[x];
@@ -66,7 +67,8 @@ Buffer Program::linear(Buffer x, const LinearWeight& weight, const float* bias) 
   require(num_cols(x) == weight.cols(), "linear: x has ", num_cols(x), " columns and the weight ", weight.cols());
   if (weight.quantizes_activations()) max_quantized_cols_ = std::max(max_quantized_cols_, weight.cols());
   const Buffer y = new_value(rows_of(x), weight.rows());
-  append("linear", {x}, {y}, [=, &weight](const Frame& f) { octavo::linear(f[x], weight, bias, f[y], f.pool); });
+  append("linear", {x}, {y}, [=, &weight](const Frame& f) { octavo::linear(f[x], weight, bias, f[y], f.pool, f.ahead); });
+  if (rows_of(x) == Rows::tokens) calls_.back().work = weight.rows() * weight.cols();
   return y;
 }
 
@@ -166,6 +168,7 @@ Buffer Program::paged_attention(Buffer q, int layer, int num_heads, float scale,
     const PagedAttention plan{f.step.query_indptr, f.step.context_lens, f.step.block_tables, num_heads, scale, window, softcap};
     octavo::paged_attention(f[q], *cache_, layer, plan, f[y], f.pool);
   });
+  calls_.back().kv_read = KVRead{layer, window};
   return y;
 }
 
@@ -194,6 +197,7 @@ void Program::seal(Buffer output, KVCache& cache, std::int64_t max_num_tokens, s
   max_num_tokens_ = max_num_tokens;
   max_num_logits_ = max_num_logits;
   lay_out(max_num_tokens, max_num_logits);
+  plan_read_ahead();
   pool_.scratch(QuantizedRows::num_bytes(std::max(max_num_tokens, max_num_logits), max_quantized_cols_));
   routing_.reserve(std::max(max_num_tokens, max_num_logits), max_experts_, max_top_k_);
 }
@@ -208,6 +212,26 @@ void Program::lay_out(std::int64_t max_num_tokens, std::int64_t max_num_logits) 
   for (std::size_t index = 0; index < items.size(); ++index) storages_[index].offset = items[index].offset;
   arena_.reset(static_cast<float*>(std::aligned_alloc(kArenaAlignment * sizeof(float), arena_floats_ * sizeof(float))));
   if (!arena_) throw std::runtime_error(concat("program: no memory for ", num_bytes(), " bytes of activations"));
+}
+
+// The linear ops between one attention and the next fetch what the latter reads, each as much as its share of their work.
+void Program::plan_read_ahead() {
+  std::size_t begin = 0;
+  for (std::size_t reader = 0; reader < calls_.size(); ++reader) {
+    if (!calls_[reader].kv_read) continue;
+    const auto [layer, window] = *calls_[reader].kv_read;
+    std::size_t pages = 0;
+    while (pages < kv_read_aheads_.size() && kv_read_aheads_[pages].window() != window) ++pages;
+    if (pages == kv_read_aheads_.size()) kv_read_aheads_.emplace_back(*cache_, window);
+    std::int64_t total = 0, done = 0;
+    for (std::size_t index = begin; index < reader; ++index) total += calls_[index].work;
+    for (std::size_t index = begin; index < reader; ++index) {
+      const std::int64_t work = calls_[index].work;
+      if (work > 0) calls_[index].ahead = AheadShare{pages, layer, done, done + work, total};
+      done += work;
+    }
+    begin = reader + 1;
+  }
 }
 
 std::string Program::describe() const {
@@ -241,19 +265,30 @@ void Program::check(const StepArrays& step) const {
 
 Matrix<const float> Program::run(const StepArrays& step) {
   check(step);
-  const Frame frame{*this, step, pool_, routing_};
+  for (KVReadAhead& pages : kv_read_aheads_) pages.list(step.query_indptr, step.context_lens, step.block_tables);
+  Frame frame{*this, step, pool_, routing_};
   if (profiling_) {
     run_profiled(frame);
   } else {
-    for (const Call& call : calls_) call.run(frame);
+    for (const Call& call : calls_) {
+      frame.ahead = ahead_of(call);
+      call.run(frame);
+    }
   }
   return frame[output_];
 }
 
-void Program::run_profiled(const Frame& frame) {
+cpu::ReadAhead Program::ahead_of(const Call& call) const {
+  if (!call.ahead) return {};
+  const AheadShare& share = *call.ahead;
+  return kv_read_aheads_[share.pages].of_layer(share.layer).share(share.first, share.last, share.total);
+}
+
+void Program::run_profiled(Frame& frame) {
   using Clock = std::chrono::steady_clock;
   auto start = Clock::now();
   for (Call& call : calls_) {
+    frame.ahead = ahead_of(call);
     call.run(frame);
     const auto end = Clock::now();
     ++call.count;

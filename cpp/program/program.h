@@ -19,6 +19,7 @@
 #include "base/tensor_view.h"
 #include "cpu/thread_pool.h"
 #include "ops/attention/attention.h"
+#include "ops/attention/kv_read_ahead.h"
 #include "ops/embedding/embedding.h"
 #include "ops/linear/lm_head.h"
 #include "ops/moe/moe.h"
@@ -86,11 +87,24 @@ class Program {
     std::int64_t offset = 0;  // in floats, into the arena
   };
   struct Frame;  // a program bound to one step
+  struct KVRead {
+    int layer;
+    std::optional<int> window;
+  };
+  // What a call fetches on the side: parts first .. last - 1 of `total` of what an attention reads.
+  struct AheadShare {
+    std::size_t pages;  // index of kv_read_aheads_
+    int layer;
+    std::int64_t first, last, total;
+  };
   struct Call {
     std::string op;
     std::vector<Buffer> reads;
     std::vector<Buffer> writes;
     std::function<void(const Frame&)> run;
+    std::int64_t work = 0;  // of a linear op: multiplications per token
+    std::optional<KVRead> kv_read = std::nullopt;
+    std::optional<AheadShare> ahead = std::nullopt;
     std::int64_t count = 0;  // since the profile was taken
     double seconds = 0.0;
   };
@@ -100,14 +114,17 @@ class Program {
   Buffer new_value(Rows rows, std::int64_t cols);
   void append(std::string op, std::vector<Buffer> reads, std::vector<Buffer> writes, std::function<void(const Frame&)> run);
   void lay_out(std::int64_t max_num_tokens, std::int64_t max_num_logits);
+  void plan_read_ahead();
   void check(const StepArrays& step) const;
-  void run_profiled(const Frame& frame);
+  cpu::ReadAhead ahead_of(const Call& call) const;
+  void run_profiled(Frame& frame);
 
   cpu::ThreadPool& pool_;
   KVCache* cache_ = nullptr;
   std::vector<Value> values_;
   std::vector<Storage> storages_;
   std::vector<Call> calls_;
+  std::vector<KVReadAhead> kv_read_aheads_;  // one for each window
   Routing routing_;  // shared by all mixtures of experts: calls are made one after the other
   int max_experts_ = 0;
   int max_top_k_ = 0;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Where the time of a decode step goes: kernels, and everything around them.
 
-    python tools/bench/step_profile.py [--streams 1 8 32] [--http] [--model MODEL]
+    python tools/bench/step_profile.py [--streams 1 8 32] [--http] [--model MODEL] [--arithmetic exact]
 
 Serves `streams` requests of 128 / 128 tokens at once and prints medians over the steps in which all of them decode: first the runner
 thread (its lines make up the period of a step), then the event loop, which works beside it, and the processor time of either.
@@ -192,11 +192,12 @@ def main() -> None:
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 32], help="requests at once (default: 1 32)")
     parser.add_argument("--http", action="store_true", help="over HTTP, from a client process")
     parser.add_argument("--model", default="", help="model folder or .gguf file; empty: the default model")
+    parser.add_argument("--arithmetic", default="auto", help="of the engine: auto or exact")
     options = parser.parse_args()
     import uvloop
 
     for streams in options.streams:
-        print(uvloop.run(profile(EngineConfig(model=options.model, log_stats_s=0), streams, options.http)).table(streams), flush=True)
+        print(uvloop.run(profile(EngineConfig(model=options.model, arithmetic=options.arithmetic, log_stats_s=0), streams, options.http)).table(streams), flush=True)
 
 
 if __name__ == "__main__":

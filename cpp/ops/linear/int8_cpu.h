@@ -43,13 +43,17 @@ static constexpr int packed_tile() {
 
 template <Packing P>
 static void compute_packed(const LinearTask& task) {
+  typedef PackedBlocks<P> Blocks;
+  constexpr int kTile = packed_tile<P>();
+  AheadWalk walk(task, tiles_of(task.num_outputs, kPanelWidth) * (tiles_of(task.num_rows, kTile) - 1),
+                 task.num_cols / Run<P>::kShape.depth, kLineBytes);
   const std::uint8_t* panel = task.panels;
   for (std::int64_t column = 0; column < task.num_outputs; column += kPanelWidth, panel += task.panel_bytes) {
     const Part part{0, task.num_cols, panel, column};
     for (std::int64_t row = 0, height; row < task.num_rows; row += height) {
-      height = next_tile(task.num_rows - row, packed_tile<P>());
-      multiply_part<P, PackedBlocks<P>, 1, packed_tile<P>()>(task, part, row, height, quantized_rows(task.quantized, row, 0),
-                                                             row == 0 ? panel + kPrefetchBytes : nullptr);
+      height = next_tile(task.num_rows - row, kTile);
+      multiply_part<P, Blocks, 1, kTile>(task, part, row, height, quantized_rows(task.quantized, row, 0),
+                                         row == 0 ? Ahead{panel + kPrefetchBytes, Blocks::kBlockBytes} : walk.next());
     }
   }
 }

@@ -47,9 +47,10 @@ struct SpreadBlocks {
   }
 };
 
-// One part of the panel of `column` at a time, with rows first_row .. end_row - 1.
+// One part of the panel of `column` at a time, with rows first_row .. end_row - 1. The first tile fetches the next part.
 template <Packing P>
-static void multiply_spread_panel(const LinearTask& task, std::int64_t column, std::int64_t first_row, std::int64_t end_row) {
+static void multiply_spread_panel(const LinearTask& task, std::int64_t column, std::int64_t first_row, std::int64_t end_row,
+                                  AheadWalk& walk) {
   typedef SpreadBlocks<P> Blocks;
   constexpr std::int64_t kDepth = Blocks::kDepth;
   alignas(64) std::uint8_t spread[kSpreadCols / kDepth * Blocks::kBlockBytes];
@@ -62,7 +63,7 @@ static void multiply_spread_panel(const LinearTask& task, std::int64_t column, s
     for (std::int64_t row = first_row, height; row < end_row; row += height) {
       height = next_tile(end_row - row, kSpreadTile);
       multiply_part<P, Blocks, kSpreadTile - 2, kSpreadTile>(task, part, row, height, quantized_rows(task.quantized, row, k),
-                                                            row == first_row ? block : nullptr);
+                                                            row == first_row ? Ahead{block, CodeDecoder<P>::kBlockBytes} : walk.next());
     }
   }
 }
@@ -73,12 +74,15 @@ static void compute_spread(const LinearTask& task) {
   const std::int64_t in_cache = kRowBlockBytes / (task.num_cols + task.num_cols / 2);
   const std::int64_t most = in_cache > kMinSpreadRows ? in_cache : kMinSpreadRows;
   const std::int64_t num_blocks = (task.num_rows + most - 1) / most;
+  const std::int64_t num_parts = tiles_of(task.num_outputs, kPanelWidth) * tiles_of(task.num_cols, kSpreadCols);
+  const std::int64_t num_steps = (task.num_cols < kSpreadCols ? task.num_cols : kSpreadCols) / SpreadBlocks<P>::kDepth;
+  AheadWalk walk(task, num_parts * (tiles_of(task.num_rows, kSpreadTile) - num_blocks), num_steps, kLineBytes);
   std::int64_t end_row = 0;
   for (std::int64_t index = 0; index < num_blocks; ++index) {
     const std::int64_t first_row = end_row;
     end_row = task.num_rows * (index + 1) / num_blocks;
     for (std::int64_t column = 0; column < task.num_outputs; column += kPanelWidth) {
-      multiply_spread_panel<P>(task, column, first_row, end_row);
+      multiply_spread_panel<P>(task, column, first_row, end_row, walk);
     }
   }
 }

@@ -8,6 +8,7 @@
 #include "ops/linear/direct_cpu.h"
 #include "ops/linear/dot_cpu.h"
 #include "ops/linear/linear_kernels.h"
+#include "ops/linear/read_ahead_cpu.h"
 
 namespace octavo::OCTAVO_ISA {
 
@@ -80,18 +81,15 @@ OCTAVO_VEC void add_run(Vec (*sums)[kPanelVecs], const std::uint8_t* words, cons
 }
 
 // Adds the products of k = first_k .. end_k - 1, whose blocks begin at `block` and whose activations at `rows`, to M rows of `sums`.
-// Meanwhile as many packed blocks from `ahead` on, unless it is null, are prefetched.
+// With each block some bytes ahead are fetched.
 template <Packing P, typename Blocks, int M>
 OCTAVO_VEC void add_blocks(Vec (*sums)[kPanelVecs], const std::uint8_t* block, const LinearTask& task,
-                           TileRows<typename Blocks::Dot::Activation> rows, std::int64_t first_k, std::int64_t end_k,
-                           const std::uint8_t* ahead) {
+                           TileRows<typename Blocks::Dot::Activation> rows, std::int64_t first_k, std::int64_t end_k, Ahead ahead) {
   typedef Run<P> R;
   const int zero_point = static_cast<int>(task.zero_point);
   for (std::int64_t k = first_k; k < end_k; k += R::kShape.depth, block += Blocks::kBlockBytes) {
-    if (ahead) {
-      prefetch(ahead, CodeDecoder<P>::kBlockBytes);
-      ahead += CodeDecoder<P>::kBlockBytes;
-    }
+    prefetch(ahead.at, ahead.step);
+    ahead.at += ahead.step;
     ScaleAndMin scales[kPanelVecs];
     for (int vec = 0; vec < kPanelVecs; ++vec) scales[vec] = Blocks::load_scales(block, vec, task);
     for (int run = 0; run < R::kRunsPerBlock; ++run) {
@@ -122,7 +120,7 @@ struct Part {
 // Rows row .. row + count - 1 of y, of which the activations from first_k on are `rows`; Least <= count <= M.
 template <Packing P, typename Blocks, int Least, int M>
 static void multiply_part(const LinearTask& task, const Part& part, std::int64_t row, std::int64_t count,
-                          const TileRows<typename Blocks::Dot::Activation>& rows, const std::uint8_t* ahead) {
+                          const TileRows<typename Blocks::Dot::Activation>& rows, Ahead ahead) {
   if constexpr (M > Least) {
     if (count < M) return multiply_part<P, Blocks, Least, M - 1>(task, part, row, count, rows, ahead);
   }

@@ -65,6 +65,9 @@ static void compute_wide(const LinearTask& task) {
   typedef WideBlocks<P> Blocks;
   WideRows<P> wide;
   const std::int64_t num_blocks = (task.num_rows + kWideRows - 1) / kWideRows;
+  const std::int64_t num_parts = tiles_of(task.num_outputs, kPanelWidth) * tiles_of(task.num_cols, kWideCols);
+  const std::int64_t num_steps = (task.num_cols < kWideCols ? task.num_cols : kWideCols) / Run<P>::kShape.depth;
+  AheadWalk walk(task, num_parts * (tiles_of(task.num_rows, kWideTile) - num_blocks), num_steps, kLineBytes);
   for (std::int64_t index = 0, first_row = 0, end_row; index < num_blocks; ++index, first_row = end_row) {
     end_row = task.num_rows * (index + 1) / num_blocks;
     for (std::int64_t k = 0; k < task.num_cols; k += kWideCols) {
@@ -75,7 +78,8 @@ static void compute_wide(const LinearTask& task) {
         for (std::int64_t row = first_row, height; row < end_row; row += height) {
           height = next_tile(end_row - row, kWideTile);
           multiply_part<P, Blocks, kMinWideRows, kWideTile>(task, part, row, height, wide.at(task.quantized, row, k),
-                                                            row == first_row ? part.blocks + task.panel_bytes : nullptr);
+                                                            row == first_row ? Ahead{part.blocks + task.panel_bytes, Blocks::kBlockBytes}
+                                                                             : walk.next());
         }
       }
     }

@@ -51,7 +51,8 @@ struct Call {
   QuantizedRows quantized;  // of x, where a part of the weight wants it
 };
 
-void compute_task(const Call& call, const LinearWeight::PackedPart& part, std::int64_t panel_group, std::int64_t row_group) {
+void compute_task(const Call& call, const LinearWeight::PackedPart& part, std::int64_t panel_group, std::int64_t row_group,
+                  const cpu::ReadAhead& ahead) {
   const std::int64_t first_panel = panel_group * call.split.panels_per_task;
   const std::int64_t first_output = first_panel * call.kernels.panel_width;
   const std::int64_t first_row = row_group * call.split.rows_per_task;
@@ -76,6 +77,7 @@ void compute_task(const Call& call, const LinearWeight::PackedPart& part, std::i
   task.bias = call.bias ? call.bias + column : nullptr;
   task.y = call.y.row(first_row) + column;
   task.y_stride = call.y.stride;
+  task.ahead = ahead;
   const auto& compute = part.arithmetic == Arithmetic::int8 ? call.kernels.compute_int8 : call.kernels.compute;
   compute[static_cast<int>(part.packing)](task);
 }
@@ -89,7 +91,8 @@ QuantizedRows quantized(Matrix<const float> x, const LinearWeight& weight, cpu::
 
 }  // namespace
 
-void linear(Matrix<const float> x, const LinearWeight& weight, const float* bias, Matrix<float> y, cpu::ThreadPool& pool) {
+void linear(Matrix<const float> x, const LinearWeight& weight, const float* bias, Matrix<float> y, cpu::ThreadPool& pool,
+            const cpu::ReadAhead& ahead) {
   require(x.cols == weight.cols(), "linear: x has ", x.cols, " columns, the weight ", weight.cols());
   require(y.rows == x.rows && y.cols == weight.rows(), "linear: y is [", y.rows, ", ", y.cols, "], expected [", x.rows, ", ", weight.rows(),
           "]");
@@ -100,11 +103,14 @@ void linear(Matrix<const float> x, const LinearWeight& weight, const float* bias
   for (const LinearWeight::PackedPart& part : weight.packed_parts()) {
     num_panel_groups += ceil_div(part.num_panels, call.split.panels_per_task);
   }
-  pool.run(num_panel_groups * call.split.num_row_groups, [&](std::int64_t index) {
+  const std::int64_t num_tasks = num_panel_groups * call.split.num_row_groups;
+  pool.run(num_tasks, [&](std::int64_t index) {
     std::int64_t panel_group = index / call.split.num_row_groups;
     for (const LinearWeight::PackedPart& part : weight.packed_parts()) {
       const std::int64_t groups = ceil_div(part.num_panels, call.split.panels_per_task);
-      if (panel_group < groups) return compute_task(call, part, panel_group, index % call.split.num_row_groups);
+      if (panel_group < groups) {
+        return compute_task(call, part, panel_group, index % call.split.num_row_groups, ahead.share(index, index + 1, num_tasks));
+      }
       panel_group -= groups;
     }
   });

@@ -12,12 +12,15 @@
 // bit, in any batch (on one instruction set; the portable one multiplies and adds with two roundings).
 #pragma once
 #include "base/tensor_view.h"
+#include "cpu/read_ahead.h"
 #include "cpu/thread_pool.h"
 #include "ops/linear/linear_weight.h"
 
 namespace octavo {
 
-// x [T, K], bias [N] or null, y [T, N]; y overlaps neither x nor bias. Throws std::invalid_argument when shapes disagree.
-void linear(Matrix<const float> x, const LinearWeight& weight, const float* bias, Matrix<float> y, cpu::ThreadPool& pool);
+// x [T, K], bias [N] or null, y [T, N]; y overlaps neither x nor bias. Where rows are many, `ahead` is fetched on the side. Throws
+// std::invalid_argument when shapes disagree.
+void linear(Matrix<const float> x, const LinearWeight& weight, const float* bias, Matrix<float> y, cpu::ThreadPool& pool,
+            const cpu::ReadAhead& ahead = {});
 
 }  // namespace octavo

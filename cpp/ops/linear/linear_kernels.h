@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "cpu/dispatch.h"
+#include "cpu/read_ahead.h"
 #include "ops/linear/panel_layout.h"
 #include "ops/linear/quantized_rows.h"
 
@@ -32,6 +33,7 @@ struct LinearTask {
   const float* bias;  // [num_outputs] or null
   float* y;           // [num_rows, num_outputs], y_stride elements apart
   std::int64_t y_stride;
+  cpu::ReadAhead ahead;  // to fetch on the side, where arithmetic takes longer than reading the panels
 };
 
 struct LinearKernels {

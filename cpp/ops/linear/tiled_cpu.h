@@ -3,6 +3,7 @@
 // as in registers. For linear_cpu.cc alone.
 #pragma once
 #include "ops/linear/exceptions_cpu.h"
+#include "ops/linear/read_ahead_cpu.h"
 
 namespace octavo::OCTAVO_ISA {
 
@@ -24,13 +25,12 @@ struct alignas(64) Tile {
   float weights[kTileDepth * kPanelWidth];
 };
 
-// A stretch of k of a panel, ready to be multiplied, and the packed bytes that are wanted next: as many for every k.
+// A stretch of k of a panel, ready to be multiplied, and what to fetch with every k.
 struct Stretch {
   const float* weights;  // [depth][kPanelWidth]
   int depth;
   bool first;  // k begins at 0
-  const std::uint8_t* ahead;
-  int ahead_step;  // bytes of `ahead` for each k; 0: they are on their way already
+  Ahead ahead;
 };
 
 // y[M][kPanelWidth] (+)= x[M][depth] weights[depth][kPanelWidth]
@@ -42,8 +42,8 @@ static void multiply_tile(const float* x, std::int64_t x_stride, const Stretch& 
     for (int vec = 0; vec < kPanelVecs; ++vec) sums[row][vec] = stretch.first ? zero() : load(y + row * y_stride + vec * kLanes);
   }
   const float* tile = stretch.weights;
-  const std::uint8_t* ahead = stretch.ahead;
-  for (int k = 0; k < stretch.depth; ++k, tile += kPanelWidth, ++x, ahead += stretch.ahead_step) {
+  const std::uint8_t* ahead = stretch.ahead.at;
+  for (int k = 0; k < stretch.depth; ++k, tile += kPanelWidth, ++x, ahead += stretch.ahead.step) {
     __builtin_prefetch(ahead);
     const Vec weights[kPanelVecs] = {load(tile), load(tile + kLanes)};
 #pragma GCC unroll 16
@@ -88,10 +88,11 @@ struct RowBlock {
   std::int64_t end;
 };
 
-// The packed bytes ahead are fetched while the first row tile is worked on.
-static void multiply_stretch(const LinearTask& task, const RowBlock& block, std::int64_t column, std::int64_t k, Stretch stretch) {
+// With the first row tile the packed bytes ahead are fetched, then what the task has to fetch on the side.
+static void multiply_stretch(const LinearTask& task, const RowBlock& block, std::int64_t column, std::int64_t k, Stretch stretch,
+                             AheadWalk& walk) {
   const std::int64_t columns = task.num_outputs - column;
-  for (std::int64_t row = block.first, rows; row < block.end; row += rows, stretch.ahead_step = 0) {
+  for (std::int64_t row = block.first, rows; row < block.end; row += rows, stretch.ahead = walk.next()) {
     rows = next_row_tile(block.end - row);
     const float* x = task.x + row * task.x_stride + k;
     float* y = task.y + row * task.y_stride + column;
@@ -112,19 +113,19 @@ OCTAVO_VEC int stretch_depth(std::int64_t num_cols) {
 }
 
 template <typename Decoder>
-static void multiply_panels(const LinearTask& task, const RowBlock& rows, std::int64_t k, int depth, Tile& tile) {
+static void multiply_panels(const LinearTask& task, const RowBlock& rows, std::int64_t k, int depth, Tile& tile, AheadWalk& walk) {
   constexpr bool kIsTile = Decoder::kBlock == 1 && Decoder::kBlockBytes == kPanelWidth * 4;  // packed float32
   const std::uint8_t* block = task.panels + k / Decoder::kBlock * Decoder::kBlockBytes;
-  Stretch stretch{tile.weights, depth, k == 0, nullptr, Decoder::kBlockBytes / Decoder::kBlock};
+  Stretch stretch{tile.weights, depth, k == 0, {}};
   for (std::int64_t column = 0; column < task.num_outputs; column += kPanelWidth, block += task.panel_bytes) {
-    stretch.ahead = block + task.panel_bytes;
+    stretch.ahead = {block + task.panel_bytes, Decoder::kBlockBytes / Decoder::kBlock};
     if (kIsTile) {
       stretch.weights = reinterpret_cast<const float*>(block);
     } else {
       decode_tile<Decoder>(block, depth, task, tile.weights);
       if constexpr (kHasExceptions<Decoder>) put_exceptions(exceptions_of(task, column / kPanelWidth), k, depth, tile.weights);
     }
-    multiply_stretch(task, rows, column, k, stretch);
+    multiply_stretch(task, rows, column, k, stretch, walk);
   }
 }
 
@@ -132,10 +133,12 @@ template <typename Decoder>
 static void compute_tiled(const LinearTask& task) {
   Tile tile;
   const int depth = stretch_depth<Decoder>(task.num_cols);
+  const std::int64_t num_parts = tiles_of(task.num_outputs, kPanelWidth) * tiles_of(task.num_cols, depth);
+  AheadWalk walk(task, num_parts * (tiles_of(task.num_rows, kRowTile) - tiles_of(task.num_rows, kRowBlock)), depth, 1);
   for (RowBlock rows{0, 0}; rows.end < task.num_rows; rows.first = rows.end) {
     rows.end = task.num_rows - rows.first < kRowBlock ? task.num_rows : rows.first + kRowBlock;
     for (std::int64_t k = 0; k < task.num_cols; k += depth) {
-      multiply_panels<Decoder>(task, rows, k, static_cast<int>(task.num_cols - k < depth ? task.num_cols - k : depth), tile);
+      multiply_panels<Decoder>(task, rows, k, static_cast<int>(task.num_cols - k < depth ? task.num_cols - k : depth), tile, walk);
     }
   }
 }
