@@ -100,12 +100,15 @@ struct Bf16CompactDecoder {
   OCTAVO_VEC Word load_word(const std::uint8_t* block, int, int vec) {
     return {{load_panel_words(block, 0, vec), load_panel_words(block, 1, vec)}, load_panel_words(block, 2, vec)};
   }
+  // k = J and J + 1 as in Packing::bf16, J even.
+  template <int J>
+  OCTAVO_VEC WordVec pair(const Word& word, Scales upper_bytes) {
+    const WordVec upper = look_up(upper_bytes, (J < 4 ? word.codes : word.codes >> 4) & 0x0f0f0f0fu);
+    return J % 4 < 2 ? interleave_low(word.lower[J / 4], upper) : interleave_high(word.lower[J / 4], upper);
+  }
   template <int J>
   OCTAVO_VEC Vec weight(const Word& word, Scales upper_bytes) {
-    const WordVec upper = look_up(upper_bytes, (J < 4 ? word.codes : word.codes >> 4) & 0x0f0f0f0fu);
-    const WordVec lower = word.lower[J / 4];
-    const WordVec pair = J % 4 < 2 ? interleave_low(lower, upper) : interleave_high(lower, upper);
-    return (Vec)(J % 2 == 0 ? pair << 16 : pair & 0xffff0000u);
+    return Bf16Decoder::weight<J % 2>(pair<J / 2 * 2>(word, upper_bytes), {});
   }
 };
 #endif

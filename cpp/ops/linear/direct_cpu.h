@@ -13,8 +13,16 @@ constexpr int kDirectRows = 8;
 #else
 constexpr int kDirectRows = 4;
 #endif
-// Beyond kDirectRows a panel is gone through twice, the second time in the near cache: still quicker than through a tile.
+// Beyond kDirectRows a panel is gone through twice, the second time in the near cache: still quicker than through a tile, unless
+// decoding twice takes too long.
+template <typename Decoder>
 constexpr int kMaxDirectRows = 2 * kDirectRows;
+#if defined(__AVX2__) && !defined(__AVX512F__)
+template <>
+constexpr int kMaxDirectRows<Bf16CompactDecoder> = kDirectRows;
+template <Packing P>
+constexpr int kMaxDirectRows<CodeDecoder<P>> = kDirectRows;
+#endif
 
 // Up to kLanes * kPanelVecs results of one row.
 OCTAVO_VEC void store_columns(float* to, const Vec* values, std::int64_t count) {
@@ -175,7 +183,7 @@ static void multiply_panel(const LinearTask& task, std::int64_t column) {
   multiply_direct<Decoder, M, 1>(task, column);
 }
 
-// Up to kMaxDirectRows rows.
+// Up to 2 * kDirectRows rows.
 template <typename Decoder>
 static void compute_direct(const LinearTask& task) {
   if (task.num_rows == 1) return multiply_panel_pairs<Decoder, 1>(task);

@@ -76,7 +76,7 @@ static void compute_spread(const LinearTask& task) {
   const std::int64_t num_blocks = (task.num_rows + most - 1) / most;
   const std::int64_t num_parts = tiles_of(task.num_outputs, kPanelWidth) * tiles_of(task.num_cols, kSpreadCols);
   const std::int64_t num_steps = (task.num_cols < kSpreadCols ? task.num_cols : kSpreadCols) / SpreadBlocks<P>::kDepth;
-  AheadWalk walk(task, num_parts * (tiles_of(task.num_rows, kSpreadTile) - num_blocks), num_steps, kLineBytes);
+  AheadWalk walk(task, num_parts * (tiles_of(task.num_rows, kSpreadTile) - num_blocks), num_steps, kLineBytes, 2 * kLineBytes);
   std::int64_t end_row = 0;
   for (std::int64_t index = 0; index < num_blocks; ++index) {
     const std::int64_t first_row = end_row;

@@ -67,7 +67,7 @@ static void compute_wide(const LinearTask& task) {
   const std::int64_t num_blocks = (task.num_rows + kWideRows - 1) / kWideRows;
   const std::int64_t num_parts = tiles_of(task.num_outputs, kPanelWidth) * tiles_of(task.num_cols, kWideCols);
   const std::int64_t num_steps = (task.num_cols < kWideCols ? task.num_cols : kWideCols) / Run<P>::kShape.depth;
-  AheadWalk walk(task, num_parts * (tiles_of(task.num_rows, kWideTile) - num_blocks), num_steps, kLineBytes);
+  AheadWalk walk(task, num_parts * (tiles_of(task.num_rows, kWideTile) - num_blocks), num_steps, kLineBytes, 2 * kLineBytes);
   for (std::int64_t index = 0, first_row = 0, end_row; index < num_blocks; ++index, first_row = end_row) {
     end_row = task.num_rows * (index + 1) / num_blocks;
     for (std::int64_t k = 0; k < task.num_cols; k += kWideCols) {

@@ -30,7 +30,7 @@ void compute_by_tiles(const LinearTask& task) {
 
 template <typename Decoder>
 void compute(const LinearTask& task) {
-  if (task.num_rows <= kMaxDirectRows) {
+  if (task.num_rows <= kMaxDirectRows<Decoder>) {
     compute_direct<Decoder>(task);
   } else {
     compute_tiled<Decoder>(task);

@@ -15,12 +15,12 @@ struct Ahead {
 
 class AheadWalk {
  public:
-  // For `num_tiles` tiles of num_steps steps. A step takes a multiple of `grain` bytes, at most kMostLines lines: more would hold it up.
-  AheadWalk(const LinearTask& task, std::int64_t num_tiles, std::int64_t num_steps, int grain)
+  // For `num_tiles` tiles of num_steps steps, each of which takes a multiple of `grain` bytes, at most `most`.
+  AheadWalk(const LinearTask& task, std::int64_t num_tiles, std::int64_t num_steps, int grain, int most)
       : wanted_(task.ahead), position_(task.ahead.begin), num_steps_(num_steps), none_{task.panels, 0} {
     const std::int64_t slots = num_tiles * num_steps;
     const std::int64_t each = slots > 0 ? (wanted_.end - wanted_.begin + slots * grain - 1) / (slots * grain) * grain : 0;
-    step_ = static_cast<int>(each < kMostLines * kLineBytes ? each : kMostLines * kLineBytes);
+    step_ = static_cast<int>(each < most ? each : most);
     if (step_ == 0) position_ = wanted_.end;
   }
 
@@ -33,8 +33,6 @@ class AheadWalk {
   }
 
  private:
-  static constexpr int kMostLines = 2;
-
   const cpu::ReadAhead& wanted_;
   std::int64_t position_, num_steps_;
   int step_;
