@@ -157,7 +157,7 @@ float int8_product(const float* x, const std::uint8_t* row, Format format, std::
 }
 
 TEST_P(LinearTest, Int8FollowsTheDocumentedOrder) {
-  constexpr std::int64_t kCols = 1280, kRows = 35, kTokens = 101;
+  constexpr std::int64_t kCols = 1280, kRows = 35, kTokens = 160;
   const std::vector<float> x = random_floats(kTokens * kCols, 12), bias = random_floats(kRows, 12);
   for (Format format : all_formats()) {
     if (!is_quantized(format)) continue;
@@ -165,7 +165,7 @@ TEST_P(LinearTest, Int8FollowsTheDocumentedOrder) {
     const LinearWeight weight({{raw.data(), format, kRows}}, kCols, pool_, Arithmetic::int8);
     std::vector<float> y(kTokens * kRows);
     for (std::int64_t first = 0, count = 1; first < kTokens; first += count, ++count) {  // 1, 2, .. 13 rows, then the rest
-      count = std::min(count, kTokens - first);
+      count = count > 13 ? kTokens - first : count;
       linear({x.data() + first * kCols, count, kCols}, weight, bias.data(), {y.data() + first * kRows, count, kRows}, pool_);
     }
     for (std::int64_t i = 0; i < kTokens * kRows; ++i) {
@@ -247,6 +247,24 @@ TEST_P(LinearTest, LmHeadIsExactWhereLogitsAreLargest) {
       EXPECT_TRUE(std::equal(alone.begin(), alone.end(), y.begin() + 4 * vocab));
       lm_head({x.data(), kTokens, kCols}, exact, {y.data(), kTokens, vocab}, pool_);
       EXPECT_EQ(y, precise);
+    }
+  }
+}
+
+TEST_P(LinearTest, FetchingAheadChangesNoBit) {
+  constexpr std::int64_t kRows = 70, kCols = 1280, kTokens = 61, kChunk = 3000;
+  const std::vector<float> x = random_floats(kTokens * kCols, 12), memory = random_floats(20 * kChunk / 4, 3);
+  const std::vector<std::int32_t> indices = {19, 3, 7, 0, 8, 8, 12};
+  const cpu::ReadAhead ahead{reinterpret_cast<const std::uint8_t*>(memory.data()), kChunk, indices.data(), kChunk, 1000, 7 * kChunk};
+  for (const auto& [format, arithmetic] :
+       {std::pair(Format::BF16, Arithmetic::exact), std::pair(Format::Q4_1, Arithmetic::int8), std::pair(Format::Q8_0, Arithmetic::int8)}) {
+    const std::vector<std::uint8_t> raw = random_blocks(format, kRows * kCols);
+    const LinearWeight weight({{raw.data(), format, kRows}}, kCols, pool_, arithmetic);
+    for (std::int64_t count : {1, 5, 20, 61}) {
+      std::vector<float> expected(static_cast<std::size_t>(count * kRows)), y(expected.size());
+      linear({x.data(), count, kCols}, weight, nullptr, {expected.data(), count, kRows}, pool_);
+      linear({x.data(), count, kCols}, weight, nullptr, {y.data(), count, kRows}, pool_, ahead);
+      EXPECT_EQ(std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)), 0) << name_of(format) << " " << count;
     }
   }
 }
