@@ -197,7 +197,8 @@ def main() -> None:
     import uvloop
 
     for streams in options.streams:
-        print(uvloop.run(profile(EngineConfig(model=options.model, arithmetic=options.arithmetic, log_stats_s=0), streams, options.http)).table(streams), flush=True)
+        config = EngineConfig(model=options.model, arithmetic=options.arithmetic, log_stats_s=0)
+        print(uvloop.run(profile(config, streams, options.http)).table(streams), flush=True)
 
 
 if __name__ == "__main__":
