@@ -85,7 +85,7 @@ void score_block(const float* query, const typename Element::Storage* const* key
   for (int d = 0; d < head_dim; ++d) {
     if (ahead) {
 #pragma GCC unroll 8
-      for (int v = 0; v < V; v += kNumVectorsPerPage) __builtin_prefetch(keys[v] + (d + head_dim) * kPageTokens, 0, 3);
+      for (int v = 0; v < V; v += kNumVectorsPerPage) __builtin_prefetch(keys[v] + (d + head_dim) * kPageTokens, 0, 2);
     }
     add_products<M, V>([&](int m) { return broadcast(query[m * kQueryStride + d]); },
                        [&](int v) { return Element::load(keys[v] + d * kPageTokens); }, sum);
@@ -118,7 +118,7 @@ void value_block(const AttentionSegment& segment, int first, int end, int column
       if (ahead) {
         for (auto page = next.begin; page < next.end; ++page) {
 #pragma GCC unroll 8
-          for (int byte = 0; byte < V * kLanes * kElementBytes; byte += 64) __builtin_prefetch(*page + offset + byte, 0, 3);
+          for (int byte = 0; byte < V * kLanes * kElementBytes; byte += 64) __builtin_prefetch(*page + offset + byte, 0, 2);
         }
       }
       add_products<M, V>([&](int m) { return broadcast(weights[m * kScoreStride + token]); },
