@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <random>
 
+#include "ops/linear/quantized_group.h"
+
 namespace octavo::bench {
 namespace {
 
@@ -33,6 +35,14 @@ std::vector<float> normal_floats(std::int64_t count) {
   std::normal_distribution<float> normal;
   for (float& value : values) value = normal(generator);
   return values;
+}
+
+std::vector<std::uint8_t> random_blocks(Format format, std::int64_t num_elements) {
+  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(format_bytes(format, num_elements)));
+  std::mt19937 generator(7);
+  for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(generator() & 0x3b);
+  for (std::size_t i = 1; i < bytes.size(); i += 2) bytes[i] |= 0x20;
+  return bytes;
 }
 
 void report(benchmark::State& state, const Work& work, double seconds) {

@@ -14,6 +14,7 @@
 
 #include "bench/ceilings.h"
 #include "cpu/thread_pool.h"
+#include "ops/linear/format.h"
 
 namespace octavo::bench {
 
@@ -25,6 +26,9 @@ const Ceilings& ceilings();
 std::int64_t uncached_bytes();
 
 std::vector<float> normal_floats(std::int64_t count);  // the same at every call
+// Random blocks of whichever format. Scales and weights are small finite numbers, none of them subnormal: processors take many times as
+// long over those.
+std::vector<std::uint8_t> random_blocks(Format format, std::int64_t num_elements);
 
 enum class Peak { fp32, int8 };  // whose ceiling the operations are compared with
 

@@ -125,7 +125,7 @@ class Program {
   std::vector<Storage> storages_;
   std::vector<Call> calls_;
   std::vector<KVReadAhead> kv_read_aheads_;  // one for each window
-  Routing routing_;  // shared by all mixtures of experts: calls are made one after the other
+  Routing routing_;                          // shared by all mixtures of experts: calls are made one after the other
   int max_experts_ = 0;
   int max_top_k_ = 0;
   Buffer output_ = -1;

@@ -16,7 +16,8 @@ void KVReadAhead::list(Span<const std::int32_t> query_indptr, Span<const std::in
   for (std::int64_t request = 0; request < context_lens.size; ++request) {
     const std::int64_t first_query = context_lens[request] - (query_indptr[request + 1] - query_indptr[request]);
     const std::int64_t first_seen = window_ ? std::max<std::int64_t>(0, first_query - *window_ + 1) : 0;
-    const std::int64_t num_pages = std::min<std::int64_t>((context_lens[request] + kPageTokens - 1) / kPageTokens, block_tables.cols * pages_per_block);
+    const std::int64_t num_pages =
+        std::min<std::int64_t>((context_lens[request] + kPageTokens - 1) / kPageTokens, block_tables.cols * pages_per_block);
     for (std::int64_t index = first_seen / kPageTokens; index < num_pages; ++index) {
       if (pages_.size() == pages_.capacity()) return;
       const std::int64_t place = index / pages_per_block;

@@ -59,7 +59,10 @@ void pack_compact_bf16(const std::uint8_t* const* rows, int num_rows, const Uppe
     for (int column = 0; column < num_rows; ++column) {
       const std::uint8_t lower = rows[column][2 * k], upper = rows[column][2 * k + 1];
       const int code = upper_bytes.code_of[upper];
-      if (code < 0) exceptions.push_back({static_cast<std::int32_t>(k), static_cast<std::uint16_t>(column), static_cast<std::uint16_t>(upper << 8 | lower)});
+      if (code < 0) {
+        const auto bits = static_cast<std::uint16_t>(upper << 8 | lower);
+        exceptions.push_back({static_cast<std::int32_t>(k), static_cast<std::uint16_t>(column), bits});
+      }
       const std::int64_t index = lower_byte_index(place, column, width);
       block[index] = lower;
       block[8 * width + index % (4 * width)] |= static_cast<std::uint8_t>(std::max(code, 0) << (place / 4 * 4));

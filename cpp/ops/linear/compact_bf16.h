@@ -20,7 +20,7 @@ struct UpperBytes {
 
 struct CompactBf16 {
   UpperBytes upper_bytes;
-  std::vector<Bf16Exception> exceptions;         // by panel, by k, by column
+  std::vector<Bf16Exception> exceptions;        // by panel, by k, by column
   std::vector<std::int64_t> exceptions_indptr;  // [num_panels + 1]
 };
 

@@ -137,7 +137,8 @@ OCTAVO_VEC std::int64_t next_exception_block(const Exceptions* exceptions, std::
 
 // Adds the products of k .. end_k - 1, which begin at `block`.
 template <typename Decoder, int M, int P>
-OCTAVO_VEC void add_blocks_until(std::int64_t end_k, Sums<M, P>& sums, const std::uint8_t*& block, const LinearTask& task, std::int64_t& k) {
+OCTAVO_VEC void add_blocks_until(std::int64_t end_k, Sums<M, P>& sums, const std::uint8_t*& block, const LinearTask& task,
+                                 std::int64_t& k) {
   for (; k + Decoder::kBlock <= end_k; k += Decoder::kBlock, block += Decoder::kBlockBytes) {
     add_block<Decoder, M, P>(sums, block, task, task.x + k, Decoder::kBlock, prefetch_distance<Decoder, P>(task, k));
   }

@@ -45,8 +45,8 @@ template <Packing P>
 static void compute_packed(const LinearTask& task) {
   typedef PackedBlocks<P> Blocks;
   constexpr int kTile = packed_tile<P>();
-  AheadWalk walk(task, tiles_of(task.num_outputs, kPanelWidth) * (tiles_of(task.num_rows, kTile) - 1),
-                 task.num_cols / Run<P>::kShape.depth, kLineBytes, 2 * kLineBytes);
+  AheadWalk walk(task, tiles_of(task.num_outputs, kPanelWidth) * (tiles_of(task.num_rows, kTile) - 1), task.num_cols / Run<P>::kShape.depth,
+                 kLineBytes, 2 * kLineBytes);
   const std::uint8_t* panel = task.panels;
   for (std::int64_t column = 0; column < task.num_outputs; column += kPanelWidth, panel += task.panel_bytes) {
     const Part part{0, task.num_cols, panel, column};

@@ -7,7 +7,7 @@ namespace octavo::OCTAVO_ISA {
 
 constexpr std::int64_t kSpreadCols = 768;  // k that are spread at a time
 constexpr std::int64_t kRowBlockBytes = 192 << 10;
-constexpr int kSpreadTile = 4;                // rows: as many as leave registers for codes and a broadcast word
+constexpr int kSpreadTile = 4;               // rows: as many as leave registers for codes and a broadcast word
 constexpr std::int64_t kMinSpreadRows = 16;  // from 2 * kSpreadTile on, tiles are at least kSpreadTile - 2 high
 
 // Blocks of nibbles spread out: bytes [depth / 4][width][4], then scales and mins [width] in float32.
@@ -63,7 +63,7 @@ static void multiply_spread_panel(const LinearTask& task, std::int64_t column, s
     for (std::int64_t row = first_row, height; row < end_row; row += height) {
       height = next_tile(end_row - row, kSpreadTile);
       multiply_part<P, Blocks, kSpreadTile - 2, kSpreadTile>(task, part, row, height, quantized_rows(task.quantized, row, k),
-                                                            row == first_row ? Ahead{block, CodeDecoder<P>::kBlockBytes} : walk.next());
+                                                             row == first_row ? Ahead{block, CodeDecoder<P>::kBlockBytes} : walk.next());
     }
   }
 }

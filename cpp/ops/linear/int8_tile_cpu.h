@@ -1,9 +1,9 @@
 // The register tile of int8 arithmetic: M rows by the columns of a panel. Integer products of a run of k are summed, then scaled.
 // For linear_cpu.cc alone.
 //
-// `Blocks` says how the codes of a panel lie and are multiplied: a Dot with its type of Activation, of which rows have kRunActivations for a
-// run, kSteps steps in a run with load_codes and the first activation of each, load_scales of a block, and the total of
-// (code - zero point) . x.
+// `Blocks` says how the codes of a panel lie and are multiplied: a Dot with its type of Activation, of which rows have kRunActivations for
+// a run, kSteps steps in a run with load_codes and the first activation of each, load_scales of a block, and the total of (code - zero
+// point) . x.
 #pragma once
 #include "ops/linear/direct_cpu.h"
 #include "ops/linear/dot_cpu.h"

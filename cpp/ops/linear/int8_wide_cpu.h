@@ -5,9 +5,9 @@
 
 namespace octavo::OCTAVO_ISA {
 
-constexpr std::int64_t kWideCols = 768;  // k that are widened at a time
-constexpr std::int64_t kWideRows = 32;   // and rows
-constexpr int kWideTile = 5;             // rows: as many as leave registers for codes, a broadcast pair and products
+constexpr std::int64_t kWideCols = 768;   // k that are widened at a time
+constexpr std::int64_t kWideRows = 32;    // and rows
+constexpr int kWideTile = 5;              // rows: as many as leave registers for codes, a broadcast pair and products
 constexpr std::int64_t kMinWideRows = 3;  // rows beyond a tile are shared out evenly, so no tile has fewer: 6 are 3 + 3
 
 // Blocks as they are packed. A step takes the even or the odd bytes of the words: k and k + 2, or k + 1 and k + 3.
@@ -77,9 +77,9 @@ static void compute_wide(const LinearTask& task) {
       for (; part.column < task.num_outputs; part.column += kPanelWidth, part.blocks += task.panel_bytes) {
         for (std::int64_t row = first_row, height; row < end_row; row += height) {
           height = next_tile(end_row - row, kWideTile);
-          multiply_part<P, Blocks, kMinWideRows, kWideTile>(task, part, row, height, wide.at(task.quantized, row, k),
-                                                            row == first_row ? Ahead{part.blocks + task.panel_bytes, Blocks::kBlockBytes}
-                                                                             : walk.next());
+          multiply_part<P, Blocks, kMinWideRows, kWideTile>(
+              task, part, row, height, wide.at(task.quantized, row, k),
+              row == first_row ? Ahead{part.blocks + task.panel_bytes, Blocks::kBlockBytes} : walk.next());
         }
       }
     }

@@ -27,11 +27,11 @@ struct LinearTask {
   std::int64_t panel_bytes;
   std::int64_t num_outputs;  // columns of y in these panels; the last panel may have fewer than its width
   float zero_point;
-  const std::uint8_t* upper_bytes;         // [16], these three of Packing::bf16_compact only
-  const Bf16Exception* exceptions;         // of the whole weight
+  const std::uint8_t* upper_bytes;        // [16], these three of Packing::bf16_compact only
+  const Bf16Exception* exceptions;        // of the whole weight
   const std::int64_t* exceptions_indptr;  // [panels + 1], from the first of these panels on
-  const float* bias;  // [num_outputs] or null
-  float* y;           // [num_rows, num_outputs], y_stride elements apart
+  const float* bias;                      // [num_outputs] or null
+  float* y;                               // [num_rows, num_outputs], y_stride elements apart
   std::int64_t y_stride;
   cpu::ReadAhead ahead;  // to fetch on the side, where arithmetic takes longer than reading the panels
 };
