@@ -35,9 +35,10 @@ py::array run(Program& self, batch::Batch& batch) {
                         {batch.block_tables(), rows, batch.max_blocks_per_row()},
                         {batch.logits_indices(), batch.num_logits()}};
   Matrix<const float> logits;
+  self.begin(step);  // letting go of the GIL may cost this thread its core, to the one that waits for the GIL: kernels run by then
   {
     py::gil_scoped_release release;
-    logits = self.run(step);
+    logits = self.finish();
   }
   return py::array_t<float>({logits.rows, logits.cols}, {logits.stride * 4, std::int64_t{4}}, logits.data, py::cast(&self));
 }

@@ -20,6 +20,8 @@ namespace {
 
 constexpr int kSpins = 20000;  // about 0.2 to 0.5 ms: longer than the pause between two ops, shorter than one between two steps
 
+thread_local int own_lane = 0;  // a worker's; any other thread that runs or helps has the first
+
 void relax() {
 #if defined(__x86_64__)
   _mm_pause();
@@ -37,6 +39,8 @@ struct alignas(64) Lane {
   std::atomic<std::int64_t> end{0};
 };
 
+enum class Lead { none, offered, taken };
+
 // One job at a time. Every thread takes the tasks of its own lane in order, so that it walks through memory in order, and then
 // helps with the other lanes.
 struct ThreadPool::State {
@@ -49,6 +53,8 @@ struct ThreadPool::State {
   std::atomic<std::uint32_t> job{0};
   std::atomic<std::int64_t> num_done{0};
   std::atomic<const TaskRef*> task{nullptr};
+  TaskRef leader;
+  std::atomic<Lead> lead{Lead::none};
   std::atomic<bool> stopping{false};
   std::atomic<int> num_sleeping{0};
   std::mutex mutex;
@@ -56,9 +62,18 @@ struct ThreadPool::State {
 
   static std::uint32_t job_of(std::uint64_t value) { return static_cast<std::uint32_t>(value >> 32); }
 
-  // Takes tasks of job `wanted` until none is left, those of lane `own` first.
-  void work(std::uint32_t wanted, int own) {
-    for (int i = 0; i < num_lanes; ++i) empty(lanes[(own + i) % num_lanes], wanted);
+  // Takes tasks of job `wanted` until none is left, those of this thread's lane first.
+  void work(std::uint32_t wanted) {
+    for (int i = 0; i < num_lanes; ++i) empty(lanes[(own_lane + i) % num_lanes], wanted);
+  }
+
+  // Leads, unless nobody is wanted to or another thread does. Whether it did.
+  bool take_lead() {
+    Lead seen = Lead::offered;
+    if (!lead.compare_exchange_strong(seen, Lead::taken, std::memory_order_acquire)) return false;
+    leader(0);
+    lead.store(Lead::none, std::memory_order_release);
+    return true;
   }
 
   void empty(Lane& lane, std::uint32_t wanted) {
@@ -88,11 +103,12 @@ struct ThreadPool::State {
     return opened;
   }
 
-  // Returns when a job other than `last` is there, or the pool stops.
+  // Returns when a job other than `last` is there, somebody is wanted to lead, or the pool stops. A worker that sleeps is woken for a
+  // job only: it could not lead sooner than the thread that would have to wake it.
   std::uint32_t await_job(std::uint32_t last) {
     for (int spin = 0; spin < kSpins; ++spin) {
       const std::uint32_t now = job.load(std::memory_order_acquire);
-      if (now != last || stopping.load(std::memory_order_relaxed)) return now;
+      if (now != last || lead.load(std::memory_order_relaxed) == Lead::offered || stopping.load(std::memory_order_relaxed)) return now;
       relax();
     }
     std::unique_lock<std::mutex> lock(mutex);
@@ -103,11 +119,12 @@ struct ThreadPool::State {
   }
 
   void worker_loop(int lane) {
+    own_lane = lane;
     std::uint32_t last = 0;
     while (true) {
       last = await_job(last);
       if (stopping.load()) return;
-      work(last, lane);
+      if (!take_lead()) work(last);
     }
   }
 };
@@ -167,8 +184,25 @@ void ThreadPool::run(std::int64_t num_tasks, TaskRef task) {
     }  // a worker about to sleep sees the new job or is waiting by now
     state.wake.notify_all();
   }
-  state.work(job, 0);
+  state.work(job);
   while (state.num_done.load(std::memory_order_acquire) < num_tasks) relax();
+}
+
+void ThreadPool::begin(TaskRef leader) {
+  state_->leader = leader;
+  state_->lead.store(Lead::offered, std::memory_order_release);
+}
+
+void ThreadPool::finish() {
+  State& state = *state_;
+  if (state.take_lead()) return;
+  std::uint32_t last = 0;
+  while (state.lead.load(std::memory_order_acquire) != Lead::none) {
+    const std::uint32_t now = state.job.load(std::memory_order_acquire);
+    if (now != last) state.work(now);
+    last = now;
+    relax();
+  }
 }
 
 }  // namespace octavo::cpu

@@ -3,6 +3,9 @@
 // `run(num_tasks, task)` calls task(index) once for each index below num_tasks and returns when all are done. Each thread
 // starts on a run of neighbouring tasks and then helps the others, so which thread computes what varies: a task's result must not
 // depend on the thread. One caller at a time; calls do not nest. A task must not throw.
+//
+// A sequence of runs need not wait until the system gives the caller a core: `begin(leader)` offers a function that calls run() to the
+// workers, and whichever thread is free first, the caller in finish() at the latest, calls it while the others help.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -16,14 +19,15 @@ namespace octavo::cpu {
 // A non-owning reference to a callable: two words, no allocation.
 class TaskRef {
  public:
+  TaskRef() = default;
   template <typename F>
   TaskRef(const F& function)
       : object_(&function), call_([](const void* object, std::int64_t index) { (*static_cast<const F*>(object))(index); }) {}
   void operator()(std::int64_t index) const { call_(object_, index); }
 
  private:
-  const void* object_;
-  void (*call_)(const void*, std::int64_t);
+  const void* object_ = nullptr;
+  void (*call_)(const void*, std::int64_t) = nullptr;
 };
 
 class ThreadPool {
@@ -37,6 +41,10 @@ class ThreadPool {
 
   int num_threads() const;
   void run(std::int64_t num_tasks, TaskRef task);
+  // Has leader(0) called once, by a worker that is awake or in finish(). It may call run() and must not throw. finish() returns when it is
+  // over; no run() of another thread in between.
+  void begin(TaskRef leader);
+  void finish();
   // Puts the calling thread, the one that calls run(), on the caller's cores. Does nothing without an affinity.
   void place_caller() const;
 

@@ -263,19 +263,28 @@ void Program::check(const StepArrays& step) const {
           "program: query_indptr, context_lens and block_tables disagree on the number of sequences");
 }
 
-Matrix<const float> Program::run(const StepArrays& step) {
+void Program::begin(const StepArrays& step) {
   check(step);
-  for (KVReadAhead& pages : kv_read_aheads_) pages.list(step.query_indptr, step.context_lens, step.block_tables);
-  Frame frame{*this, step, pool_, routing_};
-  if (profiling_) {
-    run_profiled(frame);
-  } else {
-    for (const Call& call : calls_) {
-      frame.ahead = ahead_of(call);
-      call.run(frame);
-    }
+  step_ = step;
+  pool_.begin(leader_);
+}
+
+Matrix<const float> Program::finish() {
+  pool_.finish();
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+  return Frame{*this, step_, pool_, routing_}[output_];
+}
+
+void Program::run_calls() try {
+  for (KVReadAhead& pages : kv_read_aheads_) pages.list(step_.query_indptr, step_.context_lens, step_.block_tables);
+  Frame frame{*this, step_, pool_, routing_};
+  if (profiling_) return run_profiled(frame);
+  for (const Call& call : calls_) {
+    frame.ahead = ahead_of(call);
+    call.run(frame);
   }
-  return frame[output_];
+} catch (...) {
+  failure_ = std::current_exception();
 }
 
 cpu::ReadAhead Program::ahead_of(const Call& call) const {

@@ -8,6 +8,7 @@
 // Ownership: the program borrows the pool, the weights, the arrays and the KV cache; they must outlive it.
 #pragma once
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <map>
 #include <memory>
@@ -64,7 +65,14 @@ class Program {
   Buffer softcap(Buffer x, float cap);
 
   void seal(Buffer output, KVCache& cache, std::int64_t max_num_tokens, std::int64_t max_num_logits);
-  Matrix<const float> run(const StepArrays& step);  // the output buffer, valid until the next run
+  // Computes a step, from begin() on as soon as a thread of the pool is free. The arrays must stay until finish() returns the output
+  // buffer, valid until the next step. Both throw std::invalid_argument when shapes disagree.
+  void begin(const StepArrays& step);
+  Matrix<const float> finish();
+  Matrix<const float> run(const StepArrays& step) {
+    begin(step);
+    return finish();
+  }
 
   std::int64_t num_cols(Buffer x) const { return value(x).cols; }
   std::int64_t num_bytes() const { return arena_floats_ * static_cast<std::int64_t>(sizeof(float)); }
@@ -117,6 +125,7 @@ class Program {
   void plan_read_ahead();
   void check(const StepArrays& step) const;
   cpu::ReadAhead ahead_of(const Call& call) const;
+  void run_calls();
   void run_profiled(Frame& frame);
 
   cpu::ThreadPool& pool_;
@@ -135,6 +144,12 @@ class Program {
   std::int64_t arena_floats_ = 0;
   std::unique_ptr<float, void (*)(void*)> arena_;
   bool profiling_;
+  StepArrays step_;             // that is being computed
+  std::exception_ptr failure_;  // of its calls
+  struct Leader {
+    Program& program;
+    void operator()(std::int64_t) const { program.run_calls(); }
+  } leader_{*this};
 };
 
 }  // namespace octavo::program

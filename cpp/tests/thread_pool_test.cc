@@ -36,6 +36,36 @@ TEST(ThreadPool, RunsEachTaskOnceEverWhenWorkersSleepInBetween) {
   }
 }
 
+// Whoever leads, each task of each of its jobs runs once, and finish() comes back after the last.
+TEST(ThreadPool, AnyThreadMayLead) {
+  ThreadPool pool(3);
+  std::set<std::thread::id> leaders;
+  for (int round = 0; round < 2000 && (round < 200 || leaders.size() < 2); ++round) {
+    int num_jobs = 0;
+    std::vector<std::atomic<int>> counts(7);
+    const auto leader = [&](std::int64_t) {
+      leaders.insert(std::this_thread::get_id());
+      for (; num_jobs < 5; ++num_jobs) pool.run(7, [&](std::int64_t index) { ++counts[index]; });
+    };
+    pool.begin(leader);
+    if (round % 3 == 0) std::this_thread::yield();
+    if (round % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    pool.finish();
+    EXPECT_EQ(num_jobs, 5);
+    for (const std::atomic<int>& count : counts) EXPECT_EQ(count.load(), 5);
+    if (round % 70 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(3));  // workers fall asleep
+  }
+}
+
+TEST(ThreadPool, WithoutWorkersTheCallerLeads) {
+  ThreadPool pool(1);
+  std::thread::id led;
+  const auto leader = [&](std::int64_t) { led = std::this_thread::get_id(); };
+  pool.begin(leader);
+  pool.finish();
+  EXPECT_EQ(led, std::this_thread::get_id());
+}
+
 // The caller and each worker run where they were put; a thread that only builds the pool stays free.
 TEST(ThreadPool, PutsEachThreadOnItsCores) {
   const Cores usable = cores_of_this_thread();
