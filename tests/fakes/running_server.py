@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from fakes.scripted_engine import ScriptedEngine
-from octavo.server.context import ServerContext
+from octavo.server.edge.context import ServerContext
 
 
 @dataclass

@@ -12,7 +12,7 @@ from fakes.running_server import Server, StartServer
 from fakes.scripted_engine import ScriptedEngine
 from octavo.config import ServerConfig
 from octavo.server.app import build_app
-from octavo.server.context import CONTEXT
+from octavo.server.edge.context import CONTEXT
 from octavo.server.serve import listen, make_runner
 
 

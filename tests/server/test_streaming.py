@@ -106,7 +106,7 @@ async def test_held_back_text_makes_no_empty_chunks(start_server: StartServer) -
 
 async def test_events_leave_one_by_one_without_delay(start_server: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each event is its own read on the wire, in time with the engine, and Nagle's algorithm is off."""
-    from octavo.server import sse
+    from octavo.server.edge import sse
 
     seen = []
     guard = sse.stall_guard

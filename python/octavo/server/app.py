@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from octavo.server import chat, completions, health, models, page, tokenize, websocket
-from octavo.server.context import CONTEXT, ServerContext
+from octavo.server import health, page, websocket
+from octavo.server.edge.context import CONTEXT, ServerContext
+from octavo.server.edge.middleware import MIDDLEWARES
 from octavo.server.metrics import metrics_routes
-from octavo.server.middleware import MIDDLEWARES
+from octavo.server.openai import chat, completions, models, tokenize
 
 if TYPE_CHECKING:
     from octavo.config import ServerConfig

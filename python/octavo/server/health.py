@@ -6,8 +6,8 @@ import orjson
 from aiohttp import web
 
 import octavo
-from octavo.server.context import CONTEXT
-from octavo.server.errors import ApiError
+from octavo.server.edge.context import CONTEXT
+from octavo.server.edge.errors import ApiError
 
 __all__ = ["ROUTES"]
 

@@ -13,7 +13,7 @@ from aiohttp import web
 from octavo.errors import ConfigError
 from octavo.log import get_logger
 from octavo.server.app import build_app
-from octavo.server.context import CONTEXT
+from octavo.server.edge.context import CONTEXT
 from octavo.server.event_loop import run
 
 if TYPE_CHECKING:

@@ -19,13 +19,13 @@ from urllib.parse import urlsplit
 import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from octavo.server.body import parse_body, parse_json
-from octavo.server.chat import open_chat
-from octavo.server.completions import open_completion
-from octavo.server.context import CONTEXT, ServerContext
-from octavo.server.errors import ApiError, to_api_error
-from octavo.server.protocol import ChatBody, CompletionBody
-from octavo.server.sse import stall_guard
+from octavo.server.edge.body import parse_body, parse_json
+from octavo.server.edge.context import CONTEXT, ServerContext
+from octavo.server.edge.errors import ApiError, to_api_error
+from octavo.server.edge.sse import stall_guard
+from octavo.server.openai.chat import open_chat
+from octavo.server.openai.completions import open_completion
+from octavo.server.openai.protocol import ChatBody, CompletionBody
 
 __all__ = ["ROUTES", "close_sockets_with"]
 

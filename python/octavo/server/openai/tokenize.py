@@ -8,11 +8,11 @@ import orjson
 from aiohttp import web
 
 from octavo.errors import InvalidRequestError
-from octavo.server.body import read_body
-from octavo.server.context import CONTEXT, ServerContext
-from octavo.server.models import check_model
-from octavo.server.prompts import Prompt, chat_prompt, completion_prompts, run_sized
-from octavo.server.protocol import DetokenizeBody, TokenizeBody
+from octavo.server.edge.body import read_body
+from octavo.server.edge.context import CONTEXT, ServerContext
+from octavo.server.openai.models import check_model
+from octavo.server.openai.prompts import Prompt, chat_prompt, completion_prompts, run_sized
+from octavo.server.openai.protocol import DetokenizeBody, TokenizeBody
 
 __all__ = ["ROUTES"]
 

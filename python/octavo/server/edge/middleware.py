@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from octavo.server.context import CONTEXT
-from octavo.server.errors import ApiError, error_response, to_api_error
+from octavo.server.edge.context import CONTEXT
+from octavo.server.edge.errors import ApiError, error_response, to_api_error
 
 __all__ = ["MIDDLEWARES"]
 

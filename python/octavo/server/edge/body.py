@@ -9,11 +9,11 @@ import orjson
 from aiohttp import web
 from pydantic import ValidationError
 
-from octavo.server.context import CONTEXT
-from octavo.server.errors import ApiError
+from octavo.server.edge.context import CONTEXT
+from octavo.server.edge.errors import ApiError
 
 if TYPE_CHECKING:
-    from octavo.server.protocol import RequestBody
+    from octavo.server.openai.protocol import RequestBody
 
 __all__ = ["parse_body", "parse_json", "read_body"]
 

@@ -8,7 +8,7 @@ from octavo.errors import InvalidRequestError
 from octavo.types import SamplingParams
 
 if TYPE_CHECKING:
-    from octavo.server.protocol import GenerationBody
+    from octavo.server.openai.protocol import GenerationBody
 
 __all__ = ["sampling_params"]
 

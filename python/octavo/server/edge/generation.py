@@ -11,14 +11,14 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from octavo.server.errors import ApiError
+from octavo.server.edge.errors import ApiError
 from octavo.types import Delta, FinishReason, GenerationRequest, TokenLogprobs
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from octavo.engine.async_engine import AsyncEngine, RequestStream
-    from octavo.server.prompts import Prompt
+    from octavo.server.openai.prompts import Prompt
 
 __all__ = ["Generation", "Usage"]
 

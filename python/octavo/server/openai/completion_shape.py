@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from octavo.server.logprobs import CompletionLogprobs, prompt_logprobs
+from octavo.server.openai.logprobs import CompletionLogprobs, prompt_logprobs
 from octavo.types import Delta, TokenLogprobs
 
 if TYPE_CHECKING:
-    from octavo.server.prompts import Prompt
-    from octavo.server.protocol import CompletionBody
+    from octavo.server.openai.prompts import Prompt
+    from octavo.server.openai.protocol import CompletionBody
     from octavo.text.tokenizer import Tokenizer
 
 __all__ = ["CompletionShape"]

@@ -10,17 +10,17 @@ from uuid import uuid4
 
 from aiohttp import web
 
-from octavo.server.chat_shape import ChatShape
-from octavo.server.generation import Generation, Usage
-from octavo.server.models import check_model
-from octavo.server.prompts import chat_prompt
-from octavo.server.protocol import ChatBody
-from octavo.server.reply import Reply, answer
-from octavo.server.sampling_params import sampling_params
+from octavo.server.edge.generation import Generation, Usage
+from octavo.server.edge.reply import Reply, answer
+from octavo.server.openai.chat_shape import ChatShape
+from octavo.server.openai.models import check_model
+from octavo.server.openai.prompts import chat_prompt
+from octavo.server.openai.protocol import ChatBody
+from octavo.server.openai.sampling_params import sampling_params
 from octavo.types import GenerationRequest
 
 if TYPE_CHECKING:
-    from octavo.server.context import ServerContext
+    from octavo.server.edge.context import ServerContext
 
 __all__ = ["ROUTES", "open_chat"]
 

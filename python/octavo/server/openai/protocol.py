@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from octavo.server.rejections import reject_unsupported
+from octavo.server.openai.rejections import reject_unsupported
 
 __all__ = ["ChatBody", "CompletionBody", "DetokenizeBody", "GenerationBody", "Message", "RequestBody", "StreamOptions", "TokenizeBody"]
 

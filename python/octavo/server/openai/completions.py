@@ -11,17 +11,17 @@ from uuid import uuid4
 from aiohttp import web
 
 from octavo.errors import InvalidRequestError
-from octavo.server.completion_shape import CompletionShape
-from octavo.server.generation import Generation, Usage
-from octavo.server.models import check_model
-from octavo.server.prompts import completion_prompts
-from octavo.server.protocol import CompletionBody
-from octavo.server.reply import Reply, answer
-from octavo.server.sampling_params import sampling_params
+from octavo.server.edge.generation import Generation, Usage
+from octavo.server.edge.reply import Reply, answer
+from octavo.server.openai.completion_shape import CompletionShape
+from octavo.server.openai.models import check_model
+from octavo.server.openai.prompts import completion_prompts
+from octavo.server.openai.protocol import CompletionBody
+from octavo.server.openai.sampling_params import sampling_params
 from octavo.types import GenerationRequest, SamplingParams
 
 if TYPE_CHECKING:
-    from octavo.server.context import ServerContext
+    from octavo.server.edge.context import ServerContext
 
 __all__ = ["ROUTES", "open_completion"]
 

@@ -16,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from octavo.log import get_logger
-from octavo.server.errors import to_api_error
+from octavo.server.edge.errors import to_api_error
 
 __all__ = ["Send", "send_events", "stall_guard"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from octavo.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from octavo.server.protocol import Message
+    from octavo.server.openai.protocol import Message
     from octavo.text.tokenizer import Tokenizer
 
 __all__ = ["Prompt", "chat_prompt", "completion_prompts", "run_sized"]

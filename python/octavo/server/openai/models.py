@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from octavo.server.context import CONTEXT, ServerContext
-from octavo.server.errors import ApiError
+from octavo.server.edge.context import CONTEXT, ServerContext
+from octavo.server.edge.errors import ApiError
 
 __all__ = ["ROUTES", "check_model"]
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 from aiohttp import web
 
-from octavo.server.body import read_body
-from octavo.server.context import CONTEXT, ServerContext
-from octavo.server.sse import Send, send_events
+from octavo.server.edge.body import read_body
+from octavo.server.edge.context import CONTEXT, ServerContext
+from octavo.server.edge.sse import Send, send_events
 from octavo.types import Delta
 
 if TYPE_CHECKING:
-    from octavo.server.generation import Generation, Usage
-    from octavo.server.protocol import GenerationBody
+    from octavo.server.edge.generation import Generation, Usage
+    from octavo.server.openai.protocol import GenerationBody
 
 __all__ = ["OpenReply", "Reply", "Shape", "answer"]
 

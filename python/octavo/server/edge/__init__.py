@@ -1,0 +1,1 @@
+"""What every API shares: bodies, errors, middlewares, the merged streams of a request, server-sent events."""
