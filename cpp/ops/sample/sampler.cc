@@ -1,6 +1,7 @@
 #include "ops/sample/sampler.h"
 
 #include <cmath>
+#include <exception>
 #include <utility>
 
 #include "ops/sample/draw.h"
@@ -65,7 +66,12 @@ std::vector<SampledToken> Sampler::sample(Matrix<const float> logits, Span<const
   for (std::int64_t i = 0; i < rows.size; ++i) scheduled_[rows[i]] = 0;
   require(!repeated, "sampler: a row is named twice");
   std::vector<SampledToken> sampled(static_cast<std::size_t>(rows.size));
-  pool_.run(rows.size, [&](std::int64_t i) { sampled[i] = sample_row({logits.row(i), logits.cols}, *rows_[rows[i]]); });
+  pool_.run(rows.size, [&](std::int64_t i) {
+    try {
+      sampled[i] = sample_row({logits.row(i), logits.cols}, *rows_[rows[i]]);
+    } catch (const std::exception&) {  // no memory for its report: this row has no token, the others have theirs
+    }
+  });
   for (std::int64_t i = 0; i < rows.size; ++i) {
     if (sampled[i].token_id) rows_[rows[i]]->append(*sampled[i].token_id);
   }
@@ -87,7 +93,10 @@ std::vector<std::optional<TokenReport>> Sampler::score(Matrix<const float> logit
     const Span<const float> row{logits.row(i), logits.cols};
     if (!std::isfinite(kernels.max(row.data, row.size))) return;
     const SampleWorkspace::Lease lease(workspace_);
-    reports[i] = report_token(kernels, row, token_ids[i], num_top, *lease);
+    try {
+      reports[i] = report_token(kernels, row, token_ids[i], num_top, *lease);
+    } catch (const std::exception&) {  // no memory: as if it were not finite
+    }
   });
   return reports;
 }

@@ -46,7 +46,9 @@ class LocalRunner:
         self._batch = Batch(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len, shape.block_size)
         self._sampler = Sampler(shape.max_num_seqs, vocab_size, pool)
         self._pool = pool
+        self._vocab_size = vocab_size
         self._prompt_logprobs: dict[int, _PromptLogprobs] = {}
+        self._failed: dict[int, str] = {}  # rows that cannot draw, until their sequence ends, and why
         self._queue: SimpleQueue[tuple[StepPlan, Future[StepResult]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="octavo-runner", daemon=True)
         self._thread.start()
@@ -73,7 +75,7 @@ class LocalRunner:
                 future.set_exception(error)
 
     def _run(self, plan: StepPlan) -> StepResult:
-        """One step: change the rows, compute the logits, draw the tokens."""
+        """One step: change the rows, compute the logits, draw the tokens. A fault of one row is that row's error."""
         self._apply(plan)
         if not plan.rows:
             return StepResult(plan.step_id, [], [], [])
@@ -85,61 +87,78 @@ class LocalRunner:
     def _apply(self, plan: StepPlan) -> None:
         for row in plan.ended:
             self._batch.end_row(row)
-            self._sampler.end_row(row)
+            if self._failed.pop(row, None) is None:
+                self._sampler.end_row(row)
             self._prompt_logprobs.pop(row, None)
         for start in plan.started:
             self._start(start)
 
     def _start(self, start: RowStart) -> None:
-        self._batch.start_row(start.row, start.token_ids, start.num_prompt_tokens)
-        self._sampler.start_row(start.row, start.token_ids, start.num_prompt_tokens, start.sampling)
+        """Fill a row. Where its request's parameters cannot be used it draws nothing, but its keys and values are computed all the same:
+        the blocks that the plan fills count as filled, and other sequences may share them."""
+        token_ids = start.token_ids
+        try:
+            self._sampler.start_row(start.row, token_ids, start.num_prompt_tokens, start.sampling)
+        except Exception as error:
+            log.warning("row %d cannot start: %s", start.row, error)
+            self._failed[start.row] = f"the request cannot be run: {error}"
+            token_ids = [token_id if 0 <= token_id < self._vocab_size else 0 for token_id in token_ids]
+        self._batch.start_row(start.row, token_ids, start.num_prompt_tokens)
         if start.sampling.num_prompt_logprobs is not None:
-            prompt = start.token_ids[: start.num_prompt_tokens]
+            prompt = token_ids[: start.num_prompt_tokens]
             self._prompt_logprobs[start.row] = _PromptLogprobs(prompt, start.sampling.num_prompt_logprobs)
 
     def _draw(self, plan: StepPlan, logits: NDArray[np.float32], started: float) -> StepResult:
-        if False not in plan.draws and len(plan.rows) == len(logits):  # each row has one logits row, in order: nothing to pick out
+        errors = {row: self._failed[row] for row in plan.rows if row in self._failed}
+        prompt_logprobs = self._score_prompts(plan, logits, errors) if self._prompt_logprobs else {}
+        if False not in plan.draws and len(plan.rows) == len(logits) and not errors:  # each row has one logits row: nothing to pick out
             rows, last_rows = plan.rows, logits
         else:
             ends = list(accumulate(plan.num_logits))
-            drawing = [index for index, draws in enumerate(plan.draws) if draws]
+            drawing = [index for index, draws in enumerate(plan.draws) if draws and plan.rows[index] not in errors]
             rows, last_rows = [plan.rows[index] for index in drawing], logits[[ends[index] - 1 for index in drawing]]
         token_ids, reports = self._sampler.sample(last_rows, rows) if rows else ([], [])
-        errors = {}
-        if None in token_ids:
+        errors |= {row: _NO_TOKEN for row, token in zip(rows, token_ids, strict=True) if token is None}
+        self._batch.append_tokens(rows, [token or 0 for token in token_ids])
+        if errors:
             # Such a row ends, but the step after this one may be planned for it already: some token must stand there.
-            self._batch.append_tokens(rows, [token or 0 for token in token_ids])
-            errors = {row: _NO_TOKEN for row, token in zip(rows, token_ids, strict=True) if token is None}
-            drawn = [(row, token, report) for row, token, report in zip(rows, token_ids, reports, strict=True) if token is not None]
+            tokenless = [row for row, draws in zip(plan.rows, plan.draws, strict=True) if draws and row not in rows]
+            self._batch.append_tokens(tokenless, [0] * len(tokenless))
+            drawn = [(row, *rest) for row, *rest in zip(rows, token_ids, reports, strict=True) if row not in errors]
             rows, token_ids, reports = [list(column) for column in zip(*drawn, strict=True)] or ([], [], [])
-        else:
-            self._batch.append_tokens(rows, token_ids)
         return StepResult(
             plan.step_id,
             rows=rows,
             token_ids=token_ids,
             logprobs=[None if report is None else _logprobs(token, report) for token, report in zip(token_ids, reports, strict=True)],
-            prompt_logprobs=self._score_prompts(plan, logits) if self._prompt_logprobs else {},
+            prompt_logprobs=prompt_logprobs,
             errors=errors,
             run_ms=(time.perf_counter() - started) * 1e3,
         )
 
-    def _score_prompts(self, plan: StepPlan, logits: NDArray[np.float32]) -> dict[int, list[TokenLogprobs]]:
+    def _score_prompts(self, plan: StepPlan, logits: NDArray[np.float32], errors: dict[int, str]) -> dict[int, list[TokenLogprobs]]:
         """Entries for the prompt positions whose logits this step computed; those at position p describe token p + 1."""
-        ends = list(accumulate(plan.num_logits))
         scored: dict[int, list[TokenLogprobs]] = {}
-        for index, row in enumerate(plan.rows):
-            wanted = self._prompt_logprobs.get(row)
-            if wanted is None or plan.num_logits[index] == 0:
+        for index, end in enumerate(accumulate(plan.num_logits)):
+            row = plan.rows[index]
+            if row not in self._prompt_logprobs or plan.num_logits[index] == 0:
                 continue
-            last = plan.num_computed_tokens[index] + plan.num_scheduled_tokens[index]
-            first = last - plan.num_logits[index]
-            targets = wanted.prompt_token_ids[first + 1 : last + 1]
-            if targets:
-                top = ends[index] - plan.num_logits[index]
-                reports = zip(targets, self._sampler.score(logits[top : top + len(targets)], targets, wanted.num_top), strict=True)
-                scored[row] = [_logprobs(token, report) for token, report in reports if report is not None]
-        return scored
+            try:
+                scored[row] = self._score(
+                    row, plan.num_computed_tokens[index] + plan.num_scheduled_tokens[index], logits[:end], plan.num_logits[index]
+                )
+            except Exception as error:
+                log.warning("row %d: no log-probabilities of the prompt: %s", row, error)
+                errors[row] = f"the prompt's log-probabilities cannot be computed: {error}"
+        return {row: entries for row, entries in scored.items() if entries}
+
+    def _score(self, row: int, num_computed_tokens: int, logits: NDArray[np.float32], num_logits: int) -> list[TokenLogprobs]:
+        """The last `num_logits` rows of `logits` are those of the row's positions up to `num_computed_tokens`."""
+        wanted = self._prompt_logprobs[row]
+        targets = wanted.prompt_token_ids[num_computed_tokens - num_logits + 1 : num_computed_tokens + 1]
+        top = len(logits) - num_logits
+        reports = self._sampler.score(logits[top : top + len(targets)], targets, wanted.num_top)
+        return [_logprobs(token, report) for token, report in zip(targets, reports, strict=True) if report is not None]
 
 
 def _logprobs(token_id: int, report: tuple) -> TokenLogprobs:

@@ -1,0 +1,137 @@
+"""The real runner over a toy executor: a fault of one row is that row's error, and the other rows never notice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from octavo._kernels import ThreadPool
+from octavo.cache import BlockManager
+from octavo.runner.executor import StepShape
+from octavo.runner.local_runner import LocalRunner
+from octavo.scheduler import NewRequest, Scheduler, SchedulerLimits, Sequence
+from octavo.step import RowSampling, RowStart, StepPlan
+
+VOCAB = 64
+SHAPE = StepShape(max_num_seqs=4, max_num_tokens=32, max_num_logits=32, max_model_len=64, num_blocks=64, block_size=4)
+
+
+class SuccessorExecutor:
+    """The most probable token after t is t + 1.
+
+    Attributes:
+        slots: slot -> the token whose K and V it holds.
+    """
+
+    def __init__(self) -> None:
+        self.slots: dict[int, int] = {}
+
+    def execute(self, batch) -> np.ndarray:
+        assert all(0 <= token_id < VOCAB for token_id in batch.token_ids), "the embedding has no such row"
+        self.slots.update(zip(batch.slot_mapping.tolist(), batch.token_ids.tolist(), strict=True))
+        logits = np.zeros((len(batch.logits_indices), VOCAB), np.float32)
+        logits[np.arange(len(logits)), (batch.token_ids[batch.logits_indices] + 1) % VOCAB] = 5.0
+        return logits
+
+
+@pytest.fixture
+def runner(pool: ThreadPool) -> Iterator[LocalRunner]:
+    runner = LocalRunner(SuccessorExecutor(), SHAPE, VOCAB, pool)
+    yield runner
+    runner.close()
+
+
+def serve(runner: LocalRunner, *requests: tuple[list[int], RowSampling]) -> list[tuple[list[int], str | None]]:
+    """Runs requests of 6 outputs together, one step ahead, as the engine does. Each one's tokens and its error."""
+    limits = SchedulerLimits(SHAPE.max_num_seqs, SHAPE.max_num_tokens, SHAPE.max_num_logits, SHAPE.max_model_len)
+    blocks = BlockManager(SHAPE.num_blocks, SHAPE.block_size)
+    scheduler = Scheduler(limits, blocks)
+    groups = [scheduler.add(NewRequest(str(index), prompt, (sampling,), 6)) for index, (prompt, sampling) in enumerate(requests)]
+    errors: dict[Sequence, str] = {}
+    in_flight = None
+    while scheduler.has_work:
+        plan = scheduler.schedule()
+        submitted = None if plan is None else runner.submit(plan)
+        before, in_flight = in_flight, submitted
+        for output in scheduler.update(before.result(timeout=60)) if before else ():
+            if output.error is not None:
+                errors[output.sequence] = output.error
+            if output.error is not None or output.sequence.num_known_tokens == output.sequence.max_length:
+                scheduler.finish(output.sequence)
+    if in_flight is not None:
+        in_flight.result(timeout=60)
+    scheduler.check_integrity()
+    assert blocks.num_free == blocks.num_blocks
+    return [(group.sequences[0].output_token_ids, errors.get(group.sequences[0])) for group in groups]
+
+
+GOOD = ([1, 2, 3], RowSampling())
+GOOD_ANSWER = ([4, 5, 6, 7, 8, 9], None)
+
+WORST_LEGAL_VALUES = [
+    RowSampling(top_k=2**31),
+    RowSampling(temperature=1.0, top_p=1e-46),
+    RowSampling(repetition_penalty=1e-46),
+    RowSampling(bad_words=((VOCAB,),)),
+    RowSampling(bad_words=((2, VOCAB + 7),)),
+    RowSampling(min_tokens=3, blocked_until_min=(VOCAB,)),
+    RowSampling(allowed_token_ids=(VOCAB,)),
+    RowSampling(logit_bias=((VOCAB, 1.0),)),
+    RowSampling(logit_bias=((1, float("inf")),)),
+    RowSampling(temperature=float("nan")),
+    RowSampling(num_logprobs=2**31),
+    RowSampling(seed=-1),
+]
+
+
+@pytest.mark.parametrize("sampling", WORST_LEGAL_VALUES, ids=str)
+def test_a_row_that_cannot_start_ends_alone(runner, sampling):
+    bad, good = serve(runner, ([7, 8], sampling), GOOD)
+    assert bad[0] == [] and "cannot be run" in bad[1]
+    assert good == GOOD_ANSWER
+    assert serve(runner, GOOD) == [GOOD_ANSWER], "the runner serves on, on the row that failed too"
+
+
+def test_the_blocks_of_a_row_that_cannot_start_are_computed(runner):
+    """The scheduler publishes blocks when a plan fills them: the next sequence of the same prompt may share them."""
+    prompt = [*range(10), VOCAB]
+    [bad] = serve(runner, (prompt, RowSampling()))
+    slots = runner._executor.slots
+    assert bad[1] is not None
+    assert [slots[slot] for slot in range(11)] == [*range(10), 0]
+
+
+@pytest.mark.parametrize("token_id", [VOCAB, 2**31 - 1])
+def test_a_prompt_beyond_the_vocabulary_ends_alone(runner, token_id):
+    bad, good = serve(runner, ([7, token_id], RowSampling()), GOOD)
+    assert bad[0] == [] and bad[1] is not None
+    assert good == GOOD_ANSWER
+
+
+def test_a_row_without_a_possible_token_ends_alone(runner):
+    bad, good = serve(runner, ([7], RowSampling(allowed_token_ids=(3,), bad_words=((3,),))), GOOD)
+    assert bad[0] == [] and "barred" in bad[1]
+    assert good == GOOD_ANSWER
+
+
+@pytest.mark.parametrize("num_prompt_logprobs", [-1, 2**63])
+def test_prompt_logprobs_that_cannot_be_made_end_their_request_alone(runner, num_prompt_logprobs):
+    bad, good = serve(runner, ([7, 8, 9], RowSampling(num_prompt_logprobs=num_prompt_logprobs)), GOOD)
+    assert bad[0] == [] and "log-probabilities" in bad[1]
+    assert good == GOOD_ANSWER
+
+
+def test_a_failed_row_may_be_scheduled_again_before_it_ends(runner):
+    sampling = RowSampling(top_k=2**31)
+    starts = [RowStart(0, [5, 6], 2, sampling), RowStart(1, [1, 2], 2, RowSampling())]
+    first = StepPlan(0, [], starts, [0, 1], [0, 0], [2, 2], [[3], [4]], [1, 1], [True, True])
+    second = StepPlan(1, [], [], [0, 1], [2, 2], [1, 1], [[], []], [1, 1], [True, True])
+    only_failed = StepPlan(2, [], [], [0], [3], [1], [[]], [1], [True])
+    restarted = StepPlan(3, [0], [replace(starts[0], sampling=RowSampling())], [0, 1], [0, 3], [2, 1], [[5], []], [1, 1], [True, True])
+    results = [future.result(timeout=60) for future in [runner.submit(plan) for plan in (first, second, only_failed, restarted)]]
+    assert [result.rows for result in results] == [[1], [1], [], [0, 1]]
+    assert [result.token_ids for result in results] == [[3], [4], [], [7, 5]]
+    assert [list(result.errors) for result in results] == [[0], [0], [0], []]
