@@ -13,6 +13,8 @@
 
 namespace octavo::program {
 
+constexpr std::int64_t kArenaFloats = 16;  // alignment: a cache line, and the widest vector
+
 struct Program::Frame {
   const Program& program;
   const StepArrays& step;
@@ -208,9 +210,9 @@ void Program::lay_out(std::int64_t max_num_tokens, std::int64_t max_num_logits) 
     const std::int64_t rows = storage.rows == Rows::tokens ? max_num_tokens : max_num_logits;
     items.push_back({rows * storage.cols, storage.first_call, storage.last_call, 0});
   }
-  arena_floats_ = assign_offsets(items);
+  arena_floats_ = assign_offsets(items, kArenaFloats);
   for (std::size_t index = 0; index < items.size(); ++index) storages_[index].offset = items[index].offset;
-  arena_.reset(static_cast<float*>(std::aligned_alloc(kArenaAlignment * sizeof(float), arena_floats_ * sizeof(float))));
+  arena_.reset(static_cast<float*>(std::aligned_alloc(kArenaFloats * sizeof(float), arena_floats_ * sizeof(float))));
   if (!arena_) throw std::runtime_error(concat("program: no memory for ", num_bytes(), " bytes of activations"));
 }
 
