@@ -1,0 +1,44 @@
+// The contract of sampling on the device. Meanings are those of octavo's Sampler on the processor; draws are keyed by
+// (seed, choice, position) through the same generator.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/tensor_view.h"
+#include "cuda/device_matrix.h"
+#include "cuda/gpu_runtime.h"
+
+namespace octavo {
+struct RowSampling;
+struct SampledToken;
+struct TokenReport;
+}  // namespace octavo
+
+namespace octavo::cuda {
+
+class DeviceSampler {
+ public:
+  virtual ~DeviceSampler() = default;
+
+  virtual void start_row(std::int64_t row, Span<const std::int32_t> token_ids, std::int64_t num_prompt_tokens, const RowSampling& sampling,
+                         Stream stream) = 0;
+  virtual void end_row(std::int64_t row) = 0;
+  virtual void fork_row(std::int64_t from, std::int64_t to, const RowSampling& sampling, Stream stream) = 0;
+
+  // Queues a step's draws: entry i draws for rows[i] from row logits_rows[i] of logits (float32 [L, V], on the device). The ids go to
+  // last_ids()[row] and, with the reports, to a pinned slot. `slot` counts 0, 1, .. modulo num_slots; both spans are host memory.
+  virtual void launch(const DeviceMatrix& logits, Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows, int slot,
+                      Stream stream) = 0;
+  // The tokens of that slot, in the order of rows; call it once the stream has passed launch().
+  virtual std::vector<SampledToken> collect(int slot) = 0;
+
+  // int32 [max_num_seqs] on the device: each row's last drawn token.
+  virtual const std::int32_t* last_ids() const = 0;
+  virtual std::int64_t num_bytes() const = 0;
+};
+
+std::unique_ptr<DeviceSampler> make_device_sampler(std::int64_t max_num_seqs, std::int64_t max_num_logits, std::int64_t vocab_size,
+                                                   int num_slots);
+
+}  // namespace octavo::cuda
