@@ -2,7 +2,7 @@
 #include <numeric>
 
 #include "bench/harness.h"
-#include "ops/sample/sampler.h"
+#include "sampling/sampler.h"
 
 namespace octavo::bench {
 namespace {

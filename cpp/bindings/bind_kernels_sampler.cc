@@ -4,7 +4,7 @@
 
 #include "bindings/array_arg.h"
 #include "bindings/kernels_module.h"
-#include "ops/sample/sampler.h"
+#include "sampling/sampler.h"
 
 namespace octavo {
 namespace {

@@ -1,4 +1,4 @@
-#include "ops/sample/sampler.h"
+#include "sampling/sampler.h"
 
 #include <gtest/gtest.h>
 
@@ -6,8 +6,8 @@
 #include <cmath>
 #include <random>
 
-#include "ops/sample/philox.h"
-#include "ops/sample/select.h"
+#include "sampling/philox.h"
+#include "sampling/select.h"
 
 namespace octavo {
 namespace {

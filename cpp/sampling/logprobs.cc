@@ -1,9 +1,9 @@
-#include "ops/sample/logprobs.h"
+#include "sampling/logprobs.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "ops/sample/select.h"
+#include "sampling/select.h"
 
 namespace octavo {
 namespace {

@@ -1,4 +1,4 @@
-#include "ops/sample/select.h"
+#include "sampling/select.h"
 
 #include <algorithm>
 #include <cmath>

@@ -4,9 +4,9 @@
 #include <optional>
 
 #include "base/tensor_view.h"
-#include "ops/sample/row_sampling.h"
-#include "ops/sample/sample_kernels.h"
-#include "ops/sample/workspace.h"
+#include "sampling/row_sampling.h"
+#include "sampling/sample_kernels.h"
+#include "sampling/workspace.h"
 
 namespace octavo {
 

@@ -11,9 +11,9 @@
 
 #include "base/tensor_view.h"
 #include "cpu/thread_pool.h"
-#include "ops/sample/logprobs.h"
-#include "ops/sample/row_state.h"
-#include "ops/sample/workspace.h"
+#include "sampling/logprobs.h"
+#include "sampling/row_state.h"
+#include "sampling/workspace.h"
 
 namespace octavo {
 

@@ -1,4 +1,4 @@
-#include "ops/sample/philox.h"
+#include "sampling/philox.h"
 
 namespace octavo {
 namespace {

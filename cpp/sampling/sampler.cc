@@ -1,11 +1,11 @@
-#include "ops/sample/sampler.h"
+#include "sampling/sampler.h"
 
 #include <cmath>
 #include <exception>
 #include <utility>
 
-#include "ops/sample/draw.h"
-#include "ops/sample/philox.h"
+#include "sampling/draw.h"
+#include "sampling/philox.h"
 
 namespace octavo {
 

@@ -1,5 +1,5 @@
 #include "cpu/vec_math.h"
-#include "ops/sample/sample_kernels.h"
+#include "sampling/sample_kernels.h"
 
 namespace octavo::OCTAVO_ISA {
 namespace {

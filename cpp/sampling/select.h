@@ -3,8 +3,8 @@
 #include <cstdint>
 
 #include "base/tensor_view.h"
-#include "ops/sample/sample_kernels.h"
-#include "ops/sample/workspace.h"
+#include "sampling/sample_kernels.h"
+#include "sampling/workspace.h"
 
 namespace octavo {
 

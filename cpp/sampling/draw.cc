@@ -1,9 +1,9 @@
-#include "ops/sample/draw.h"
+#include "sampling/draw.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "ops/sample/select.h"
+#include "sampling/select.h"
 
 namespace octavo {
 namespace {

@@ -1,4 +1,4 @@
-#include "ops/sample/workspace.h"
+#include "sampling/workspace.h"
 
 namespace octavo {
 

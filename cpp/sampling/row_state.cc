@@ -1,4 +1,4 @@
-#include "ops/sample/row_state.h"
+#include "sampling/row_state.h"
 
 #include <algorithm>
 #include <cmath>

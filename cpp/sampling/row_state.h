@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/tensor_view.h"
-#include "ops/sample/row_sampling.h"
+#include "sampling/row_sampling.h"
 
 namespace octavo {
 
