@@ -1,0 +1,41 @@
+"""DeepSeek V3, R1 and V3.1: calls between special tokens, arguments as JSON, in V3 and R1 inside a Markdown fence."""
+
+from __future__ import annotations
+
+from octavo.parsers._json_calls import JsonCallParser
+from octavo.parsers._stream import Script
+
+__all__ = ["Parser", "fits"]
+
+_SECTION, _SECTION_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
+_CALL, _SEPARATOR, _CALL_END = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"
+
+
+def fits(template: str) -> bool:
+    """Whether a chat template asks for this format."""
+    return _SECTION in template
+
+
+class Parser(JsonCallParser):
+    """V3: `function<｜tool▁sep｜>name`, a new line, a fence. V3.1: `name<｜tool▁sep｜>{...}`."""
+
+    def script(self) -> Script:
+        while (yield from self.until(self.text, _SECTION)):
+            while ((yield from self.read_until(_CALL, _SECTION_END))[1]) == _CALL:
+                yield from self._call()
+
+    def _call(self) -> Script:
+        kind, tag = yield from self.read_until(_SEPARATOR, _CALL_END)
+        if tag != _SEPARATOR:
+            return
+        yield from self.skip_space()
+        if (yield from self.peek()) == "{":
+            self.start_call(kind.strip())
+        else:
+            name, _ = yield from self.read_until("\n")
+            self.start_call(name.strip())
+            yield from self.skip_space()
+            yield from self.starts_with("```json")
+            yield from self.skip_space()
+        yield from self.value(self.arguments)
+        yield from self.read_until(_CALL_END)
