@@ -1,14 +1,14 @@
 """Chat templates: a list of messages to the prompt text that the model was trained on.
 
-Templates are Jinja programs that come with a model, so they run in an immutable sandbox. Names and filters that they may use are
-those of the transformers library, for which they are written. Jinja is imported at the first rendering.
+Templates are Jinja programs that come with a model, so they run in a sandbox that also bounds their time and output (`template_sandbox`).
+Names and filters that they may use are those of the transformers library, for which they are written. Jinja is imported at the first
+rendering.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 __all__ = ["ChatTemplate"]
+
+_MAX_ERROR_CHARS = 500
 
 
 class ChatTemplate:
@@ -54,16 +56,13 @@ class ChatTemplate:
             kwargs: further variables, such as `enable_thinking`.
 
         Raises:
-            InvalidRequestError: the template refuses the messages, or a content part is not text.
-            CheckpointError: the template itself is not valid Jinja.
+            InvalidRequestError: the template refuses the messages or passes a bound of time or size, or a content part is not text.
+            CheckpointError: the template itself is not valid Jinja, or too long or too deep to be compiled.
         """
         template = self._tool_use if tools and "tool_use" in self._sources else self._default
         variables: dict[str, Any] = {**self._special_tokens, "documents": None, **kwargs}
         variables |= {"messages": [_plain(message) for message in messages], "tools": tools, "add_generation_prompt": add_generation_prompt}
-        try:
-            return template.render(variables)
-        except Exception as error:  # a template is a program: whatever it raises, these messages cannot be rendered
-            raise InvalidRequestError(f"the model's chat template cannot render these messages: {error}", "messages") from error
+        return _rendered(template, variables)
 
     @cached_property
     def _default(self) -> Template:
@@ -75,34 +74,31 @@ class ChatTemplate:
 
 
 def _compiled(source: str) -> Template:
-    from jinja2 import TemplateSyntaxError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2 import TemplateError, TemplateSyntaxError
 
-    from octavo.text.generation_tag import GenerationTag
+    from octavo.text.template_sandbox import compile_template
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", GenerationTag])
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
     try:
-        return environment.from_string(source)
+        return compile_template(source)
     except TemplateSyntaxError as error:
         raise CheckpointError(f"the model's chat template is not valid Jinja: line {error.lineno}: {error.message}") from error
+    except (MemoryError, OverflowError, RecursionError, SyntaxError, TemplateError, ValueError) as error:
+        raise CheckpointError(f"the model's chat template is too long or too deep ({_short(error)})") from error
 
 
-def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False) -> str:
-    """Jinja's own filter escapes HTML characters, which a prompt must not."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+def _rendered(template: Template, variables: dict[str, Any]) -> str:
+    """Render within the bounds of a meter."""
+    from octavo.text.template_meter import Meter, metered
+
+    try:
+        with metered(Meter(variables)):
+            return template.render(variables)
+    except Exception as error:  # a template is a program: whatever it raises, these messages cannot be rendered
+        raise InvalidRequestError(f"the model's chat template cannot render these messages: {_short(error)}", "messages") from error
 
 
-def _raise_exception(message: str) -> None:
-    from jinja2 import TemplateError
-
-    raise TemplateError(message)
-
-
-def _strftime_now(date_format: str) -> str:
-    return datetime.now().strftime(date_format)
+def _short(error: Exception) -> str:
+    return f"{error or type(error).__name__}"[:_MAX_ERROR_CHARS]
 
 
 def _plain(message: dict[str, Any]) -> dict[str, Any]:
