@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from numbers import Integral, Real
 
 from octavo.errors import InvalidRequestError
 
@@ -47,11 +48,11 @@ class SamplingParams:
         max_tokens: most tokens to generate, >= 1; None: as many as the context window still holds.
         min_tokens: no end-of-sequence token and no stop string takes effect before this many tokens.
         temperature: 0 is greedy; logits are divided by it otherwise; 0..100.
-        top_k: keep the k most probable tokens; 0: all.
-        top_p: keep the smallest set of most probable tokens whose probability reaches top_p, 0 < top_p <= 1.
+        top_k: keep the k most probable tokens, below 2**31; 0: all.
+        top_p: keep the smallest set of most probable tokens whose probability reaches top_p, 0 < top_p <= 1, in float32.
         min_p: drop tokens less probable than min_p times the most probable one, 0..1.
-        seed: makes the draws of this request repeatable; None: drawn for each request.
-        repetition_penalty: > 0; divides positive and multiplies negative logits of tokens seen in prompt or output.
+        seed: makes the draws of this request repeatable, -2**63..2**64-1; None: drawn for each request.
+        repetition_penalty: 1e-6..100; divides positive and multiplies negative logits of tokens seen in prompt or output.
         presence_penalty: -2..2, subtracted once from the logit of each token in the output.
         frequency_penalty: -2..2, subtracted for each occurrence in the output.
         logit_bias: added to the logits of these token ids; each value -100..100.
@@ -89,33 +90,54 @@ class SamplingParams:
     skip_special_tokens: bool = True
 
     def __post_init__(self) -> None:
-        _in_range("n", self.n, 1, 128)
-        _in_range("max_tokens", self.max_tokens, 1, None)
-        _in_range("min_tokens", self.min_tokens, 0, self.max_tokens)
-        _in_range("temperature", self.temperature, 0.0, 100.0)
-        _in_range("top_k", self.top_k, 0, None)
-        _in_range("top_p", self.top_p, 0.0, 1.0, open_low=True)
-        _in_range("min_p", self.min_p, 0.0, 1.0)
-        _in_range("repetition_penalty", self.repetition_penalty, 0.0, 100.0, open_low=True)
-        _in_range("presence_penalty", self.presence_penalty, -2.0, 2.0)
-        _in_range("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
-        _in_range("logprobs", self.logprobs, 0, 64)
-        _in_range("prompt_logprobs", self.prompt_logprobs, 0, 64)
+        _check_integer("n", self.n, 1, 128)
+        _check_integer("max_tokens", self.max_tokens, 1, _INT32_MAX)
+        _check_integer("min_tokens", self.min_tokens, 0, _INT32_MAX if self.max_tokens is None else self.max_tokens)
+        _check_float("temperature", self.temperature, 0.0, 100.0)
+        _check_integer("top_k", self.top_k, 0, _INT32_MAX)
+        _check_float("top_p", self.top_p, 0.0, 1.0, open_low=True)
+        _check_float("min_p", self.min_p, 0.0, 1.0)
+        _check_integer("seed", self.seed, -(2**63), 2**64 - 1)
+        _check_float("repetition_penalty", self.repetition_penalty, _LEAST_PENALTY, 100.0)
+        _check_float("presence_penalty", self.presence_penalty, -2.0, 2.0)
+        _check_float("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
+        _check_integer("logprobs", self.logprobs, 0, 64)
+        _check_integer("prompt_logprobs", self.prompt_logprobs, 0, 64)
         for token_id, bias in self.logit_bias.items():
-            _in_range(f"logit_bias[{token_id}]", bias, -100.0, 100.0)
+            _check_float(f"logit_bias[{token_id}]", bias, -100.0, 100.0)
         if len(self.stop) > 16 or not all(self.stop):
             raise InvalidRequestError("stop takes at most 16 texts, none of them empty", "stop")
         if self.allowed_token_ids is not None and not self.allowed_token_ids:
             raise InvalidRequestError("allowed_token_ids is empty: no token could be drawn; leave it out to allow all", "allowed_token_ids")
 
 
-def _in_range(name: str, value: float | None, low: float, high: float | None, *, open_low: bool = False) -> None:
+# Numbers are checked as the data plane will see them: counts as int32, real numbers as float32.
+_INT32_MAX = 2**31 - 1
+_LEAST_PENALTY = 1e-6  # logits are divided by it: a much smaller one makes them infinite
+
+
+def _check_integer(name: str, value: int | None, low: int, high: int) -> None:
     if value is None:
         return
-    too_low = not (value > low if open_low else value >= low)  # also true of NaN
-    if too_low or not math.isfinite(value) or (high is not None and value > high):
-        bounds = f"{'greater than' if open_low else 'at least'} {low}" + ("" if high is None else f" and at most {high}")
-        raise InvalidRequestError(f"{name} is {value}; it must be {bounds}", name.partition("[")[0])
+    if not isinstance(value, Integral):
+        raise InvalidRequestError(f"{name} is {value!r}; it must be an integer", name)
+    if not low <= value <= high:
+        raise InvalidRequestError(f"{name} is {value}; it must be at least {low} and at most {high}", name)
+
+
+def _check_float(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
+    field_name = name.partition("[")[0]
+    if not isinstance(value, Real):
+        raise InvalidRequestError(f"{name} is {value!r}; it must be a number", field_name)
+    bounds = f"{'greater than' if open_low else 'at least'} {low} and at most {high}"
+    if not low <= value <= high:  # also true of NaN
+        raise InvalidRequestError(f"{name} is {value}; it must be {bounds}", field_name)
+    if open_low and _as_float32(value) == low:
+        raise InvalidRequestError(f"{name} is {value}, which is {low} in float32; it must be {bounds}", field_name)
+
+
+def _as_float32(value: float) -> float:
+    return float(struct.unpack("f", struct.pack("f", value))[0])
 
 
 @dataclass(frozen=True, slots=True)

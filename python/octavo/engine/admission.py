@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
+from numbers import Integral
 
 from octavo.engine.model_info import ModelInfo
 from octavo.errors import InvalidRequestError
+from octavo.step import RowSampling
 from octavo.types import GenerationRequest, SamplingParams
 
-__all__ = ["admit"]
+__all__ = ["admit", "check_constraints"]
 
 
 def admit(request: GenerationRequest, info: ModelInfo, max_sequence_length: int) -> int:
@@ -58,7 +60,27 @@ def _check_token_ids(params: SamplingParams, vocab_size: int) -> None:
     _check_range("stop_token_ids", params.stop_token_ids, vocab_size)
 
 
-def _check_range(field: str, token_ids: Iterable[int], vocab_size: int) -> None:
+def check_constraints(sampling: RowSampling, vocab_size: int) -> None:
+    """Check what the parameters became in tokens: ids within the vocabulary, and at least one that may be drawn first.
+
+    Raises:
+        InvalidRequestError: naming the field.
+    """
+    for bad_word in sampling.bad_words:
+        _check_range("bad_words", bad_word, vocab_size)
+    barred = {bad_word[0] for bad_word in sampling.bad_words if len(bad_word) == 1}.union(sampling.blocked_until_min)
+    if sampling.allowed_token_ids is not None:
+        if barred.issuperset(sampling.allowed_token_ids):
+            raise InvalidRequestError(
+                "allowed_token_ids: min_tokens or bad_words bar every one of them; allow one more, or lower min_tokens", "allowed_token_ids"
+            )
+    elif len(barred) >= vocab_size:
+        raise InvalidRequestError("bad_words and min_tokens bar every token of the vocabulary; leave some out", "bad_words")
+
+
+def _check_range(field: str, token_ids: Collection[int], vocab_size: int) -> None:
+    if not all(issubclass(kind, Integral) for kind in set(map(type, token_ids))):
+        raise InvalidRequestError(f"{field} must be token ids, which are integers", field)
     outside = next(
         (token_id for token_id in (min(token_ids, default=0), max(token_ids, default=0)) if not 0 <= token_id < vocab_size), None
     )

@@ -6,7 +6,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
-from octavo.engine.admission import admit
+from octavo.engine.admission import admit, check_constraints
 from octavo.engine.choice import Choice
 from octavo.engine.engine_core import EngineCore
 from octavo.engine.live_request import LiveRequest
@@ -126,7 +126,8 @@ class AsyncEngine:
 
     def _live_request(self, request: GenerationRequest, max_tokens: int) -> LiveRequest:
         params = request.params
-        samplings = row_samplings(params, self.tokenizer, self._seeds.getrandbits(64))
+        samplings = row_samplings(params, self.tokenizer, self.info.vocab_size, self._seeds.getrandbits(64))
+        check_constraints(samplings[0], self.info.vocab_size)
         choices = [
             Choice(index, params, max_tokens, self._eos_token_ids, self.tokenizer.detokenizer(params.skip_special_tokens))
             for index in range(params.n)

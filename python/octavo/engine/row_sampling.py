@@ -16,7 +16,7 @@ __all__ = ["row_samplings"]
 _SEED_MASK = (1 << 64) - 1
 
 
-def row_samplings(params: SamplingParams, tokenizer: Tokenizer, drawn_seed: int) -> tuple[RowSampling, ...]:
+def row_samplings(params: SamplingParams, tokenizer: Tokenizer, vocab_size: int, drawn_seed: int) -> tuple[RowSampling, ...]:
     """One per choice. `drawn_seed` (unsigned, 64 bits) serves a request that names no seed."""
     first = RowSampling(
         temperature=params.temperature,
@@ -31,7 +31,7 @@ def row_samplings(params: SamplingParams, tokenizer: Tokenizer, drawn_seed: int)
         allowed_token_ids=params.allowed_token_ids,
         bad_words=_bad_word_tokens(params.bad_words, tokenizer),
         min_tokens=params.min_tokens,
-        blocked_until_min=_blocked_until_min(params, tokenizer),
+        blocked_until_min=_blocked_until_min(params, tokenizer, vocab_size),
         num_logprobs=params.logprobs,
         num_prompt_logprobs=params.prompt_logprobs,
     )
@@ -39,11 +39,12 @@ def row_samplings(params: SamplingParams, tokenizer: Tokenizer, drawn_seed: int)
     return (first, *others)
 
 
-def _blocked_until_min(params: SamplingParams, tokenizer: Tokenizer) -> tuple[int, ...]:
+def _blocked_until_min(params: SamplingParams, tokenizer: Tokenizer, vocab_size: int) -> tuple[int, ...]:
+    """A tokenizer may know end tokens that its model cannot draw: there is nothing to block in them."""
     if params.min_tokens == 0:
         return ()
     eos_token_ids = () if params.ignore_eos else tokenizer.eos_token_ids
-    return tuple(sorted({*eos_token_ids, *params.stop_token_ids}))
+    return tuple(sorted({*(token_id for token_id in eos_token_ids if token_id < vocab_size), *params.stop_token_ids}))
 
 
 def _bad_word_tokens(bad_words: tuple[str, ...], tokenizer: Tokenizer) -> tuple[tuple[int, ...], ...]:
