@@ -15,6 +15,7 @@ from octavo.config import EngineConfig
 from octavo.engine import AsyncEngine, EngineCore, ModelInfo, StepPace
 from octavo.errors import ConfigError
 from octavo.log import get_logger
+from octavo.models import model_config
 from octavo.platforms.cpu import available_memory_bytes, place_threads
 from octavo.runner.executor import Executor, StepShape
 from octavo.runner.local_runner import LocalRunner
@@ -37,7 +38,7 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
         ConfigError: settings that do not fit the model or this machine.
     """
     checkpoint = open_checkpoint(config.model or default_model_path(log.info), config.load_format)
-    model = ModelConfig.from_dict(checkpoint.config)
+    model = model_config(checkpoint)
     tokenizer = open_tokenizer(checkpoint)
     pool = build_pool(config)
     shape = step_shape(config, model)

@@ -178,7 +178,6 @@ def test_config_of_llama(path: Path) -> None:
     config = GgufFile(path).config
     expected = {
         "model_type": "llama",
-        "architectures": ["LlamaForCausalLM"],
         "hidden_size": HIDDEN,
         "num_attention_heads": HEADS,
         "num_key_value_heads": KV_HEADS,
@@ -259,18 +258,41 @@ def test_every_truncation_is_one_clear_error(path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"architecture": "mamba"}, "general.architecture is 'mamba'.*supported: llama"),
+        ({"architecture": "mamba"}, "general.architecture is 'mamba'.*supported: .*llama"),
         ({"embedding_length": None}, "llama.embedding_length is missing"),
         ({"expert_count": 8}, "llama.expert_used_count is missing"),
-        ({"architecture": "qwen3", "expert_count": 8}, "qwen3.expert_count is 8: of architectures with experts, llama"),
+        ({"architecture": "qwen3", "expert_count": 8}, "qwen3.expert_count is 8: models of the architecture qwen3 cannot have experts"),
         ({"rope__scaling__type": "longrope"}, "rope.scaling.type is 'longrope'"),
         ({"attention__head_count_kv": [2, 4]}, "head_count_kv differs between layers"),
+        ({"attention__head_count": 0}, "llama.attention.head_count is 0: a whole number of 1 to"),
+        ({"embedding_length": "64"}, "llama.embedding_length is '64': a whole number"),
+        ({"block_count": 2**32 - 1}, "llama.block_count is 4294967295: a whole number of 1 to 4096"),
+        ({"context_length": 2**32 - 1}, "llama.context_length is 4294967295: a whole number"),
+        ({"attention__layer_norm_rms_epsilon": "small"}, "llama.attention.layer_norm_rms_epsilon is 'small': a number"),
     ],
 )
 def test_what_cannot_be_run_names_the_key(tmp_path: Path, overrides: dict, message: str) -> None:
     path = write_gguf(tmp_path / "e.gguf", llama_metadata(**overrides), converted_tensors())
     with pytest.raises(CheckpointError, match=message):
         GgufFile(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"general.alignment": "32"}, "general.alignment is '32'"),
+        ({"general.alignment": 0}, "general.alignment is 0: a whole number of 1 to"),
+        ({"split.count": "three"}, "split.count is 'three'"),
+        ({"tokenizer.ggml.eos_token_id": "</s>"}, "tokenizer.ggml.eos_token_id is '</s>'"),
+        ({"tokenizer.chat_template": 7}, "tokenizer.chat_template is 7: a text is needed"),
+        ({"tokenizer.ggml.tokens": [1, 2, 3]}, "tokenizer.ggml.tokens is .*texts is needed"),
+    ],
+)
+def test_metadata_of_another_type_name_the_key(tmp_path: Path, changes: dict, message: str) -> None:
+    path = write_gguf(tmp_path / "e.gguf", llama_metadata() | changes, converted_tensors())
+    with pytest.raises(CheckpointError, match=message) as caught:
+        GgufFile(path)
+    assert str(path) in str(caught.value)
 
 
 def test_one_number_per_layer_that_is_the_same_everywhere_is_that_number(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from octavo._kernels import ThreadPool
 from octavo._runtime import Batch
 from octavo.checkpoint import open_checkpoint
-from octavo.checkpoint.model_config import ModelConfig
+from octavo.models import model_config
 from octavo.runner.eager import EagerExecutor
 from octavo.runner.executor import Executor, StepShape
 from octavo.runner.step_program import StepProgramExecutor
@@ -22,12 +22,12 @@ SHAPE = StepShape(max_num_seqs=4, max_num_tokens=512, max_num_logits=512, max_mo
 
 def step_program(path: Path, shape: StepShape = SHAPE) -> Executor:
     checkpoint = open_checkpoint(path)
-    return StepProgramExecutor(ModelConfig.from_dict(checkpoint.config), checkpoint, shape, ThreadPool(2))
+    return StepProgramExecutor(model_config(checkpoint), checkpoint, shape, ThreadPool(2))
 
 
 def eager(path: Path, shape: StepShape = SHAPE) -> Executor:
     checkpoint = open_checkpoint(path)
-    return EagerExecutor(ModelConfig.from_dict(checkpoint.config), checkpoint, shape, "cpu")
+    return EagerExecutor(model_config(checkpoint), checkpoint, shape, "cpu")
 
 
 def all_logits(executor: Executor, token_ids: list[int], chunk: int = 512, shape: StepShape = SHAPE) -> NDArray[np.float32]:

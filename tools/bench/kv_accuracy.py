@@ -17,7 +17,7 @@ from octavo._kernels import ThreadPool
 from octavo._runtime import Batch
 from octavo.checkpoint import Checkpoint, open_checkpoint
 from octavo.checkpoint.default_model import default_model_path
-from octavo.checkpoint.model_config import ModelConfig
+from octavo.models import model_config
 from octavo.platforms.cpu import num_cores
 from octavo.runner.executor import StepShape
 from octavo.runner.step_program import StepProgramExecutor
@@ -38,7 +38,7 @@ class Scorer:
     """One executor with one sequence."""
 
     def __init__(self, checkpoint: Checkpoint, dtype: str, max_model_len: int) -> None:
-        config = ModelConfig.from_dict(checkpoint.config)
+        config = model_config(checkpoint)
         self._blocks = list(range(-(-max_model_len // 16)))
         self._sizes = (1, max_model_len, 1, max_model_len, 16)
         shape = StepShape(*self._sizes[:4], len(self._blocks), 16, dtype)

@@ -1,8 +1,7 @@
 """Experts of a mixture under one naming, whichever way a file stores them: `<layer>.mlp.experts.<n>.<gate|up|down>_proj.weight`.
 
-On disk they are one matrix per expert (the layout of checkpoints on the hub), Mixtral's under names of its own
-(`block_sparse_moe.experts.<n>.w1`), or one stack [X, ...] per layer (transformers 5's modules, gate and up as one matrix; GGUF).
-A stack is read where it lies: each expert is a run of its bytes.
+On disk they are one matrix per expert (the layout of checkpoints on the hub), or one stack [X, ...] per layer (transformers 5's
+modules, gate and up as one matrix; GGUF). A stack is read where it lies: each expert is a run of its bytes.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from octavo.checkpoint.raw_tensor import RawTensor, num_bytes
 __all__ = ["TensorPart", "tensor_parts"]
 
 _STACK = re.compile(r"(.*\.mlp\.experts)\.(gate_up|gate|up|down)_proj(?:\.weight)?")
-_MIXTRAL_EXPERT = re.compile(r"(.*)\.block_sparse_moe\.experts\.(\d+)\.w([123])\.weight")
-_MIXTRAL_MATRICES = {"1": "gate", "2": "down", "3": "up"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +41,17 @@ class TensorPart:
         return num_bytes(format_name, (self.first,)), num_bytes(format_name, self.shape)
 
 
-def tensor_parts(stored_name: str, shape: tuple[int, ...]) -> list[TensorPart]:
-    """The tensors that a stored one holds: the experts of a stack, otherwise itself."""
-    stack = _STACK.fullmatch(stored_name)
+def tensor_parts(name: str, shape: tuple[int, ...], stored_name: str | None = None) -> list[TensorPart]:
+    """The tensors that a stored one holds: the experts of a stack, otherwise itself. `stored_name`: where the file names it otherwise."""
+    stored_name = stored_name or name
+    stack = _STACK.fullmatch(name)
     matrices = stack.group(2).split("_") if stack else []
     if stack is None or len(shape) != 3 or shape[1] % len(matrices):
-        return [TensorPart(_renamed(stored_name), shape, stored_name)]
+        return [TensorPart(name, shape, stored_name)]
     prefix = stack.group(1)
     part = (shape[1] // len(matrices), shape[2])
     return [
-        TensorPart(f"{prefix}.{expert}.{name}_proj.weight", part, stored_name, (expert * len(matrices) + index) * prod(part))
+        TensorPart(f"{prefix}.{expert}.{matrix}_proj.weight", part, stored_name, (expert * len(matrices) + index) * prod(part))
         for expert in range(shape[0])
-        for index, name in enumerate(matrices)
+        for index, matrix in enumerate(matrices)
     ]
-
-
-def _renamed(name: str) -> str:
-    if ".block_sparse_moe." not in name:
-        return name
-    expert = _MIXTRAL_EXPERT.fullmatch(name)
-    if expert is None:
-        return name.replace(".block_sparse_moe.", ".mlp.")
-    prefix, number, matrix = expert.groups()
-    return f"{prefix}.mlp.experts.{number}.{_MIXTRAL_MATRICES[matrix]}_proj.weight"

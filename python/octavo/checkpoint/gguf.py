@@ -1,8 +1,8 @@
 """GGUF files (llama.cpp) under Hugging Face names and conventions.
 
-llama.cpp's converter changes two kinds of tensors; this reader changes them back:
-- architecture llama: the rows of q_proj and k_proj are permuted within each head, from halves to interleaved pairs;
-- architecture gemma3: norm weights have 1 added.
+llama.cpp's converter changes tensors of some families (`GgufFamily`); this reader changes them back:
+- the rows of q_proj and k_proj are permuted within each head, from halves to interleaved pairs;
+- norm weights have 1 added.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from octavo.checkpoint.config_keys import MetadataKeys
 from octavo.checkpoint.expert_names import tensor_parts
+from octavo.checkpoint.family_files import GgufFamily, gguf_family
 from octavo.checkpoint.gguf_config import derive_config, derive_generation_config
 from octavo.checkpoint.gguf_header import GgufTensor, read_header
-from octavo.checkpoint.gguf_names import ROPE_FACTORS, huggingface_name
 from octavo.checkpoint.mapped_file import MappedBytes, map_file
 from octavo.checkpoint.raw_tensor import RawTensor, check_shape
 from octavo.errors import CheckpointError
 
 __all__ = ["GgufFile"]
 
+_ROPE_FACTORS = "rope_freqs.weight"
 
-def _parts(architecture: str, entry: GgufTensor) -> Iterator[tuple[str, GgufTensor]]:
+
+def _parts(family: GgufFamily, entry: GgufTensor) -> Iterator[tuple[str, GgufTensor]]:
     """The tensors of a directory entry by Hugging Face name: the experts of a stack, otherwise the one."""
-    name = huggingface_name(architecture, entry.name)
+    name = family.name(entry.name)
     squeezed = name.endswith(".shared_expert_gate.weight") and len(entry.shape) == 1  # the converter drops dimensions of 1
     for part in tensor_parts(name, (1, *entry.shape) if squeezed else entry.shape):
         begin, size = part.bytes_in(entry.format)
@@ -51,13 +54,14 @@ class GgufFile:
         self._file = map_file(self.path)
         self.metadata, directory = read_header(self.path, self._file)
         self._refuse_shards()
-        self._architecture: str = self.metadata.get("general.architecture", "")
-        tensors = [entry for entry in directory if entry.name != ROPE_FACTORS]
-        self._tensors = {name: part for entry in tensors for name, part in _parts(self._architecture, entry)}
-        factors = next((self._floats(entry).tolist() for entry in directory if entry.name == ROPE_FACTORS), None)
+        architecture = MetadataKeys(self.path, self.metadata).text("general.architecture")
+        self._family = gguf_family(self.path, architecture)
+        tensors = [entry for entry in directory if entry.name != _ROPE_FACTORS]
+        self._tensors = {name: part for entry in tensors for name, part in _parts(self._family, entry)}
+        factors = next((self._floats(entry).tolist() for entry in directory if entry.name == _ROPE_FACTORS), None)
         shapes = {name: entry.shape for name, entry in self._tensors.items()}
-        self.config: dict[str, Any] = derive_config(self.path, self.metadata, shapes, factors)
-        self.generation_config: dict[str, Any] = derive_generation_config(self.metadata)
+        self.config: dict[str, Any] = derive_config(self.path, self.metadata, self._family, shapes, factors)
+        self.generation_config: dict[str, Any] = derive_generation_config(self.path, self.metadata)
 
     def names(self) -> set[str]:
         return set(self._tensors)
@@ -75,12 +79,13 @@ class GgufFile:
         return np.frombuffer(self._file, np.uint8, entry.size, entry.start)
 
     def _unconverted(self, name: str, entry: GgufTensor) -> NDArray[np.uint8]:
-        if self._architecture == "llama" and ".self_attn.q_proj." in name:
+        family = self._family
+        if family.paired_rows and ".self_attn.q_proj." in name:
             return self._rows_in_halves(entry, self.config["num_attention_heads"])
-        if self._architecture == "llama" and ".self_attn.k_proj." in name:
+        if family.paired_rows and ".self_attn.k_proj." in name:
             return self._rows_in_halves(entry, self.config["num_key_value_heads"])
-        if self._architecture == "gemma3" and name.endswith("norm.weight"):
-            return (self._floats(entry) - np.float32(1)).view(np.uint8)
+        if family.norm_offset and name.endswith("norm.weight"):
+            return (self._floats(entry) - np.float32(family.norm_offset)).view(np.uint8)
         return self._bytes(entry)
 
     def _floats(self, entry: GgufTensor) -> NDArray[np.float32]:
@@ -96,6 +101,6 @@ class GgufFile:
         return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(-1)
 
     def _refuse_shards(self) -> None:
-        count = self.metadata.get("split.count", 0)
+        count = MetadataKeys(self.path, self.metadata).count("split.count", 0, least=0)
         if count > 1:
             raise CheckpointError(f"{self.path} is one of {count} shards; join them with llama.cpp's `llama-gguf-split --merge`")

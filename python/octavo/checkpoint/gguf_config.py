@@ -1,6 +1,7 @@
 """config.json and generation_config.json, as Hugging Face would write them, from a GGUF file's metadata.
 
-Keys follow llama.cpp's `gguf-py/gguf/constants.py`; the defaults for absent keys are those of llama.cpp's loader.
+Keys follow llama.cpp's `gguf-py/gguf/constants.py`; the defaults for absent keys are those of llama.cpp's loader. What only one family
+has stands in that family's file (`GgufFamily.config`).
 """
 
 from __future__ import annotations
@@ -9,76 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from octavo.checkpoint.config_keys import MetadataKeys
+from octavo.checkpoint.family_files import GgufFamily
 from octavo.errors import CheckpointError
 
-__all__ = ["derive_config", "derive_generation_config"]
+__all__ = ["derive_config", "derive_generation_config", "window_pattern"]
 
-_MODEL_TYPES = {
-    "llama": "llama",
-    "qwen2": "qwen2",
-    "qwen2moe": "qwen2_moe",
-    "qwen3": "qwen3",
-    "qwen3moe": "qwen3_moe",
-    "olmoe": "olmoe",
-    "gemma3": "gemma3_text",
-}
-_CLASSES = {
-    "llama": "LlamaForCausalLM",
-    "mistral": "MistralForCausalLM",
-    "mixtral": "MixtralForCausalLM",
-    "qwen2": "Qwen2ForCausalLM",
-    "qwen2_moe": "Qwen2MoeForCausalLM",
-    "qwen3": "Qwen3ForCausalLM",
-    "qwen3_moe": "Qwen3MoeForCausalLM",
-    "olmoe": "OlmoeForCausalLM",
-    "gemma3_text": "Gemma3ForCausalLM",
-}
-# Whether the weights of a token's experts add up to 1: a fact of the architecture in llama.cpp (`build_moe_ffn`), not of the file.
-_EXPERTS_OF = {"llama": True, "qwen2moe": False, "qwen3moe": True, "olmoe": False}
-_GEMMA3_LAYERS_27B = 62  # the one size whose attention scale is not 1/sqrt(head_dim)
 _END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
-
-
-class _Keys:
-    """The metadata of one architecture: `keys("block_count")` is `<architecture>.block_count`."""
-
-    def __init__(self, path: Path, metadata: Mapping[str, Any]) -> None:
-        self._path = path
-        self._metadata = metadata
-        self.architecture = str(metadata.get("general.architecture"))
-
-    def __call__(self, key: str) -> Any:
-        """The value, or None. A per-layer array counts as its one value."""
-        value = self._metadata.get(f"{self.architecture}.{key}")
-        if isinstance(value, np.ndarray):
-            return self._uniform(key, value)
-        # 32-bit floats become the shortest decimal that names them: 1e-05, not 9.999999747378752e-06
-        return float(str(np.float32(value))) if isinstance(value, float) else value
-
-    def required(self, key: str) -> Any:
-        value = self(key)
-        if value is None:
-            raise CheckpointError(f"{self._path}: metadata key {self.architecture}.{key} is missing; convert the model again")
-        return value
-
-    def raw(self, key: str) -> Any:
-        return self._metadata.get(f"{self.architecture}.{key}")
-
-    def refuse(self, key: str, why: str) -> CheckpointError:
-        return CheckpointError(f"{self._path}: metadata key {self.architecture}.{key} is {self(key)!r}: {why}")
-
-    def _uniform(self, key: str, values: np.ndarray) -> Any:
-        if np.unique(values).size != 1:
-            raise CheckpointError(
-                f"{self._path}: metadata key {self.architecture}.{key} differs between layers, which no supported model does"
-            )
-        return values[0].item()
+_MAX_LAYERS = 4096
 
 
 def derive_config(
-    path: Path, metadata: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], rope_factors: list[float] | None
+    path: Path, metadata: Mapping[str, Any], family: GgufFamily, shapes: Mapping[str, tuple[int, ...]], rope_factors: list[float] | None
 ) -> dict[str, Any]:
     """Return the config of the model in a GGUF file.
 
@@ -87,121 +30,95 @@ def derive_config(
         rope_factors: [head_dim / 2] divisors of the rotary frequencies (Llama 3.1's scaling, computed at conversion), or None.
 
     Raises:
-        CheckpointError: an architecture that cannot be run, or a missing key.
+        CheckpointError: a key that is missing or makes no sense, or one that the family cannot have.
     """
-    keys = _Keys(path, metadata)
-    if keys.architecture not in _MODEL_TYPES:
-        known = ", ".join(_MODEL_TYPES)
-        raise CheckpointError(f"{path}: general.architecture is {keys.architecture!r}, which cannot be run; supported: {known}")
-    if keys("expert_count") and keys.architecture not in _EXPERTS_OF:
-        raise keys.refuse("expert_count", f"of architectures with experts, {', '.join(_EXPERTS_OF)} can be run")
+    keys = MetadataKeys(path, metadata, f"{family.architecture}.")
     config = _shape_config(path, keys, shapes) | _rope_config(keys, rope_factors)
-    config |= _gemma3_config(keys, config) if keys.architecture == "gemma3" else _llama_like_config(keys)
-    config["architectures"] = [_CLASSES[config["model_type"]]]
-    return config
+    config["model_type"] = family.model_type
+    if keys.count("expert_count", 0, least=0):
+        config |= _moe_config(keys, family)
+    return config | family.config(keys, config)
 
 
-def _shape_config(path: Path, keys: _Keys, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    hidden_size, num_heads = keys.required("embedding_length"), keys.required("attention.head_count")
+def window_pattern(keys: MetadataKeys, num_layers: int, *, every: int) -> list[str]:
+    """`layer_types`: each `every`-th layer attends to everything unless the file says another number, or has a flag per layer."""
+    flags = keys.per_layer("attention.sliding_window_pattern")
+    if flags is None:
+        every = keys.count("attention.sliding_window_pattern", every)
+        flags = [(layer + 1) % every != 0 for layer in range(num_layers)]
+    return ["sliding_attention" if flag else "full_attention" for flag in flags]
+
+
+def _shape_config(path: Path, keys: MetadataKeys, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    hidden_size, num_heads = keys.count("embedding_length"), keys.count("attention.head_count")
     embedding = shapes.get("model.embed_tokens.weight")
     if embedding is None:
         raise CheckpointError(f"{path}: tensor token_embd.weight is missing; the file holds no whole model")
+    eps = "attention.layer_norm_epsilon" if "attention.layer_norm_epsilon" in keys else "attention.layer_norm_rms_epsilon"
     return {
         "hidden_size": hidden_size,
-        "intermediate_size": keys.required("feed_forward_length"),
-        "num_hidden_layers": keys.required("block_count"),
+        "intermediate_size": keys.count("feed_forward_length"),
+        "num_hidden_layers": keys.count("block_count", most=_MAX_LAYERS),
         "num_attention_heads": num_heads,
-        "num_key_value_heads": keys("attention.head_count_kv") or num_heads,
-        "head_dim": keys("attention.key_length") or hidden_size // num_heads,
-        "rms_norm_eps": keys.required("attention.layer_norm_rms_epsilon"),
+        "num_key_value_heads": keys.count("attention.head_count_kv", num_heads),
+        "head_dim": keys.count("attention.key_length", max(hidden_size // num_heads, 1)),
+        "rms_norm_eps": keys.number(eps, most=1.0),
         "vocab_size": embedding[0],
-        "max_position_embeddings": keys.required("context_length"),
+        "max_position_embeddings": keys.count("context_length"),
         "tie_word_embeddings": "lm_head.weight" not in shapes,
         "attention_bias": "model.layers.0.self_attn.q_proj.bias" in shapes,
         "mlp_bias": "model.layers.0.mlp.gate_proj.bias" in shapes,
     }
 
 
-def _rope_config(keys: _Keys, rope_factors: list[float] | None) -> dict[str, Any]:
-    theta = keys("rope.freq_base") or 10000.0
+def _rope_config(keys: MetadataKeys, rope_factors: list[float] | None) -> dict[str, Any]:
+    theta = keys.positive("rope.freq_base", 10000.0)
     config: dict[str, Any] = {"rope_theta": theta, "rope_scaling": _rope_scaling(keys)}
     if rope_factors is not None:
         config["rope_parameters"] = {"rope_type": "llama3_factors", "rope_theta": theta, "factors": rope_factors}
     return config
 
 
-def _rope_scaling(keys: _Keys) -> dict[str, Any] | None:
-    kind = keys("rope.scaling.type") or ("linear" if keys("rope.scale_linear") else "none")
+def _rope_scaling(keys: MetadataKeys) -> dict[str, Any] | None:
+    kind = keys.text("rope.scaling.type", "linear" if "rope.scale_linear" in keys else "none")
     if kind == "none":
         return None
     if kind == "linear":
-        return {"rope_type": "linear", "factor": keys("rope.scaling.factor") or keys.required("rope.scale_linear")}
+        old = "rope.scale_linear" in keys and "rope.scaling.factor" not in keys
+        return {"rope_type": "linear", "factor": keys.positive("rope.scale_linear" if old else "rope.scaling.factor")}
     if kind != "yarn":
-        raise keys.refuse("rope.scaling.type", "known are none, linear and yarn")
-    optional = {
-        "attention_factor": keys("rope.scaling.attn_factor"),
-        "beta_fast": keys("rope.scaling.yarn_beta_fast"),
-        "beta_slow": keys("rope.scaling.yarn_beta_slow"),
-    }
+        raise keys.refused("rope.scaling.type", "known are none, linear and yarn")
+    optional = {"attention_factor": "attn_factor", "beta_fast": "yarn_beta_fast", "beta_slow": "yarn_beta_slow"}
     return {
         "rope_type": "yarn",
-        "factor": keys.required("rope.scaling.factor"),
-        "original_max_position_embeddings": keys.required("rope.scaling.original_context_length"),
-    } | {name: value for name, value in optional.items() if value is not None}
+        "factor": keys.positive("rope.scaling.factor"),
+        "original_max_position_embeddings": keys.count("rope.scaling.original_context_length"),
+    } | {name: keys.positive(f"rope.scaling.{key}") for name, key in optional.items() if f"rope.scaling.{key}" in keys}
 
 
-def _llama_like_config(keys: _Keys) -> dict[str, Any]:
-    config: dict[str, Any] = {"model_type": _MODEL_TYPES[keys.architecture], "hidden_act": "silu"}
-    window = keys("attention.sliding_window")
-    if window and keys.architecture == "llama":  # Mistral is stored under the name llama
-        config |= {"model_type": "mistral", "sliding_window": window}
-    return config | _moe_config(keys, config["model_type"]) if keys("expert_count") else config
-
-
-def _moe_config(keys: _Keys, model_type: str) -> dict[str, Any]:
+def _moe_config(keys: MetadataKeys, family: GgufFamily) -> dict[str, Any]:
+    if family.renormalise is None:
+        raise keys.refused("expert_count", f"models of the architecture {family.architecture} cannot have experts here")
     sizes = {
-        "moe_intermediate_size": keys("expert_feed_forward_length"),
-        "shared_expert_intermediate_size": keys("expert_shared_feed_forward_length"),
+        "moe_intermediate_size": "expert_feed_forward_length",
+        "shared_expert_intermediate_size": "expert_shared_feed_forward_length",
     }
     return {
-        "model_type": "mixtral" if keys.architecture == "llama" else model_type,
-        "num_experts": keys("expert_count"),
-        "num_experts_per_tok": keys.required("expert_used_count"),
-        "norm_topk_prob": _EXPERTS_OF[keys.architecture],
-    } | {key: value for key, value in sizes.items() if value}
+        "num_experts": keys.count("expert_count"),
+        "num_experts_per_tok": keys.count("expert_used_count"),
+        "norm_topk_prob": family.renormalise,
+    } | {name: keys.count(key) for name, key in sizes.items() if keys.count(key, 0, least=0)}
 
 
-def _gemma3_config(keys: _Keys, shape: dict[str, Any]) -> dict[str, Any]:
-    is_27b = shape["num_hidden_layers"] == _GEMMA3_LAYERS_27B
-    return {
-        "model_type": "gemma3_text",
-        "hidden_activation": "gelu_pytorch_tanh",
-        "rope_local_base_freq": keys("rope.freq_base_swa") or 10000.0,
-        "query_pre_attn_scalar": shape["hidden_size"] // shape["num_attention_heads"] if is_27b else shape["head_dim"],
-        "sliding_window": keys.required("attention.sliding_window"),
-        "layer_types": _layer_types(keys, shape["num_hidden_layers"]),
-        "attn_logit_softcapping": keys("attn_logit_softcapping"),
-        "final_logit_softcapping": keys("final_logit_softcapping"),
-    }
-
-
-def _layer_types(keys: _Keys, num_layers: int) -> list[str]:
-    """Every n-th layer attends to everything (n is 6 in every Gemma 3), or a flag per layer says that it slides."""
-    pattern = keys.raw("attention.sliding_window_pattern")
-    if pattern is None:
-        pattern = 6
-    slides = [bool(flag) for flag in pattern] if isinstance(pattern, np.ndarray) else [(i + 1) % pattern != 0 for i in range(num_layers)]
-    return ["sliding_attention" if flag else "full_attention" for flag in slides]
-
-
-def derive_generation_config(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def derive_generation_config(path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return `bos_token_id`, `pad_token_id` and the list `eos_token_id`, those that the metadata give.
 
     A chat model ends its turn with a token that some files name (`eot`, `eom`) and older ones only write in their chat template.
     """
-    config = {f"{name}_token_id": metadata.get(f"tokenizer.ggml.{key}_token_id") for name, key in (("bos", "bos"), ("pad", "padding"))}
-    ends = [metadata.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot", "eom")]
-    tokens, template = metadata.get("tokenizer.ggml.tokens", []), metadata.get("tokenizer.chat_template", "")
-    ends += [tokens.index(text) for text in _END_OF_TURN if text in template and text in tokens]
+    keys = MetadataKeys(path, metadata, "tokenizer.")
+    ids = {name: keys.optional_count(f"ggml.{name}_token_id", least=0) for name in ("bos", "padding", "eos", "eot", "eom")}
+    config: dict[str, Any] = {"bos_token_id": ids["bos"], "pad_token_id": ids["padding"]}
+    tokens, template = keys.texts("ggml.tokens", []), keys.text("chat_template", "")
+    ends = [ids["eos"], ids["eot"], ids["eom"], *(tokens.index(text) for text in _END_OF_TURN if text in template and text in tokens)]
     config["eos_token_id"] = sorted({end for end in ends if end is not None}) or None
     return {name: value for name, value in config.items() if value is not None}

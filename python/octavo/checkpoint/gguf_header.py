@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from octavo.checkpoint.config_keys import MetadataKeys
 from octavo.checkpoint.raw_tensor import num_bytes
 from octavo.errors import CheckpointError
 
@@ -90,7 +91,7 @@ class _Header:
         num_tensors, num_entries = self._next_u64(), self._next_u64()
         metadata = dict(self._entry() for _ in range(num_entries))
         directory = [self._tensor() for _ in range(num_tensors)]
-        alignment = int(metadata.get("general.alignment", 32)) or 1
+        alignment = MetadataKeys(self.path, metadata).count("general.alignment", 32, most=1 << 20)
         base = -(-self.position // alignment) * alignment
         return metadata, [self._located(*entry, base) for entry in directory]
 

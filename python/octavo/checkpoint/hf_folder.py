@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.expert_names import TensorPart, tensor_parts
+from octavo.checkpoint.family_files import stored_names
 from octavo.checkpoint.raw_tensor import RawTensor, check_shape
 from octavo.checkpoint.safetensors import SafetensorsFile
 from octavo.errors import CheckpointError
 
-__all__ = ["HfFolder", "read_json"]
+__all__ = ["HfFolder", "read_configs", "read_json"]
+
+_TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 class HfFolder:
@@ -26,9 +30,11 @@ class HfFolder:
         self.path = Path(path)
         self.config, self.generation_config = read_configs(self.path)
         self._tensors: dict[str, tuple[SafetensorsFile, TensorPart]] = {}
+        names = stored_names(ConfigKeys(str(self.path / "config.json"), self.config).text("model_type"))
         for weights in self._weight_files():
             for stored_name in weights.names():
-                for part in tensor_parts(stored_name, weights.shape(stored_name)):
+                name = names.name(stored_name)
+                for part in tensor_parts(name, weights.shape(stored_name), stored_name) if name is not None else ():
                     self._add(weights, part)
 
     def names(self) -> set[str]:
@@ -76,17 +82,39 @@ class HfFolder:
 
 
 def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return config.json and generation_config.json; the latter takes token ids that it lacks from the former."""
+    """Return config.json (of a model of text and images the text half) and generation_config.json.
+
+    The latter takes token ids that it lacks from the former.
+    """
     path = folder / "config.json"
     if not path.is_file():
         raise CheckpointError(f"{folder} holds no config.json; give a Hugging Face model folder or a .gguf file{_gguf_hint(folder)}")
-    config = read_json(path)
+    config = _text_half(path, read_json(path))
     optional = folder / "generation_config.json"
     generation_config = read_json(optional) if optional.is_file() else {}
-    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
+    for source, values in ((path, config), (optional, generation_config)):
+        _check_token_ids(ConfigKeys(str(source), values))
+    for key in _TOKEN_IDS:
         if config.get(key) is not None:
             generation_config.setdefault(key, config[key])
     return config, generation_config
+
+
+def _text_half(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Of a model of text and images its text model's configuration, which stands in an object of its own; otherwise the whole."""
+    if "text_config" not in config:
+        return config
+    text = ConfigKeys(str(path), config).section("text_config").mapping()
+    return {key: config[key] for key in _TOKEN_IDS if key in config} | text if "model_type" in text else config
+
+
+def _check_token_ids(keys: ConfigKeys) -> None:
+    """Token ids are whole numbers, -1 where there is none; of end tokens there may be several."""
+    for key in _TOKEN_IDS:
+        if key == "eos_token_id" and isinstance(keys.value(key, None), list):
+            keys.counts(key)
+        else:
+            keys.optional_count(key, least=-1)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -95,7 +123,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}; download it again") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} must hold a JSON object")

@@ -27,7 +27,7 @@ class Attention:
 
     Args:
         prefix: checkpoint name of the block, e.g. `model.layers.0.self_attn`.
-        rope: the layer's table from `Weights.constant`; layers of one kind share it.
+        rope: the layer's table from `Weights.constant`, which layers of one kind share; None where positions are not rotated.
         qkv_bias, out_bias: whether the projections have biases.
         qk_norm: the norms on q and k, None without.
         softcap: bound of the scores, None without.
@@ -62,13 +62,14 @@ class Attention:
         self.q_norm = self.k_norm = None
         if qk_norm is not None:
             q_size, k_size = (self.q_cols, self.kv_cols) if qk_norm.all_heads else (self.head_dim, self.head_dim)
-            self.q_norm = RMSNorm(weights, f"{prefix}.q_norm", q_size, config.rms_norm_eps, offset=qk_norm.offset)
-            self.k_norm = RMSNorm(weights, f"{prefix}.k_norm", k_size, config.rms_norm_eps, offset=qk_norm.offset)
+            self.q_norm = RMSNorm(weights, f"{prefix}.q_norm", q_size, config.norm_eps, offset=qk_norm.offset)
+            self.k_norm = RMSNorm(weights, f"{prefix}.k_norm", k_size, config.norm_eps, offset=qk_norm.offset)
 
     def __call__(self, x: Tensor, step: Step) -> Tensor:
         q, k, v = self._project(x)
-        q = self.ops.rotary_embedding(step, q, self.rope, self.head_dim)
-        k = self.ops.rotary_embedding(step, k, self.rope, self.head_dim)
+        if self.rope is not None:
+            q = self.ops.rotary_embedding(step, q, self.rope, self.head_dim)
+            k = self.ops.rotary_embedding(step, k, self.rope, self.head_dim)
         self.ops.store_kv(step, k, v, self.layer)
         attended = self.ops.paged_attention(
             step, q, self.layer, num_heads=self.num_heads, scale=self.scale, window=self.window, softcap=self.softcap

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from octavo.checkpoint.model_config import ModelConfig
-from octavo.checkpoint.moe_config import MoeConfig
-from octavo.errors import CheckpointError
+from octavo.checkpoint.model_config import ModelConfig, MoeConfig
 from octavo.kernels.ops import Tensor
 from octavo.layers.linear import Linear
 from octavo.layers.mlp import GatedMLP
@@ -41,13 +39,11 @@ class MoeMLP:
 
 
 def feed_forward(weights: Weights, config: ModelConfig, layer: int) -> GatedMLP | MoeMLP:
-    """The feed-forward block of a layer: experts where the configuration says so. Raises `CheckpointError` when it has none at all."""
-    if config.moe is None:
-        raise CheckpointError(f"config.json: num_experts_per_tok is missing; a {config.model_type} model needs it")
-    prefix, activation = f"model.layers.{layer}.mlp", config.raw.get("hidden_act", "silu")
-    if config.moe.sparse_layers[layer]:
-        return MoeMLP(weights, prefix, config.hidden_size, config.moe, activation)
-    return GatedMLP(weights, prefix, config.hidden_size, config.intermediate_size, activation)
+    """The feed-forward block of a layer: experts where the configuration says so."""
+    prefix = f"model.layers.{layer}.mlp"
+    if config.moe and config.moe.sparse_layers[layer]:
+        return MoeMLP(weights, prefix, config.hidden_size, config.moe, config.activation)
+    return GatedMLP(weights, prefix, config.hidden_size, config.intermediate_size, config.activation, bias=config.mlp_bias)
 
 
 def _expert(weights: Weights, prefix: str, hidden_size: int, moe: MoeConfig) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 Su et al. 2021 (RoFormer); linear: Chen et al. 2023 (position interpolation); dynamic: NTK-aware base, fixed at the context window
 that is served, because frequencies that move with the length would invalidate cached keys; yarn: Peng et al. 2023; llama3: the
-wavelength-dependent scaling of Llama 3.1, as formula or as a table of factors (GGUF's rope_freqs).
+wavelength-dependent scaling of Llama 3.1, as formula or as a table of factors (GGUF's rope_freqs); longrope: Ding et al. 2024.
 
 Angles are computed in float32 as transformers does, so that both round alike.
 """
@@ -16,22 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octavo.checkpoint.model_config import RopeConfig
-from octavo.errors import CheckpointError
 
 __all__ = ["rope_table"]
 
 Frequencies = NDArray[np.float32]
 
 
-def rope_table(rope: RopeConfig, rotary_dim: int, num_positions: int) -> NDArray[np.float32]:
+def rope_table(rope: RopeConfig, num_positions: int) -> NDArray[np.float32]:
     """Return float32 [num_positions, rotary_dim]: rotary_dim / 2 cosines, then as many sines."""
-    try:
-        frequencies, amplitude = _SCALINGS[rope.scaling](rope, rotary_dim, num_positions)
-    except KeyError as error:
-        if error.args == (rope.scaling,):
-            known = ", ".join(sorted(_SCALINGS))
-            raise CheckpointError(f"config.json: rope_type {rope.scaling!r} is unknown; known: {known}") from None
-        raise CheckpointError(f"config.json: rope_type {rope.scaling!r} needs the key {error}") from None
+    frequencies, amplitude = _SCALINGS[rope.scaling](rope, rope.rotary_dim, num_positions)
     angles = np.arange(num_positions, dtype=np.float32)[:, None] * frequencies
     return np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * np.float32(amplitude)
 
@@ -71,6 +64,18 @@ def _llama3_factors(rope: RopeConfig, rotary_dim: int, num_positions: int) -> tu
     return (_base_frequencies(rope.theta, rotary_dim) / factors).astype(np.float32), 1.0
 
 
+def _longrope(rope: RopeConfig, rotary_dim: int, num_positions: int) -> tuple[Frequencies, float]:
+    """Factors for the original window or beyond it, by the window that is served: cached keys hold for one of them only."""
+    original = rope.parameters["original_max_position_embeddings"]
+    factors = np.asarray(rope.parameters["long_factor" if num_positions > original else "short_factor"], dtype=np.float32)
+    stretch = rope.parameters.get("factor", 1.0)
+    amplitude = rope.parameters.get("attention_factor")
+    if amplitude is None:
+        amplitude = math.sqrt(1 + math.log(stretch) / math.log(original)) if stretch > 1 else 1.0
+    exponents = np.arange(0, rotary_dim, 2, dtype=np.float32) / np.float32(rotary_dim)
+    return (np.float32(1.0) / (factors * np.float32(rope.theta) ** exponents)).astype(np.float32), amplitude
+
+
 def _yarn(rope: RopeConfig, rotary_dim: int, num_positions: int) -> tuple[Frequencies, float]:
     factor, original = rope.parameters["factor"], rope.parameters["original_max_position_embeddings"]
     low = _yarn_dim(rope, rotary_dim, rope.parameters.get("beta_fast") or 32, original)
@@ -108,4 +113,5 @@ _SCALINGS: dict[str, Callable[[RopeConfig, int, int], tuple[Frequencies, float]]
     "llama3": _llama3,
     "llama3_factors": _llama3_factors,
     "yarn": _yarn,
+    "longrope": _longrope,
 }

@@ -1,12 +1,19 @@
-"""Model families, one file each: the file name is the checkpoint's `model_type`, and the file's `Model` is the class to build."""
+"""Model families, one file each: the file name is the checkpoint's `model_type`, and the file's `Model` is the class to build.
+
+A family's file says everything about it: how its config.json is read, how its tensors are named in folders (`STORED_NAMES`) and in GGUF
+files (`GGUF`), and how its layers are wired.
+"""
 
 from __future__ import annotations
 
+from octavo.checkpoint import Checkpoint
+from octavo.checkpoint.config_keys import ConfigKeys
+from octavo.checkpoint.model_config import ModelConfig
 from octavo.errors import CheckpointError
 from octavo.models._decoder import Decoder
 from octavo.plugins import available, load
 
-__all__ = ["model_class"]
+__all__ = ["model_class", "model_config"]
 
 
 def model_class(model_type: str) -> type[Decoder]:
@@ -16,3 +23,18 @@ def model_class(model_type: str) -> type[Decoder]:
     except LookupError:
         known = ", ".join(available("octavo.models"))
         raise CheckpointError(f"model_type {model_type!r} is not supported; supported: {known}") from None
+
+
+def model_config(checkpoint: Checkpoint) -> ModelConfig:
+    """Read a checkpoint's configuration as its family understands it.
+
+    Raises:
+        CheckpointError: an unknown model_type; a key that is missing or makes no sense; a key that changes what the model computes
+            and that its family does not know.
+    """
+    source = str(checkpoint.path / "config.json" if checkpoint.path.is_dir() else checkpoint.path)
+    family = model_class(ConfigKeys(source, checkpoint.config).text("model_type"))
+    keys = ConfigKeys(source, checkpoint.config, family.defaults)
+    config = family.read_config(keys)
+    keys.check_unread()
+    return config

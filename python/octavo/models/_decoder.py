@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
 
+from octavo.checkpoint.config_keys import ConfigKeys
+from octavo.checkpoint.decoder_config import decoder_config
 from octavo.checkpoint.model_config import ModelConfig, RopeConfig
 from octavo.kernels.ops import Step, Tensor
+from octavo.layers.block import PreNormBlock
 from octavo.layers.embedding import Embedding, OutputHead
 from octavo.layers.norm import RMSNorm
 from octavo.layers.rotary import rope_table
@@ -21,29 +25,35 @@ class Layer(Protocol):
 
 
 class Decoder:
-    """Token ids in, logits out. A family sets `norm_offset`, says how its layers are made, and scales its embeddings if it does.
+    """Token ids in, logits out. A family says how its config is read and how its layers are made, where that differs from here.
+
+    Attributes:
+        defaults: what config.json means where it leaves a key out: the defaults of transformers' configuration class.
+        norm_offset: added to the weight of the last norm.
 
     Args:
         num_positions: rows of the rotary tables: the context window served.
     """
 
+    defaults: ClassVar[Mapping[str, Any]] = {}
     norm_offset: ClassVar[float] = 0.0
 
     def __init__(self, weights: Weights, config: ModelConfig, num_positions: int) -> None:
         self.config = config
-        self.embed = Embedding(weights, config, scale=self.embedding_scale(config))
+        self.embed = Embedding(weights, config, scale=config.embedding_scale)
         tables = _rope_tables(weights, config, num_positions)
         self.layers = [self.make_layer(weights, config, index, tables[index]) for index in range(config.num_layers)]
-        self.norm = RMSNorm(weights, "model.norm", config.hidden_size, config.rms_norm_eps, offset=self.norm_offset)
+        self.norm = RMSNorm(weights, "model.norm", config.hidden_size, config.norm_eps, offset=self.norm_offset)
         self.head = OutputHead(weights, config)
 
-    def make_layer(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor) -> Layer:
-        """Build block `index`; `rope` is its rotary table."""
-        raise TypeError(f"{type(self).__name__} does not say how its layers are made")
+    @classmethod
+    def read_config(cls, keys: ConfigKeys) -> ModelConfig:
+        """Read config.json. Raises `CheckpointError` naming a key that is missing or makes no sense."""
+        return decoder_config(keys)
 
-    def embedding_scale(self, config: ModelConfig) -> float:
-        """Factor of the embeddings."""
-        return 1.0
+    def make_layer(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None) -> Layer:
+        """Build block `index`; `rope` is its rotary table, None where positions are not rotated."""
+        return PreNormBlock(weights, config, index, rope)
 
     def forward(self, step: Step) -> Tensor:
         """Return the logits [L, V] of the step."""
@@ -51,13 +61,15 @@ class Decoder:
         for layer in self.layers:
             x, residual = layer(x, residual, step)
         x, _ = self.norm.add(x, residual)
-        return self.head(x, step)
+        logits = self.head(x, step)
+        cap = self.config.logits_softcap
+        return self.embed.ops.softcap(logits, cap) if cap else logits
 
 
-def _rope_tables(weights: Weights, config: ModelConfig, num_positions: int) -> list[Tensor]:
+def _rope_tables(weights: Weights, config: ModelConfig, num_positions: int) -> list[Tensor | None]:
     """One table per layer; layers with equal settings share it."""
-    tables: list[tuple[RopeConfig, Tensor]] = []
+    tables: list[tuple[RopeConfig | None, Tensor | None]] = [(None, None)]
     for rope in config.ropes:
-        if not any(rope == known for known, _ in tables):
-            tables.append((rope, weights.constant(rope_table(rope, config.head_dim, num_positions))))
+        if rope is not None and not any(rope == known for known, _ in tables):
+            tables.append((rope, weights.constant(rope_table(rope, num_positions))))
     return [next(table for known, table in tables if known == rope) for rope in config.ropes]

@@ -1,66 +1,91 @@
-"""Gemma 3, text only (Gemma Team 2025): norms before and after each block, local and global layers, scaled embeddings."""
+"""Gemma 3, the text model (Gemma Team 2025): norms around each block, five local layers to a global one, scaled embeddings."""
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
+from octavo.checkpoint.config_keys import ConfigKeys, MetadataKeys
+from octavo.checkpoint.decoder_config import decoder_config
+from octavo.checkpoint.family_files import BLOCK_NAMES, GgufFamily
+from octavo.checkpoint.gguf_config import window_pattern
 from octavo.checkpoint.model_config import ModelConfig
-from octavo.kernels.ops import Step, Tensor
-from octavo.layers.attention import Attention, QkNorm
-from octavo.layers.mlp import GatedMLP
-from octavo.layers.norm import RMSNorm
+from octavo.kernels.ops import Tensor
+from octavo.layers.attention import QkNorm
+from octavo.layers.block import SandwichBlock
 from octavo.layers.weights import Weights
 from octavo.models._decoder import Decoder
 
-__all__ = ["Model"]
+__all__ = ["GGUF", "Model"]
 
-_NORM_OFFSET = 1.0  # the checkpoint stores weight - 1
-
-
-class GemmaLayer:
-    """norm -> attention -> norm -> add -> norm -> feed-forward -> norm -> add."""
-
-    def __init__(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor) -> None:
-        prefix = f"model.layers.{index}"
-
-        def norm(name: str) -> RMSNorm:
-            return RMSNorm(weights, f"{prefix}.{name}", config.hidden_size, config.rms_norm_eps, offset=_NORM_OFFSET)
-
-        self.input_norm = norm("input_layernorm")
-        self.attention = Attention(
-            weights,
-            config,
-            f"{prefix}.self_attn",
-            index,
-            rope,
-            qkv_bias=bool(config.raw.get("attention_bias")),
-            out_bias=bool(config.raw.get("attention_bias")),
-            qk_norm=QkNorm(offset=_NORM_OFFSET),
-            softcap=config.raw.get("attn_logit_softcapping"),
-        )
-        self.post_attention_norm = norm("post_attention_layernorm")
-        self.pre_mlp_norm = norm("pre_feedforward_layernorm")
-        activation = config.raw.get("hidden_activation") or "gelu_pytorch_tanh"
-        self.mlp = GatedMLP(weights, f"{prefix}.mlp", config.hidden_size, config.intermediate_size, activation)
-        self.post_mlp_norm = norm("post_feedforward_layernorm")
-
-    def __call__(self, x: Tensor, residual: Tensor | None, step: Step) -> tuple[Tensor, Tensor]:
-        x, residual = self.input_norm.add(x, residual)
-        x = self.post_attention_norm(self.attention(x, step))
-        x, residual = self.pre_mlp_norm.add(x, residual)
-        return self.post_mlp_norm(self.mlp(x)), residual
+_LAYERS_27B = 62  # the one size whose attention scale is not 1/sqrt(head_dim)
 
 
 class Model(Decoder):
-    """Gemma 3 text."""
+    """Gemma 3 text. Norm weights are stored less 1."""
 
-    norm_offset = _NORM_OFFSET
+    norm_offset = 1.0
+    defaults: ClassVar = {
+        "vocab_size": 262208,
+        "hidden_size": 2304,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 26,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "hidden_activation": "gelu_pytorch_tanh",
+        "max_position_embeddings": 131072,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1e6,
+        "rope_local_base_freq": 10000.0,
+        "tie_word_embeddings": True,
+        "query_pre_attn_scalar": 256,
+        "sliding_window": 4096,
+    }
 
-    def make_layer(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor) -> GemmaLayer:
-        return GemmaLayer(weights, config, index, rope)
+    @classmethod
+    def read_config(cls, keys: ConfigKeys) -> ModelConfig:
+        name = "_sliding_window_pattern" if "_sliding_window_pattern" in keys else "sliding_window_pattern"
+        every, bias = keys.count(name, 6), keys.flag("attention_bias")
+        return decoder_config(
+            keys,
+            slides=lambda layer: (layer + 1) % every != 0,
+            local_theta=keys.positive("rope_local_base_freq"),
+            activation="hidden_activation",
+            qkv_bias=bias,
+            out_bias=bias,
+            attention_scale=keys.positive("query_pre_attn_scalar") ** -0.5,
+            attention_softcap=keys.optional_number("attn_logit_softcapping"),
+            logits_softcap=keys.optional_number("final_logit_softcapping"),
+            embedding_scale=keys.count("hidden_size") ** 0.5,
+        )
 
-    def embedding_scale(self, config: ModelConfig) -> float:
-        return float(config.hidden_size) ** 0.5
+    def make_layer(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None) -> SandwichBlock:
+        return SandwichBlock(weights, config, index, rope, qk_norm=QkNorm(offset=self.norm_offset), norm_offset=self.norm_offset)
 
-    def forward(self, step: Step) -> Tensor:
-        logits = super().forward(step)
-        cap = self.config.raw.get("final_logit_softcapping")
-        return self.embed.ops.softcap(logits, cap) if cap else logits
+
+def _gguf_config(keys: MetadataKeys, config: dict[str, Any]) -> dict[str, Any]:
+    num_layers = config["num_hidden_layers"]
+    is_27b = num_layers == _LAYERS_27B
+    return {
+        "hidden_activation": "gelu_pytorch_tanh",
+        "rope_local_base_freq": keys.positive("rope.freq_base_swa", 10000.0),
+        "query_pre_attn_scalar": config["hidden_size"] // config["num_attention_heads"] if is_27b else config["head_dim"],
+        "sliding_window": keys.count("attention.sliding_window"),
+        "layer_types": window_pattern(keys, num_layers, every=6),
+        "attn_logit_softcapping": keys.optional_number("attn_logit_softcapping"),
+        "final_logit_softcapping": keys.optional_number("final_logit_softcapping"),
+    }
+
+
+GGUF = GgufFamily(
+    "gemma3",
+    "gemma3_text",
+    _gguf_config,
+    BLOCK_NAMES
+    | {
+        "ffn_norm": "pre_feedforward_layernorm",
+        "post_attention_norm": "post_attention_layernorm",
+        "post_ffw_norm": "post_feedforward_layernorm",
+    },
+    norm_offset=1.0,
+)

@@ -1,66 +1,45 @@
-"""Llama 1 to 3 and what is wired like it: SmolLM, Mistral, Qwen2, Qwen3 (Touvron et al. 2023)."""
+"""Llama 1 to 3, SmolLM and their like (Touvron et al. 2023): the plain block, with rotary scalings of every kind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any, ClassVar
 
+from octavo.checkpoint.config_keys import ConfigKeys, MetadataKeys
+from octavo.checkpoint.decoder_config import decoder_config
+from octavo.checkpoint.family_files import GgufFamily
 from octavo.checkpoint.model_config import ModelConfig
-from octavo.kernels.ops import Step, Tensor
-from octavo.layers.attention import Attention, QkNorm
-from octavo.layers.mlp import GatedMLP
-from octavo.layers.norm import RMSNorm
-from octavo.layers.weights import Weights
 from octavo.models._decoder import Decoder
 
-__all__ = ["LlamaLayer", "Model"]
-
-
-class LlamaLayer:
-    """norm -> attention -> add -> norm -> feed-forward -> add; each add is fused with the norm that follows it.
-
-    Args:
-        mlp: the feed-forward block where it is not the usual gated one.
-    """
-
-    def __init__(
-        self,
-        weights: Weights,
-        config: ModelConfig,
-        index: int,
-        rope: Tensor,
-        *,
-        qkv_bias: bool,
-        out_bias: bool,
-        qk_norm: QkNorm | None = None,
-        mlp: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        prefix = f"model.layers.{index}"
-        raw, eps = config.raw, config.rms_norm_eps
-        self.input_norm = RMSNorm(weights, f"{prefix}.input_layernorm", config.hidden_size, eps)
-        self.attention = Attention(
-            weights,
-            config,
-            f"{prefix}.self_attn",
-            index,
-            rope,
-            qkv_bias=qkv_bias,
-            out_bias=out_bias,
-            qk_norm=qk_norm,
-        )
-        self.post_norm = RMSNorm(weights, f"{prefix}.post_attention_layernorm", config.hidden_size, eps)
-        activation = raw.get("hidden_act", "silu")
-        mlp_bias = bool(raw.get("mlp_bias"))
-        self.mlp = mlp or GatedMLP(weights, f"{prefix}.mlp", config.hidden_size, config.intermediate_size, activation, bias=mlp_bias)
-
-    def __call__(self, x: Tensor, residual: Tensor | None, step: Step) -> tuple[Tensor, Tensor]:
-        x, residual = self.input_norm.add(x, residual)
-        x, residual = self.post_norm.add(self.attention(x, step), residual)
-        return self.mlp(x), residual
+__all__ = ["GGUF", "Model"]
 
 
 class Model(Decoder):
     """Llama."""
 
-    def make_layer(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor) -> LlamaLayer:
-        bias = bool(config.raw.get("attention_bias"))
-        return LlamaLayer(weights, config, index, rope, qkv_bias=bias, out_bias=bias)
+    defaults: ClassVar = {
+        "vocab_size": 32000,
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "hidden_act": "silu",
+        "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": False,
+    }
+
+    @classmethod
+    def read_config(cls, keys: ConfigKeys) -> ModelConfig:
+        bias = keys.flag("attention_bias")
+        return decoder_config(keys, qkv_bias=bias, out_bias=bias, mlp_bias=keys.flag("mlp_bias"))
+
+
+def _gguf_config(keys: MetadataKeys, config: dict[str, Any]) -> dict[str, Any]:
+    """llama.cpp stores Mistral and Mixtral under the name llama too."""
+    window = keys.optional_count("attention.sliding_window", least=0) or None
+    if "num_experts" in config:
+        return {"model_type": "mixtral", "hidden_act": "silu", "sliding_window": window}
+    return {"model_type": "mistral", "hidden_act": "silu", "sliding_window": window} if window else {"hidden_act": "silu"}
+
+
+GGUF = GgufFamily("llama", "llama", _gguf_config, paired_rows=True, renormalise=True)

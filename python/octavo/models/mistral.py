@@ -1,7 +1,35 @@
-"""Mistral: Llama with a sliding window (Jiang et al. 2023); the window comes with the configuration."""
+"""Mistral: Llama with a sliding window in every layer (Jiang et al. 2023). In GGUF files it is a Llama, see `llama.py`."""
 
 from __future__ import annotations
 
-from octavo.models.llama import Model
+from typing import ClassVar
+
+from octavo.checkpoint.config_keys import ConfigKeys
+from octavo.checkpoint.decoder_config import decoder_config
+from octavo.checkpoint.model_config import ModelConfig
+from octavo.models._decoder import Decoder
 
 __all__ = ["Model"]
+
+
+class Model(Decoder):
+    """Mistral."""
+
+    defaults: ClassVar = {
+        "vocab_size": 32000,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "hidden_act": "silu",
+        "max_position_embeddings": 131072,
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": False,
+        "sliding_window": 4096,
+    }
+
+    @classmethod
+    def read_config(cls, keys: ConfigKeys) -> ModelConfig:
+        bias = keys.flag("attention_bias")
+        return decoder_config(keys, slides=lambda layer: True, qkv_bias=bias, out_bias=bias, mlp_bias=keys.flag("mlp_bias"))

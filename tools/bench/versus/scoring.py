@@ -14,9 +14,9 @@ from octavo._kernels import ThreadPool
 from octavo._runtime import Batch
 from octavo.assemble import build_executor, step_shape
 from octavo.checkpoint import open_checkpoint
-from octavo.checkpoint.model_config import ModelConfig
 from octavo.cli.options import add_options, from_options
 from octavo.config import EngineConfig
+from octavo.models import model_config
 from octavo.runner.executor import Executor, StepShape
 
 __all__ = ["WindowScorer", "engine_config", "scored"]
@@ -41,7 +41,7 @@ class WindowScorer:
 
     def __init__(self, config: EngineConfig, length: int) -> None:
         checkpoint = open_checkpoint(config.model)
-        model = ModelConfig.from_dict(checkpoint.config)
+        model = model_config(checkpoint)
         config = replace(config, max_model_len=length, max_num_batched_tokens=length)
         self._shape: StepShape = replace(step_shape(config, model), max_num_logits=length)
         self._executor: Executor = build_executor(config, model, checkpoint, self._shape, ThreadPool(config.threads or 1))

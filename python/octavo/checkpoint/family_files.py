@@ -1,0 +1,128 @@
+"""What a model family says about its files, in its own file of `models/`: how tensors are named in a folder, and its GGUF architecture.
+
+`models/` stands above this folder, so a family is found as every plugin is: by its file's name (`plugins.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from octavo.checkpoint.config_keys import MetadataKeys
+from octavo.errors import CheckpointError
+from octavo.plugins import available, load
+
+__all__ = ["BLOCK_NAMES", "GgufFamily", "StoredNames", "gguf_family", "stored_names"]
+
+# Parts of a block in GGUF files (llama.cpp's `gguf-py/gguf/constants.py`) by Hugging Face's most common names.
+BLOCK_NAMES: dict[str, str] = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+    "ffn_gate_inp": "mlp.gate",
+    "ffn_gate_exps": "mlp.experts.gate_proj",  # stacks [X, F, E]
+    "ffn_up_exps": "mlp.experts.up_proj",
+    "ffn_gate_up_exps": "mlp.experts.gate_up_proj",  # [X, 2F, E]
+    "ffn_down_exps": "mlp.experts.down_proj",
+    "ffn_gate_inp_shexp": "mlp.shared_expert_gate",
+    "ffn_gate_shexp": "mlp.shared_expert.gate_proj",
+    "ffn_up_shexp": "mlp.shared_expert.up_proj",
+    "ffn_down_shexp": "mlp.shared_expert.down_proj",
+}
+_TOP_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+# Models of text and images keep the language model one level deeper, in the spelling of transformers 4 or 5.
+_TEXT_HALF = re.compile(r"^(?:model\.language_model\.|language_model\.model\.|language_model\.(?=lm_head))")
+_OTHER_HALVES = tuple(
+    f"{prefix}{part}."
+    for prefix in ("", "model.")
+    for part in ("vision_tower", "vision_model", "visual", "multi_modal_projector", "audio_tower", "embed_vision", "embed_audio")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredNames:
+    """From the names in a folder's safetensors files to those that the family's layers ask for.
+
+    Attributes:
+        patterns: (regular expression, replacement), tried in order until one matches the whole name.
+    """
+
+    patterns: tuple[tuple[str, str], ...] = ()
+
+    def name(self, stored: str) -> str | None:
+        """The family's name for a stored tensor; None when it belongs to another half of the model, such as an image encoder."""
+        if stored.startswith(_OTHER_HALVES):
+            return None
+        stored = _TEXT_HALF.sub(lambda match: "" if stored.startswith("lm_head", match.end()) else "model.", stored)
+        for pattern, replacement in self.patterns:
+            match = re.fullmatch(pattern, stored)
+            if match:
+                return match.expand(replacement)
+        return stored
+
+
+def _nothing(keys: MetadataKeys, config: dict[str, Any]) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class GgufFamily:
+    """One architecture of GGUF files.
+
+    Attributes:
+        architecture: value of `general.architecture`.
+        model_type: file in `models/` that serves it.
+        config: from the metadata and the keys of config.json that all decoders share to those that only this family has.
+        names: part of a block in GGUF -> in Hugging Face's layout.
+        renormalise: whether the weights of a token's experts add up to 1, which no key says; None in families without experts.
+        paired_rows: whether the converter reorders the rows of q and k from halves to pairs.
+        norm_offset: what the converter adds to norm weights.
+    """
+
+    architecture: str
+    model_type: str
+    config: Callable[[MetadataKeys, dict[str, Any]], dict[str, Any]] = _nothing
+    names: Mapping[str, str] = field(default_factory=lambda: BLOCK_NAMES)
+    renormalise: bool | None = None
+    paired_rows: bool = False
+    norm_offset: float = 0.0
+
+    def name(self, stored: str) -> str:
+        """`blk.0.attn_q.weight` -> `model.layers.0.self_attn.q_proj.weight`. An unknown name stays, so that the loader reports it."""
+        stem, _, kind = stored.rpartition(".")
+        if not stem.startswith("blk."):
+            return f"{_TOP_NAMES[stem]}.{kind}" if stem in _TOP_NAMES else stored
+        _, layer, part = stem.split(".", 2) if stem.count(".") >= 2 else ("", "", "")
+        return f"model.layers.{layer}.{self.names[part]}.{kind}" if part in self.names else stored
+
+
+def stored_names(model_type: str) -> StoredNames:
+    """How the family's folders name tensors; as they stand where the family is unknown or says nothing."""
+    try:
+        return getattr(load("octavo.models", model_type), "STORED_NAMES", StoredNames())
+    except LookupError:
+        return StoredNames()
+
+
+def gguf_family(path: Path, architecture: str) -> GgufFamily:
+    """The family of a GGUF file. Raises `CheckpointError` listing the known architectures."""
+    files = sorted(available("octavo.models"), key=lambda name: name.replace("_", "") != architecture)  # the likeliest first
+    known = []
+    for name in files:
+        family = getattr(load("octavo.models", name), "GGUF", None)
+        if family is not None:
+            if family.architecture == architecture:
+                return family
+            known.append(family.architecture)
+    raise CheckpointError(f"{path}: general.architecture is {architecture!r}, which cannot be run; supported: {', '.join(sorted(known))}")

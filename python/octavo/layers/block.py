@@ -1,0 +1,96 @@
+"""The transformer block that most decoders repeat: norms before attention and before the feed-forward block (Touvron et al. 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from octavo.checkpoint.model_config import ModelConfig
+from octavo.kernels.ops import Step, Tensor
+from octavo.layers.attention import Attention, QkNorm
+from octavo.layers.mlp import GatedMLP
+from octavo.layers.norm import RMSNorm
+from octavo.layers.weights import Weights
+
+__all__ = ["PreNormBlock", "SandwichBlock"]
+
+
+class PreNormBlock:
+    """norm -> attention -> add -> norm -> feed-forward -> add; each add is fused with the norm that follows it.
+
+    Args:
+        rope: the layer's rotary table; None where positions are not rotated.
+        qk_norm: norms on queries and keys, None without.
+        mlp: the feed-forward block where it is not the usual gated one.
+        norm_offset: what is added to the norms' weights.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        config: ModelConfig,
+        index: int,
+        rope: Tensor | None,
+        *,
+        qk_norm: QkNorm | None = None,
+        mlp: Callable[[Tensor], Tensor] | None = None,
+        norm_offset: float = 0.0,
+    ) -> None:
+        prefix, size, eps = f"model.layers.{index}", config.hidden_size, config.norm_eps
+        self.input_norm = RMSNorm(weights, f"{prefix}.input_layernorm", size, eps, offset=norm_offset)
+        self.attention = _attention(weights, config, index, rope, qk_norm)
+        self.post_norm = RMSNorm(weights, f"{prefix}.post_attention_layernorm", size, eps, offset=norm_offset)
+        self.mlp = mlp or _mlp(weights, config, index)
+
+    def __call__(self, x: Tensor, residual: Tensor | None, step: Step) -> tuple[Tensor, Tensor]:
+        x, residual = self.input_norm.add(x, residual)
+        x, residual = self.post_norm.add(self.attention(x, step), residual)
+        return self.mlp(x), residual
+
+
+class SandwichBlock:
+    """norm -> attention -> norm -> add -> norm -> feed-forward -> norm -> add (Gemma Team 2024). Arguments as of `PreNormBlock`."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        config: ModelConfig,
+        index: int,
+        rope: Tensor | None,
+        *,
+        qk_norm: QkNorm | None = None,
+        norm_offset: float = 0.0,
+    ) -> None:
+        def norm(name: str) -> RMSNorm:
+            return RMSNorm(weights, f"model.layers.{index}.{name}", config.hidden_size, config.norm_eps, offset=norm_offset)
+
+        self.input_norm = norm("input_layernorm")
+        self.attention = _attention(weights, config, index, rope, qk_norm)
+        self.post_attention_norm = norm("post_attention_layernorm")
+        self.pre_mlp_norm = norm("pre_feedforward_layernorm")
+        self.mlp = _mlp(weights, config, index)
+        self.post_mlp_norm = norm("post_feedforward_layernorm")
+
+    def __call__(self, x: Tensor, residual: Tensor | None, step: Step) -> tuple[Tensor, Tensor]:
+        x, residual = self.input_norm.add(x, residual)
+        x = self.post_attention_norm(self.attention(x, step))
+        x, residual = self.pre_mlp_norm.add(x, residual)
+        return self.post_mlp_norm(self.mlp(x)), residual
+
+
+def _attention(weights: Weights, config: ModelConfig, index: int, rope: Tensor | None, qk_norm: QkNorm | None) -> Attention:
+    return Attention(
+        weights,
+        config,
+        f"model.layers.{index}.self_attn",
+        index,
+        rope,
+        qkv_bias=config.qkv_bias,
+        out_bias=config.out_bias,
+        qk_norm=qk_norm,
+        softcap=config.attention_softcap,
+    )
+
+
+def _mlp(weights: Weights, config: ModelConfig, index: int) -> GatedMLP:
+    prefix = f"model.layers.{index}.mlp"
+    return GatedMLP(weights, prefix, config.hidden_size, config.intermediate_size, config.activation, bias=config.mlp_bias)
