@@ -8,7 +8,7 @@ import torch
 
 from fakes.paged_sequences import PAGE, Heads, Runner, Sequence, reference
 from octavo import _kernels
-from octavo.kernels.reference_kv import TorchKVCache
+from octavo.ops.reference_kv import TorchKVCache
 
 DTYPES = ("fp32", "bf16", "fp16", "int8")
 DIM = 64

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from octavo import _kernels
-from octavo.kernels.record import RecordOps
-from octavo.kernels.reference import ReferenceOps
+from octavo.ops.record import RecordOps
+from octavo.ops.reference import ReferenceOps
 
 HIDDEN, SIZE = 48, 20
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from octavo.checkpoint.model_config import ModelConfig
-from octavo.kernels.ops import Step, Tensor
 from octavo.layers.linear import Linear
 from octavo.layers.norm import RMSNorm
 from octavo.layers.weights import Weights
+from octavo.ops.ops import Step, Tensor
 
 __all__ = ["Attention", "QkNorm"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from octavo.checkpoint.model_config import ModelConfig
-from octavo.kernels.ops import Step, Tensor
 from octavo.layers.attention import Attention, QkNorm
 from octavo.layers.mlp import GatedMLP
 from octavo.layers.norm import RMSNorm
 from octavo.layers.weights import Weights
+from octavo.ops.ops import Step, Tensor
 
 __all__ = ["PreNormBlock", "SandwichBlock"]
 

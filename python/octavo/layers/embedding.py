@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from octavo.checkpoint.model_config import ModelConfig
-from octavo.kernels.ops import Step, Tensor
 from octavo.layers.weights import Weights
+from octavo.ops.ops import Step, Tensor
 
 __all__ = ["Embedding", "OutputHead"]
 

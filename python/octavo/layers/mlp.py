@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from octavo.errors import CheckpointError
-from octavo.kernels.ops import Tensor
 from octavo.layers.linear import Linear
 from octavo.layers.weights import Weights
+from octavo.ops.ops import Tensor
 
 __all__ = ["GatedMLP"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from octavo.checkpoint.model_config import ModelConfig, MoeConfig
-from octavo.kernels.ops import Tensor
 from octavo.layers.linear import Linear
 from octavo.layers.mlp import GatedMLP
 from octavo.layers.weights import Weights
+from octavo.ops.ops import Tensor
 
 __all__ = ["MoeMLP", "feed_forward"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from octavo.kernels.ops import Tensor
 from octavo.layers.weights import Weights
+from octavo.ops.ops import Tensor
 
 __all__ = ["RMSNorm"]
 

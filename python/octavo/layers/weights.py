@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from octavo.kernels.ops import Ops
+from octavo.ops.ops import Ops
 
 __all__ = ["Weights"]
 

@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Protocol
 from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.decoder_config import decoder_config
 from octavo.checkpoint.model_config import ModelConfig, RopeConfig
-from octavo.kernels.ops import Step, Tensor
 from octavo.layers.block import PreNormBlock
 from octavo.layers.embedding import Embedding, OutputHead
 from octavo.layers.norm import RMSNorm
 from octavo.layers.rotary import rope_table
 from octavo.layers.weights import Weights
+from octavo.ops.ops import Step, Tensor
 
 __all__ = ["Decoder", "Layer"]
 

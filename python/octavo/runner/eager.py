@@ -10,8 +10,8 @@ from octavo._kernels import dequantize
 from octavo._runtime import Batch
 from octavo.checkpoint import Checkpoint, RawTensor
 from octavo.checkpoint.model_config import ModelConfig
-from octavo.kernels.reference import ReferenceOps, TorchStep
-from octavo.kernels.reference_kv import TorchKVCache
+from octavo.ops.reference import ReferenceOps, TorchStep
+from octavo.ops.reference_kv import TorchKVCache
 from octavo.runner.executor import StepShape, build_model
 
 __all__ = ["EagerExecutor", "TorchPlacement"]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from octavo._runtime import Batch
 from octavo.checkpoint import Checkpoint
 from octavo.checkpoint.model_config import ModelConfig
-from octavo.kernels.ops import Ops
 from octavo.models import model_class
 from octavo.models._decoder import Decoder
+from octavo.ops.ops import Ops
 from octavo.runner.weights import CheckpointWeights, Placement
 
 __all__ = ["Executor", "StepShape", "build_model"]

@@ -9,7 +9,7 @@ from octavo._kernels import EmbeddingWeight, KVCache, LinearWeight, Program, Thr
 from octavo._runtime import Batch
 from octavo.checkpoint import Checkpoint, RawTensor
 from octavo.checkpoint.model_config import ModelConfig
-from octavo.kernels.record import RecordOps
+from octavo.ops.record import RecordOps
 from octavo.runner.executor import StepShape, build_model
 
 __all__ = ["PackedPlacement", "StepProgramExecutor"]

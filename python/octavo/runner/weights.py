@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from octavo._kernels import dequantize
 from octavo.checkpoint import Checkpoint, RawTensor
 from octavo.errors import CheckpointError
-from octavo.kernels.ops import Ops
+from octavo.ops.ops import Ops
 
 __all__ = ["CheckpointWeights", "Placement"]
 

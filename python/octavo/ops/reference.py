@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from octavo.kernels.reference_kv import TorchKVCache
+from octavo.ops.reference_kv import TorchKVCache
 
 __all__ = ["ReferenceOps", "TorchStep"]
 
