@@ -1,4 +1,4 @@
-// Element types of a TensorView. Quantised storage formats are not dtypes: see ops/linear/format.h.
+// Element types of a TensorView. Quantised storage formats are not dtypes: see weights/format.h.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -1,7 +1,7 @@
 // Linear layers of every weight format: reading packed weights bounds few rows, arithmetic many.
 #include "bench/harness.h"
 #include "ops/linear/linear.h"
-#include "ops/linear/quantized_group.h"
+#include "weights/quantized_group.h"
 
 namespace octavo::bench {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <random>
 
-#include "ops/linear/quantized_group.h"
+#include "weights/quantized_group.h"
 
 namespace octavo::bench {
 namespace {

@@ -14,7 +14,7 @@
 
 #include "bench/ceilings.h"
 #include "cpu/thread_pool.h"
-#include "ops/linear/format.h"
+#include "weights/format.h"
 
 namespace octavo::bench {
 

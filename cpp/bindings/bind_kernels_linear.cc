@@ -9,8 +9,8 @@
 #include "bindings/array_arg.h"
 #include "bindings/kernels_module.h"
 #include "ops/embedding/embedding.h"
-#include "ops/linear/dequantize.h"
 #include "ops/linear/lm_head.h"
+#include "weights/dequantize.h"
 
 namespace octavo {
 namespace {

@@ -1,6 +1,6 @@
 #include "ops/embedding/embedding.h"
 
-#include "ops/linear/dequantize.h"
+#include "weights/dequantize.h"
 
 namespace octavo {
 

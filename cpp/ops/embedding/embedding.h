@@ -4,7 +4,7 @@
 
 #include "base/tensor_view.h"
 #include "cpu/thread_pool.h"
-#include "ops/linear/format.h"
+#include "weights/format.h"
 
 namespace octavo {
 

@@ -14,7 +14,7 @@
 #include "base/tensor_view.h"
 #include "cpu/read_ahead.h"
 #include "cpu/thread_pool.h"
-#include "ops/linear/linear_weight.h"
+#include "weights/linear_weight.h"
 
 namespace octavo {
 

@@ -1,9 +1,9 @@
 // Both ways to multiply exactly do the same operations in the same order for every output (linear.h): direct_cpu.h, tiled_cpu.h.
-#include "ops/linear/direct_cpu.h"
-#include "ops/linear/int8_cpu.h"
+#include "ops/linear/cpu/direct_cpu.h"
+#include "ops/linear/cpu/int8_cpu.h"
+#include "ops/linear/cpu/quantize_row_cpu.h"
+#include "ops/linear/cpu/tiled_cpu.h"
 #include "ops/linear/linear_kernels.h"
-#include "ops/linear/quantize_row_cpu.h"
-#include "ops/linear/tiled_cpu.h"
 
 namespace octavo::OCTAVO_ISA {
 namespace {

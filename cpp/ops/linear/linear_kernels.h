@@ -4,8 +4,8 @@
 
 #include "cpu/dispatch.h"
 #include "cpu/read_ahead.h"
-#include "ops/linear/panel_layout.h"
 #include "ops/linear/quantized_rows.h"
+#include "weights/panel_layout.h"
 
 namespace octavo {
 

@@ -11,8 +11,8 @@
 
 #include "base/tensor_view.h"
 #include "cpu/thread_pool.h"
-#include "ops/linear/linear_weight.h"
 #include "ops/moe/routing.h"
+#include "weights/linear_weight.h"
 
 namespace octavo {
 

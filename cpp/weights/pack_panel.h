@@ -2,8 +2,8 @@
 #pragma once
 #include <cstdint>
 
-#include "ops/linear/format.h"
-#include "ops/linear/panel_layout.h"
+#include "weights/format.h"
+#include "weights/panel_layout.h"
 
 namespace octavo {
 

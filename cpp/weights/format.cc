@@ -1,4 +1,4 @@
-#include "ops/linear/format.h"
+#include "weights/format.h"
 
 #include "base/error.h"
 

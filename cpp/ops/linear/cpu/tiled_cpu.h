@@ -2,8 +2,8 @@
 // of kRowTile x kPanelWidth sums at a time. Between stretches the sums rest in y, which costs no accuracy: they are float32 there
 // as in registers. For linear_cpu.cc alone.
 #pragma once
-#include "ops/linear/exceptions_cpu.h"
-#include "ops/linear/read_ahead_cpu.h"
+#include "ops/linear/cpu/exceptions_cpu.h"
+#include "ops/linear/cpu/read_ahead_cpu.h"
 
 namespace octavo::OCTAVO_ISA {
 

@@ -1,7 +1,7 @@
 // Few rows: weights are decoded in registers and used at once, so that each byte of the panel is read from memory once and
 // nothing is written back. Speed is that of memory. For linear_cpu.cc alone.
 #pragma once
-#include "ops/linear/exceptions_cpu.h"
+#include "ops/linear/cpu/exceptions_cpu.h"
 
 namespace octavo::OCTAVO_ISA {
 

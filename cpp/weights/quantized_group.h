@@ -7,7 +7,7 @@
 #pragma once
 #include <cstdint>
 
-#include "ops/linear/format.h"
+#include "weights/format.h"
 
 namespace octavo {
 

@@ -5,10 +5,10 @@
 // a run, kSteps steps in a run with load_codes and the first activation of each, load_scales of a block, and the total of (code - zero
 // point) . x.
 #pragma once
-#include "ops/linear/direct_cpu.h"
-#include "ops/linear/dot_cpu.h"
+#include "ops/linear/cpu/direct_cpu.h"
+#include "ops/linear/cpu/dot_cpu.h"
+#include "ops/linear/cpu/read_ahead_cpu.h"
 #include "ops/linear/linear_kernels.h"
-#include "ops/linear/read_ahead_cpu.h"
 
 namespace octavo::OCTAVO_ISA {
 

@@ -1,6 +1,6 @@
 // Weights of Packing::bf16_compact that a panel does not hold (compact_bf16.h). For linear_cpu.cc alone.
 #pragma once
-#include "ops/linear/decode_cpu.h"
+#include "ops/linear/cpu/decode_cpu.h"
 
 namespace octavo::OCTAVO_ISA {
 

@@ -1,10 +1,10 @@
 // Int8 arithmetic (linear.h): codes of weights and of activations are multiplied as integers, a run of up to 32 k at a time, then
 // scaled. Every way to do it gives the same integers and scales them in the same order. For linear_cpu.cc alone.
 #pragma once
-#include "ops/linear/int8_tile_cpu.h"
+#include "ops/linear/cpu/int8_tile_cpu.h"
 #if defined(OCTAVO_PAIR_DOTS)
-#include "ops/linear/int8_spread_cpu.h"
-#include "ops/linear/int8_wide_cpu.h"
+#include "ops/linear/cpu/int8_spread_cpu.h"
+#include "ops/linear/cpu/int8_wide_cpu.h"
 #endif
 
 namespace octavo::OCTAVO_ISA {

@@ -1,4 +1,4 @@
-#include "ops/linear/compact_bf16.h"
+#include "weights/compact_bf16.h"
 
 #include <algorithm>
 #include <array>

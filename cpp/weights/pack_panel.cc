@@ -1,9 +1,9 @@
-#include "ops/linear/pack_panel.h"
+#include "weights/pack_panel.h"
 
 #include <cstring>
 
-#include "ops/linear/half.h"
-#include "ops/linear/quantized_group.h"
+#include "weights/half.h"
+#include "weights/quantized_group.h"
 
 namespace octavo {
 namespace {

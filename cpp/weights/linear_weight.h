@@ -6,9 +6,9 @@
 
 #include "cpu/isa.h"
 #include "cpu/thread_pool.h"
-#include "ops/linear/compact_bf16.h"
-#include "ops/linear/format.h"
-#include "ops/linear/panel_layout.h"
+#include "weights/compact_bf16.h"
+#include "weights/format.h"
+#include "weights/panel_layout.h"
 
 namespace octavo {
 

@@ -1,7 +1,7 @@
 // Int8 arithmetic of 8-bit codes with several rows, for AVX2: activations are widened to 16 bits once for the panels of a task, codes in
 // registers, so that vpmaddwd sums exactly to 32 bits. For linear_cpu.cc alone.
 #pragma once
-#include "ops/linear/int8_tile_cpu.h"
+#include "ops/linear/cpu/int8_tile_cpu.h"
 
 namespace octavo::OCTAVO_ISA {
 

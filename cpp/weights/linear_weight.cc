@@ -1,4 +1,4 @@
-#include "ops/linear/linear_weight.h"
+#include "weights/linear_weight.h"
 
 #include <algorithm>
 #include <cstring>
@@ -6,8 +6,8 @@
 #include "base/error.h"
 #include "cpu/huge_pages.h"
 #include "ops/linear/linear_kernels.h"
-#include "ops/linear/pack_panel.h"
-#include "ops/linear/quantized_group.h"
+#include "weights/pack_panel.h"
+#include "weights/quantized_group.h"
 
 namespace octavo {
 namespace {

@@ -1,7 +1,7 @@
 // Int8 arithmetic of 4-bit codes with many rows, for AVX2: nibbles are spread to bytes and scales to floats once for all tiles, a part
 // of the panel at a time that stays in the nearest cache (AVX-512 loses by it). For linear_cpu.cc alone.
 #pragma once
-#include "ops/linear/int8_tile_cpu.h"
+#include "ops/linear/cpu/int8_tile_cpu.h"
 
 namespace octavo::OCTAVO_ISA {
 

@@ -8,7 +8,7 @@
 //   void pin(sum)                 keeps a sum in its register between steps
 // kCodeOffset is 128 where the instruction wants signed codes; the caller adds what it takes away.
 #pragma once
-#include "ops/linear/decode_cpu.h"
+#include "ops/linear/cpu/decode_cpu.h"
 
 namespace octavo::OCTAVO_ISA {
 

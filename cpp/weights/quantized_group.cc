@@ -1,9 +1,9 @@
-#include "ops/linear/quantized_group.h"
+#include "weights/quantized_group.h"
 
 #include <cstring>
 #include <stdexcept>
 
-#include "ops/linear/half.h"
+#include "weights/half.h"
 
 namespace octavo {
 namespace {
