@@ -11,27 +11,24 @@ void bench_gated(benchmark::State& state, Gated op) {
   const std::int64_t num_tokens = state.range(0), cols = state.range(1);
   const std::vector<float> x = normal_floats(num_tokens * 2 * cols);
   std::vector<float> y(static_cast<std::size_t>(num_tokens * cols));
-  measure(state, {sizeof(float) * static_cast<double>(x.size() + y.size())}, [&] {
-    op({x.data(), num_tokens, 2 * cols}, {y.data(), num_tokens, cols}, pool());
-  });
+  measure(state, {sizeof(float) * static_cast<double>(x.size() + y.size())},
+          [&] { op({x.data(), num_tokens, 2 * cols}, {y.data(), num_tokens, cols}, pool()); });
 }
 
 void bench_add(benchmark::State& state) {
   const std::int64_t num_tokens = state.range(0), cols = state.range(1);
   const std::vector<float> x = normal_floats(num_tokens * cols), y = x;
   std::vector<float> out(x.size());
-  measure(state, {3.0 * sizeof(float) * static_cast<double>(x.size())}, [&] {
-    add({x.data(), num_tokens, cols}, {y.data(), num_tokens, cols}, {out.data(), num_tokens, cols}, pool());
-  });
+  measure(state, {3.0 * sizeof(float) * static_cast<double>(x.size())},
+          [&] { add({x.data(), num_tokens, cols}, {y.data(), num_tokens, cols}, {out.data(), num_tokens, cols}, pool()); });
 }
 
 void bench_softcap(benchmark::State& state) {
   const std::int64_t num_tokens = state.range(0), cols = state.range(1);
   const std::vector<float> x = normal_floats(num_tokens * cols);
   std::vector<float> y(x.size());
-  measure(state, {2.0 * sizeof(float) * static_cast<double>(x.size())}, [&] {
-    softcap({x.data(), num_tokens, cols}, 30.0f, {y.data(), num_tokens, cols}, pool());
-  });
+  measure(state, {2.0 * sizeof(float) * static_cast<double>(x.size())},
+          [&] { softcap({x.data(), num_tokens, cols}, 30.0f, {y.data(), num_tokens, cols}, pool()); });
 }
 
 void shapes(benchmark::internal::Benchmark* bench) {

@@ -9,9 +9,8 @@ void bench_rms_norm(benchmark::State& state) {
   const std::int64_t num_tokens = state.range(0), cols = state.range(1);
   const std::vector<float> x = normal_floats(num_tokens * cols), weight = normal_floats(cols);
   std::vector<float> y(x.size());
-  measure(state, {2.0 * sizeof(float) * static_cast<double>(x.size())}, [&] {
-    rms_norm({x.data(), num_tokens, cols}, {weight.data(), cols}, 1e-5f, {y.data(), num_tokens, cols}, pool());
-  });
+  measure(state, {2.0 * sizeof(float) * static_cast<double>(x.size())},
+          [&] { rms_norm({x.data(), num_tokens, cols}, {weight.data(), cols}, 1e-5f, {y.data(), num_tokens, cols}, pool()); });
 }
 
 void bench_add_rms_norm(benchmark::State& state) {

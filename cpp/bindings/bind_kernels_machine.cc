@@ -19,8 +19,7 @@ void bind_machine(py::module_& module) {
     return names;
   });
   module.def("active_isa", [] { return cpu::name_of(cpu::active_isa()); });
-  module.def(
-      "set_isa", [](const std::string& name) { cpu::set_active_isa(cpu::isa_from_name(name)); }, py::arg("name"));
+  module.def("set_isa", [](const std::string& name) { cpu::set_active_isa(cpu::isa_from_name(name)); }, py::arg("name"));
   module.def("bind_memory_to_node", &cpu::bind_memory_to_node, py::arg("node"));
   module.def("has_cuda", &cuda::is_built);
   py::class_<cpu::ThreadPool, std::shared_ptr<cpu::ThreadPool>>(module, "ThreadPool")

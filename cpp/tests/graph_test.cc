@@ -101,9 +101,7 @@ TEST_F(GraphTest, AnOpThatDoesNotFitIsRefusedByNameAndLeavesNothing) {
             "multiply: x is [tokens, 64], expected [R, K] with K = 48, N = 32");
   EXPECT_EQ(failure([&] { record(graph, kMultiply, {x}, {}); }), "multiply: the weight weight is missing");
   EXPECT_EQ(failure([&] { record(graph, kGate, {x, x}); }), "gate: 2 values to read, expected 1");
-  EXPECT_EQ(failure([&] {
-              record(graph, kSpread, {x}, {}, Attributes({{"copies", std::int64_t{3}}}));
-            }),
+  EXPECT_EQ(failure([&] { record(graph, kSpread, {x}, {}, Attributes({{"copies", std::int64_t{3}}})); }),
             "spread: the attribute head_dim is missing");
   const ValueId picked = record(graph, kPick, {x})[0];
   EXPECT_EQ(failure([&] { record(graph, kPick, {picked}); }), "pick: x is [logits, 64], expected [tokens, E]");

@@ -96,7 +96,7 @@ TEST_P(LinearTest, FollowsTheDocumentedOrder) {
 // Normal weights, as a trained matrix has them; every `step`-th is of another magnitude.
 std::vector<std::uint8_t> bf16_weights(std::int64_t count, std::int64_t step) {
   std::vector<float> values = random_floats(count, 7);
-  for (std::int64_t i = step / 2, power = -90; i<count; i += step, power = power> 90 ? -90 : power + 7) {
+  for (std::int64_t i = step / 2, power = -90; i < count; i += step, power = power > 90 ? -90 : power + 7) {
     values[static_cast<std::size_t>(i)] = std::ldexp(values[static_cast<std::size_t>(i)], static_cast<int>(power));
   }
   std::vector<std::uint8_t> raw;

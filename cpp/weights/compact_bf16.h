@@ -9,7 +9,7 @@
 #include <optional>
 #include <vector>
 
-#include "ops/linear/linear_kernels.h"
+#include "weights/panel_layout.h"
 
 namespace octavo {
 

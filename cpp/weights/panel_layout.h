@@ -17,6 +17,7 @@
 // (The groups of 64 and 128 have float32 scales and mins.) Codes of 5 and 6 bits are widened to 8: pulling a fifth bit out of another
 // stream would cost decoding more than the bytes saved. Rows beyond N are zero.
 #pragma once
+#include <cstdint>
 
 namespace octavo {
 
@@ -81,5 +82,12 @@ static constexpr BlockShape block_shape(Packing packing) {
 static constexpr int block_bytes_per_column(Packing packing) {
   return block_shape(packing).code_bytes + block_shape(packing).scale_bytes * block_shape(packing).num_scales;
 }
+
+// A weight of Packing::bf16_compact that its panel does not hold.
+struct Bf16Exception {
+  std::int32_t k;
+  std::uint16_t column;  // of the panel
+  std::uint16_t bits;
+};
 
 }  // namespace octavo

@@ -9,13 +9,6 @@
 
 namespace octavo {
 
-// A weight of Packing::bf16_compact that its panel does not hold.
-struct Bf16Exception {
-  std::int32_t k;
-  std::uint16_t column;  // of the panel
-  std::uint16_t bits;
-};
-
 // Some rows of x times some neighbouring panels: a task of one thread.
 struct LinearTask {
   const float* x;  // [num_rows, num_cols], x_stride elements apart; exact arithmetic reads these

@@ -158,7 +158,7 @@ struct CodeDecoder {
 
 // Prefetches are spread over a block's words: many at once would fill the queue of cache misses and stall.
 template <typename Decoder>
-constexpr int kShareBytes = Decoder::kBlockBytes* Decoder::kPerWord / Decoder::kBlock;
+constexpr int kShareBytes = Decoder::kBlockBytes * Decoder::kPerWord / Decoder::kBlock;
 
 OCTAVO_VEC void prefetch(const std::uint8_t* from, int num_bytes) {
   for (int offset = 0; offset < num_bytes; offset += 64) __builtin_prefetch(from + offset);
