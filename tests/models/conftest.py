@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from octavo.checkpoint.default_model import default_model_path
+from octavo.fetch.default_model import default_model_path
 
 
 @pytest.fixture(scope="session")

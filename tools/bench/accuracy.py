@@ -29,7 +29,7 @@ from versus.scoring import WindowScorer, engine_config, scored
 from versus.texts import prompts_text, reference_text, windows
 
 from octavo.checkpoint import open_checkpoint
-from octavo.checkpoint.default_model import default_model_path
+from octavo.fetch.default_model import default_model_path
 from octavo.text import open_tokenizer
 
 __all__ = ["render"]

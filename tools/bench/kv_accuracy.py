@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from octavo._kernels import ThreadPool
 from octavo._runtime import Batch
 from octavo.checkpoint import Checkpoint, open_checkpoint
-from octavo.checkpoint.default_model import default_model_path
+from octavo.fetch.default_model import default_model_path
 from octavo.models import model_config
 from octavo.platforms.cpu import num_cores
 from octavo.runner.executor import StepShape

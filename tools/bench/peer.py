@@ -22,8 +22,8 @@ from versus.scenarios import SCENARIOS
 from versus.sides import LlamaCpp, Octavo, Side
 from versus.table import Rounds, render
 
-from octavo.checkpoint.default_model import default_model_path
 from octavo.cli.machine import processor_name
+from octavo.fetch.default_model import default_model_path
 
 __all__ = ["measure"]
 

@@ -15,7 +15,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from octavo.checkpoint.default_model import default_model_path
+from octavo.fetch.default_model import default_model_path
 
 __all__ = ["write_model"]
 

