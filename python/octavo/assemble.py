@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from importlib.util import find_spec
-from pathlib import Path
 
 from octavo._kernels import KVCache, ThreadPool, active_isa, bind_memory_to_node
 from octavo.cache import BlockManager
@@ -13,7 +12,7 @@ from octavo.checkpoint.model_config import ModelConfig
 from octavo.config import EngineConfig
 from octavo.engine import AsyncEngine, EngineCore, ModelInfo, StepPace
 from octavo.errors import ConfigError
-from octavo.fetch.default_model import default_model_path
+from octavo.fetch import find_model
 from octavo.log import get_logger
 from octavo.models import model_config
 from octavo.platforms.cpu import available_memory_bytes, place_threads
@@ -37,7 +36,8 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
         CheckpointError: the model cannot be read, or is of an unknown kind.
         ConfigError: settings that do not fit the model or this machine.
     """
-    checkpoint = open_checkpoint(config.model or default_model_path(log.info), config.load_format)
+    found = find_model(config.model, log.info)
+    checkpoint = open_checkpoint(found.path, config.load_format)
     model = model_config(checkpoint)
     tokenizer = open_tokenizer(checkpoint)
     pool = build_pool(config)
@@ -47,7 +47,7 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     limits = SchedulerLimits(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len)
     blocks = BlockManager(shape.num_blocks, shape.block_size, prefix_caching=config.prefix_caching)
     core = EngineCore(Scheduler(limits, blocks), runner, pace=StepPace(config.max_step_ms, shape.max_num_tokens))
-    info = _model_info(config, model, checkpoint, shape)
+    info = _model_info(config, model, checkpoint, shape, config.served_model_name or found.name)
     return AsyncEngine(core, tokenizer, info, max_waiting=config.max_waiting, seed=config.seed, log_stats_s=config.log_stats_s)
 
 
@@ -124,8 +124,7 @@ def build_executor(config: EngineConfig, model: ModelConfig, checkpoint: Checkpo
     return EagerExecutor(model, checkpoint, shape, "cpu" if config.device == "auto" else config.device)
 
 
-def _model_info(config: EngineConfig, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> ModelInfo:
-    path = Path(checkpoint.path)
+def _model_info(config: EngineConfig, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, name: str) -> ModelInfo:
     extra = {
         "model_type": model.model_type,
         "executor": executor_name(config),
@@ -133,5 +132,4 @@ def _model_info(config: EngineConfig, model: ModelConfig, checkpoint: Checkpoint
         "kv_cache_dtype": shape.kv_cache_dtype,
         "kv_cache_tokens": shape.num_blocks * shape.block_size,
     }
-    name = config.served_model_name or (path.stem if path.suffix in (".gguf", ".json") else path.resolve().name)
-    return ModelInfo(name, str(path), shape.max_model_len, model.vocab_size, int(time.time()), extra)
+    return ModelInfo(name, str(checkpoint.path), shape.max_model_len, model.vocab_size, int(time.time()), extra)

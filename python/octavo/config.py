@@ -21,7 +21,9 @@ def _option(default: Any, help_text: str, **extra: Any) -> Any:
 class EngineConfig:
     """How a model is loaded and run. Sizes are counts unless the name says otherwise."""
 
-    model: str = _option("", "model folder (config.json + safetensors) or .gguf file; empty: the default model", positional=True)
+    model: str = _option(
+        "", "folder (config.json + safetensors), .gguf file, or name on the Hugging Face hub; empty: the default model", positional=True
+    )
     served_model_name: str | None = _option(None, "name in the API; default: the model's folder or file name")
     device: str = _option("auto", "auto, cpu, or a torch device such as cuda", choices=None)
     executor: str = _option(

@@ -135,11 +135,7 @@ def _model(config: EngineConfig) -> Finding:
     from octavo.fetch.pypi_model import cache_folder
 
     if config.model:
-        if Path(config.model).exists():
-            return Finding("Model", "ok", config.model)
-        return Finding(
-            "Model", "problem", f"{config.model} does not exist", "give a folder with config.json and safetensors, or a .gguf file"
-        )
+        return _named_model(config.model)
     if (cache_folder() / DEFAULT_MODEL.file_name).is_file():
         return Finding("Model", "ok", f"default model {DEFAULT_MODEL.file_name} in {cache_folder()}")
     if find_spec("pip") is None:
@@ -147,3 +143,18 @@ def _model(config: EngineConfig) -> Finding:
             "Model", "problem", "the default model is not here and pip, which fetches it, is missing", f"{sys.executable} -m ensurepip"
         )
     return Finding("Model", "note", "the default model is not here yet", "the first start fetches it (98 MB)")
+
+
+def _named_model(model: str) -> Finding:
+    from octavo.fetch.hub import cached_hub_model
+    from octavo.fetch.hub_name import parse_hub_name
+
+    if Path(model).exists():
+        return Finding("Model", "ok", model)
+    name = parse_hub_name(model)
+    if name is None:
+        return Finding("Model", "problem", f"{model} does not exist", "give a folder with config.json and safetensors, or a .gguf file")
+    path = cached_hub_model(name)
+    if path is None:
+        return Finding("Model", "note", f"{name} is not in the local cache", "the first start downloads it from the Hugging Face hub")
+    return Finding("Model", "ok", f"{name} in {path}")
