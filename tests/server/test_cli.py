@@ -35,7 +35,14 @@ def refused(code: int, *arguments: str) -> str:
     [
         ((), "command"),
         (("fly",), "fly"),
+        (("srve",), "did you mean serve?"),
+        (("bench", "throughputs"), "did you mean throughput?"),
         (("serve", "--no-such-flag"), "--no-such-flag"),
+        (("serve", "--modl", "x"), "unknown argument --modl; did you mean --model?"),
+        (("serve", "--enable-prefix-caching"), "did you mean --prefix-caching?"),
+        (("chat", "--gpu-memory-utilization=0.9"), "did you mean --kv-cache-bytes?"),
+        (("bench", "latency", "--ctx-size", "9"), "did you mean --max-model-len?"),
+        (("doctor", "--tensor-parallel-size", "2"), "unknown argument --tensor-parallel-size (see"),
         (("serve", "--port", "many"), "--port"),
         (("serve", "--max-num-seqs", "0"), "--max-num-seqs is 0"),
         (("serve", "--executor", "magic"), "--executor"),
@@ -86,6 +93,30 @@ def test_no_server_at_the_url():
         port = free.getsockname()[1]
     assert "is a server running there" in refused(1, "complete", "hello", "--url", f"http://127.0.0.1:{port}")
     assert "is a server running there" in refused(1, "bench", "serve", "--base-url", f"http://127.0.0.1:{port}", "--num-prompts", "1")
+
+
+@pytest.mark.parametrize("command", ["serve", "chat", "doctor"])
+def test_the_model_may_be_named_with_or_without_the_flag(command: str, tmp_path: Path):
+    missing = str(tmp_path / "no-model.gguf")
+    port = ("--port", "0") if command == "serve" else ()
+    for arguments in ((missing,), ("--model", missing), (f"--model={missing}",)):
+        done = octavo(command, *port, *arguments)
+        assert "no-model.gguf" in done.stdout + done.stderr
+        assert done.returncode == 1
+
+
+async def test_complete_is_a_unix_tool(start_server: StartServer):
+    server = await start_server()
+    command = f"{sys.executable} -m octavo complete --url {server.url} --max-tokens 20"
+
+    def shell(line: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+
+    piped = await asyncio.to_thread(shell, f"echo hello | {command}")
+    named = await asyncio.to_thread(shell, f"{command} hello")
+    assert (piped.returncode, piped.stderr, piped.stdout) == (0, "", named.stdout)
+    cut = await asyncio.to_thread(shell, f"{command} hello | true")
+    assert (cut.returncode, cut.stderr) == (141, "")
 
 
 def test_doctor_looks_at_everything():

@@ -1,21 +1,24 @@
 """Entry point of the command line: finds the subcommand's file, runs it, turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 an error that the text explains, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 an error that the text explains, 2 wrong usage, 130 interrupted, 141 nobody reads the output any more.
 A subcommand's file has `add_arguments(parser)` and `run(args) -> int`.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from octavo.cli.parser import Parser, UsageError
+from octavo.cli.parser import Parser, UsageError, suggestion
 from octavo.errors import OctavoError
 
 __all__ = ["main"]
+
+_SIGPIPE = 128 + 13  # what a shell reports of a program that the signal ended
 
 COMMANDS = {
     "serve": "serve a model over HTTP with OpenAI's API",
@@ -43,8 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     program = f"octavo {args.command}"
     try:
         if unknown:
-            raise UsageError(f"unknown argument {unknown[0]}")
-        return args.run(args)
+            raise UsageError(f"unknown argument {unknown[0]}{suggestion(unknown[0], args.flags)}")
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read our output has what he wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would flush into the pipe once more at exit
+        return _SIGPIPE
     except UsageError as error:
         return _fail(f"{program}: error: {error} (see {program} --help)", 2)
     except OctavoError as error:
@@ -67,8 +75,14 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         if name == chosen:
             module = import_module(f"octavo.cli.{name}")
             module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=module.run, flags=_flags(command))
     return parser
+
+
+def _flags(parser: argparse.ArgumentParser) -> list[str]:
+    """Every flag of a command, those of its own subcommands included."""
+    nested = [each for action in parser._actions if isinstance(action.choices, dict) for each in action.choices.values()]
+    return [flag for action in parser._actions for flag in action.option_strings] + [flag for each in nested for flag in _flags(each)]
 
 
 def _fail(text: str, code: int) -> int:

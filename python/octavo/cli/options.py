@@ -41,15 +41,14 @@ def add_options(parser: argparse.ArgumentParser, config_class: type, title: str,
     """Add a flag for each field of a configuration dataclass.
 
     Args:
-        positional: whether fields that say so in their metadata come without a flag.
+        positional: whether fields that say so in their metadata may be given without their flag, too.
     """
     group = parser.add_argument_group(title)
     types = get_type_hints(config_class)
     for setting in fields(config_class):
         if positional and setting.metadata.get("positional"):
-            parser.add_argument(setting.name, nargs="?", default=setting.default, metavar=setting.name.upper(), help=_help(setting))
-        else:
-            group.add_argument(f"--{setting.name.replace('_', '-')}", **_flag(setting, _plain(types[setting.name])))
+            parser.add_argument(setting.name, nargs="?", default=argparse.SUPPRESS, metavar=setting.name.upper(), help=_help(setting))
+        group.add_argument(f"--{setting.name.replace('_', '-')}", **_flag(setting, _plain(types[setting.name])))
 
 
 def from_options(config_class: type[Config], args: argparse.Namespace) -> Config:
