@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -92,13 +92,14 @@ def test_the_package_itself_loads_next_to_nothing():
 
 
 def test_the_version_comes_at_once():
-    """Best of five, because other tests and programs share the machine."""
-    best = min(seconds_of([sys.executable, "-m", "octavo", "--version"]) for _ in range(5))
+    """Processor time, best of five, because other tests and programs share the machine."""
+    best = min(cpu_seconds_of([sys.executable, "-m", "octavo", "--version"]) for _ in range(5))
     assert best * 1e3 <= VERSION_MS
 
 
-def seconds_of(command: list[str]) -> float:
-    started = time.perf_counter()
+def cpu_seconds_of(command: list[str]) -> float:
+    before = os.times()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("octavo ")
-    return time.perf_counter() - started
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
