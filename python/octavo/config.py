@@ -75,6 +75,7 @@ class ServerConfig:
     host: str = _option("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
     port: int = _option(8000, "port to listen on; 0: any free port")
     api_key: str | None = _option(None, "require this bearer token on /v1 endpoints")
-    max_body_bytes: int = _option(32 * 1024 * 1024, "largest request body")
+    max_body_bytes: int = _option(4 * 1024 * 1024, "largest request body; eight times as much where long data URIs make up the rest")
+    body_timeout_s: float = _option(30.0, "seconds that a request body may take to arrive, and one more for each 64 KiB of it")
     log_level: str = _option("info", "debug, info, warning or error", choices=("debug", "info", "warning", "error"))
     shutdown_s: float = _option(30.0, "seconds that running requests get to finish after SIGTERM")

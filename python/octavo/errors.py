@@ -26,11 +26,13 @@ class InvalidRequestError(OctavoError):
 
     Attributes:
         param: name of the request field at fault, or None where no single field is.
+        code: a word for programs, such as `context_length_exceeded`; `invalid_value` where no other fits.
     """
 
-    def __init__(self, message: str, param: str | None = None) -> None:
+    def __init__(self, message: str, param: str | None = None, code: str = "invalid_value") -> None:
         super().__init__(message)
         self.param = param
+        self.code = code
 
 
 class QueueFullError(OctavoError):

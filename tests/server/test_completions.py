@@ -170,9 +170,10 @@ async def test_a_full_queue_is_503_and_says_when_to_come_back(start_server: Star
         assert (await response.json())["error"]["code"] == "queue_full"
 
 
-async def test_a_long_text_is_tokenized_off_the_loop(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_text_is_tokenized_off_the_loop(start_server: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 
+    server = await start_server(ScriptedEngine(max_model_len=30_000))
     threads = []
     encode = server.engine.tokenizer.encode
 
@@ -182,5 +183,17 @@ async def test_a_long_text_is_tokenized_off_the_loop(server: Server, monkeypatch
 
     monkeypatch.setattr(server.engine.tokenizer, "encode", spy)
     await server.post(PATH, {"prompt": "a"})
-    await server.error(PATH, {"prompt": "a" * 20_000})
+    await server.post(PATH, {"prompt": "a" * 20_000})
     assert threads == [True, False]
+
+
+async def test_a_text_that_cannot_fit_is_refused_unread(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.engine.tokenizer, "encode", None)
+    for path, body, param in (
+        (PATH, {"prompt": "a" * 20_000}, "prompt"),
+        ("/tokenize", {"prompt": "a" * 20_000}, "prompt"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a" * 20_000}]}, "messages"),
+    ):
+        error = await server.error(path, body)
+        assert (error["param"], error["code"]) == (param, "context_length_exceeded")
+        assert "maximum context length is 512 tokens" in error["message"]

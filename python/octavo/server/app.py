@@ -27,10 +27,15 @@ def build_app(engine: AsyncEngine, config: ServerConfig, *, stall_s: float = 30.
     Args:
         stall_s: seconds that a client may leave its full receive buffer unread before its requests are aborted.
     """
-    app = web.Application(middlewares=MIDDLEWARES, client_max_size=config.max_body_bytes)
+    app = web.Application(middlewares=MIDDLEWARES, client_max_size=0)
     app[CONTEXT] = ServerContext(engine, config, stall_s)
     for family in (page, health, models, completions, chat, tokenize, websocket):
         app.add_routes(family.ROUTES)
     app.add_routes(metrics_routes(engine))
     websocket.close_sockets_with(app)
+    app.on_cleanup.append(_close_workers)
     return app
+
+
+async def _close_workers(app: web.Application) -> None:
+    app[CONTEXT].workers.close()

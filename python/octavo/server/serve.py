@@ -25,6 +25,7 @@ __all__ = ["listen", "make_runner", "serve"]
 _log = get_logger(__name__)
 _BACKLOG = 1024
 _MAX_PORT = 65535
+_LINGER_S = 2.0  # to read on after a refusal, so that a client that is still sending gets it
 _FLUSH_S = 5.0  # for answers that are complete to reach their clients
 
 
@@ -49,7 +50,9 @@ def listen(config: ServerConfig) -> socket.socket:
 
 def make_runner(app: web.Application) -> web.AppRunner:
     """Return the runner that the application needs: a client's going cancels its handler, which aborts its request."""
-    return web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_FLUSH_S)
+    return web.AppRunner(
+        app, handler_cancellation=True, access_log=None, shutdown_timeout=_FLUSH_S, auto_decompress=False, lingering_time=_LINGER_S
+    )
 
 
 def serve(engine: AsyncEngine, config: ServerConfig, listener: socket.socket | None = None) -> None:

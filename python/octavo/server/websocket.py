@@ -22,10 +22,11 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from octavo.server.edge.body import parse_body, parse_json
 from octavo.server.edge.context import CONTEXT, ServerContext
 from octavo.server.edge.errors import ApiError, to_api_error
+from octavo.server.edge.reply import OpenReply
 from octavo.server.edge.sse import stall_guard
 from octavo.server.openai.chat import open_chat
 from octavo.server.openai.completions import open_completion
-from octavo.server.openai.protocol import ChatBody, CompletionBody
+from octavo.server.openai.protocol import ChatBody, CompletionBody, GenerationBody
 
 __all__ = ["ROUTES", "close_sockets_with"]
 
@@ -57,12 +58,13 @@ class StreamSocket:
     async def _receive(self, raw: str | bytes) -> None:
         stream_id = None
         try:
-            data = parse_json(raw)
+            packed = raw.encode(errors="surrogatepass") if isinstance(raw, str) else raw
+            data = await self._context.workers.run(len(packed), lambda: parse_json(packed))
             stream_id = _stream_id(data)
             if data.get("type") == "abort":
                 self._abort(stream_id)
             else:
-                self._start(stream_id, data)
+                self._start(stream_id, data, len(packed))
         except ApiError as error:
             await self._send({"type": "error", "id": stream_id} | error.body())
 
@@ -72,21 +74,21 @@ class StreamSocket:
         if task is not None:
             task.cancel()
 
-    def _start(self, stream_id: str | int, data: dict[str, Any]) -> None:
+    def _start(self, stream_id: str | int, data: dict[str, Any], size: int) -> None:
         if stream_id in self._tasks:
             raise ApiError(400, f"the id {stream_id!r} is in use on this socket; wait for its 'done' or choose another", param="id")
         if len(self._tasks) >= _MAX_STREAMS:
             raise ApiError(
                 429, f"this socket has {_MAX_STREAMS} streams, the most allowed", kind="rate_limit_error", code="too_many_streams"
             )
-        task = asyncio.ensure_future(self._serve(stream_id, data))
+        task = asyncio.ensure_future(self._serve(stream_id, data, size))
         self._tasks[stream_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(stream_id))
 
-    async def _serve(self, stream_id: str | int, data: dict[str, Any]) -> None:
+    async def _serve(self, stream_id: str | int, data: dict[str, Any], size: int) -> None:
         aborted = False
         try:
-            await self._stream(stream_id, data)
+            await self._stream(stream_id, data, size)
         except asyncio.CancelledError:
             aborted = True
         except ConnectionError:
@@ -95,19 +97,18 @@ class StreamSocket:
             await self._send({"type": "error", "id": stream_id} | to_api_error(error).body())
         await self._send({"type": "done", "id": stream_id, "aborted": aborted})
 
-    async def _stream(self, stream_id: str | int, data: dict[str, Any]) -> None:
+    async def _stream(self, stream_id: str | int, data: dict[str, Any], size: int) -> None:
         if self._context.draining:
             raise ApiError(503, "the server is shutting down", kind="service_unavailable_error", code="shutting_down")
-        opening = open_chat(self._context, parse_body(data, ChatBody)) if "messages" in data else self._open_completion(data)
+        kind: tuple[type[GenerationBody], OpenReply] = (ChatBody, open_chat) if "messages" in data else (CompletionBody, open_completion)
+        model, open_reply = kind
+        body = await self._context.workers.run(size, lambda: parse_body(data, model))
 
         async def send(chunk: bytes) -> None:
             await self._send({"type": "chunk", "id": stream_id, "data": orjson.Fragment(chunk)})
 
-        async with opening as reply:
+        async with open_reply(self._context, body) as reply:
             await reply.send_chunks(send)
-
-    def _open_completion(self, data: dict[str, Any]) -> Any:
-        return open_completion(self._context, parse_body(data, CompletionBody))
 
     async def _send(self, message: dict[str, Any]) -> None:
         if self._socket.closed:

@@ -1,41 +1,59 @@
-"""Reading a request body: size, JSON, then the pydantic model of the endpoint. Each failure names what is wrong and where."""
+"""Reading a request body: bytes, JSON, then the pydantic model of the endpoint. Each failure names what is wrong and where."""
 
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.errors import ApiError
+from octavo.server.edge.json_limits import check_num_values
+from octavo.server.edge.raw_body import read_raw_body
 
-if TYPE_CHECKING:
-    from octavo.server.openai.protocol import RequestBody
-
-__all__ = ["parse_body", "parse_json", "read_body"]
+__all__ = ["RequestBody", "parse_body", "parse_json", "read_body"]
 
 BodyT = TypeVar("BodyT", bound="RequestBody")
 _MAX_PROBLEMS = 3
+_LIKENESS = 0.85  # of difflib, whose own default finds likenesses that nobody else sees
+_SHOWN = 40  # characters of a client's value or name that a message repeats
+
+
+class RequestBody(BaseModel):
+    """Root of the bodies: strict types, null counts as absent, and the first unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_fields(cls, data: Any) -> Any:
+        """Refuse an unknown field here, because pydantic would make one error of each."""
+        if not isinstance(data, dict):
+            return data
+        for name in data:
+            if name not in cls.model_fields:
+                raise PydanticCustomError("unknown_field", "{advice}", {"name": name, "advice": _advice(name, cls)})
+        return {name: value for name, value in data.items() if value is not None}
 
 
 async def read_body(request: web.Request, model: type[BodyT]) -> BodyT:
     """Read and validate the body of `request`.
 
     Raises:
-        ApiError: 413 (before reading, where the client states the length), or 400.
+        ApiError: what `read_raw_body` raises, and 400.
     """
-    limit = request.app[CONTEXT].config.max_body_bytes
-    if (request.content_length or 0) > limit:
-        message = f"the request body has {request.content_length} bytes; the server takes at most {limit} (--max-body-bytes)"
-        raise ApiError(413, message, code="body_too_large")
-    return parse_body(parse_json(await request.read()), model)
+    workers = request.app[CONTEXT].workers
+    raw = await read_raw_body(request)
+    return await workers.run(len(raw), lambda: parse_body(parse_json(raw), model))
 
 
-def parse_json(raw: bytes | str) -> dict[str, Any]:
-    """Return the JSON object in `raw`; `ApiError` 400 for anything else."""
+def parse_json(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object in `raw`; `ApiError` 400 for anything else, and for more than `MAX_VALUES` values."""
+    check_num_values(raw)
     try:
         data = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -50,32 +68,38 @@ def parse_body(data: dict[str, Any], model: type[BodyT]) -> BodyT:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False)
-        message = "; ".join(_describe(problem, model) for problem in problems[:_MAX_PROBLEMS])
-        raise ApiError(400, message, param=_path(problems[0]["loc"]) or None, code="invalid_value") from None
+        problems = error.errors(include_url=False, include_context=True)[:_MAX_PROBLEMS]
+        message = "; ".join(map(_describe, problems))
+        raise ApiError(400, message, param=_path(problems[0]) or None, code="invalid_value") from None
 
 
-def _what_it_is_not(raw: bytes | str) -> str:
+def _what_it_is_not(raw: bytes) -> str:
     try:
-        raw.decode() if isinstance(raw, bytes) else raw.encode()
+        raw.decode()
     except UnicodeError:
         return "valid UTF-8"
     return "valid JSON"
 
 
-def _describe(problem: Any, model: type[RequestBody]) -> str:
-    path = _path(problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        near = get_close_matches(path, model.model_fields, n=1) if len(problem["loc"]) == 1 else []
-        return f"unknown field {path!r}; " + (f"did you mean {near[0]!r}?" if near else "leave it out: this server would not act on it")
+def _advice(name: str, model: type[RequestBody]) -> str:
+    near = get_close_matches(name, model.model_fields, n=1, cutoff=_LIKENESS) if len(name) <= _SHOWN else []
+    return f"did you mean {near[0]!r}?" if near else "leave it out: this server would not act on it"
+
+
+def _describe(problem: Any) -> str:
+    path = _path(problem)
+    if problem["type"] == "unknown_field":
+        return f"unknown field {path!r}; {problem['msg']}"
     if problem["type"] == "missing":
         return f"{path} is required"
     got = problem["input"]
-    shown = f", not {got!r}" if isinstance(got, (bool, int, float)) or (isinstance(got, str) and len(got) <= 40) else ""
+    shown = f", not {got!r}" if isinstance(got, (bool, int, float)) or (isinstance(got, str) and len(got) <= _SHOWN) else ""
     text = problem["msg"].removeprefix("Value error, ")
     return f"{path}: {text[:1].lower()}{text[1:]}{shown}" if path else text
 
 
-def _path(location: tuple[int | str, ...]) -> str:
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+def _path(problem: Any) -> str:
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part[:_SHOWN]}" for part in problem["loc"]]
+    if problem["type"] == "unknown_field":
+        parts.append(f".{problem['ctx']['name'][:_SHOWN]}")
     return "".join(parts).removeprefix(".")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from octavo.server.edge.workers import Workers
+
 if TYPE_CHECKING:
     from octavo.config import ServerConfig
     from octavo.engine.async_engine import AsyncEngine
@@ -25,6 +27,7 @@ class ServerContext:
         stall_s: seconds that a client may leave its full receive buffer unread before its requests are aborted.
         draining: set by the shutdown; new generation requests are answered 503 from then on.
         sockets: open WebSockets, to be closed by the shutdown.
+        workers: threads for work on large inputs.
     """
 
     engine: AsyncEngine
@@ -32,10 +35,21 @@ class ServerContext:
     stall_s: float
     draining: bool = False
     sockets: weakref.WeakSet[web.WebSocketResponse] = field(default_factory=weakref.WeakSet)
+    workers: Workers = field(default_factory=Workers)
+    _max_token_bytes: int | None = None
 
     def unavailable(self) -> str | None:
         """Return why no new request can be served, or None."""
         return "the server is shutting down" if self.draining else self.engine.dead
+
+    async def max_token_bytes(self) -> int:
+        """Return the length of the vocabulary's longest token; the first call looks at all of them, in a thread."""
+        if self._max_token_bytes is None:
+            tokenizer = self.engine.tokenizer
+            self._max_token_bytes = await self.workers.run(
+                tokenizer.vocab_size, lambda: max(len(tokenizer.token_bytes(token_id)) for token_id in range(tokenizer.vocab_size))
+            )
+        return self._max_token_bytes
 
 
 CONTEXT: web.AppKey[ServerContext] = web.AppKey("context", ServerContext)

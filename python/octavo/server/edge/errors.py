@@ -54,7 +54,7 @@ def to_api_error(error: Exception) -> ApiError:
         case ApiError():
             return error
         case InvalidRequestError():
-            return ApiError(400, str(error), param=error.param)
+            return ApiError(400, str(error), param=error.param, code=error.code)
         case QueueFullError():
             return ApiError(503, str(error), kind="service_unavailable_error", code="queue_full", headers={"Retry-After": "1"})
         case EngineDeadError():

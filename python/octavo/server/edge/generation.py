@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Generation", "Usage"]
 
+_AT_ONCE = 16  # submissions before others get a turn
+
 
 class Usage:
     """Token counts of one API request, over all its prompts and choices."""
@@ -73,7 +75,9 @@ class Generation:
 
     async def __aenter__(self) -> Generation:
         try:
-            for request in self._requests:
+            for index, request in enumerate(self._requests):
+                if index % _AT_ONCE == _AT_ONCE - 1:
+                    await asyncio.sleep(0)
                 self._streams.append(await self._exits.enter_async_context(self._engine.submit(request)))
         except BaseException:
             await self._exits.aclose()

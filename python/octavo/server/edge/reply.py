@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -19,6 +20,7 @@ from octavo.types import Delta
 
 if TYPE_CHECKING:
     from octavo.server.edge.generation import Generation, Usage
+    from octavo.server.edge.workers import Workers
     from octavo.server.openai.protocol import GenerationBody
 
 __all__ = ["OpenReply", "Reply", "Shape", "answer"]
@@ -45,7 +47,10 @@ class Shape(Protocol):
 class Reply:
     """The documents of one request. Await `send_chunks` or `whole`, once."""
 
-    def __init__(self, body: GenerationBody, generation: Generation, usage: Usage, shape: Shape, envelope: Document) -> None:
+    def __init__(
+        self, body: GenerationBody, generation: Generation, usage: Usage, shape: Shape, envelope: Document, workers: Workers
+    ) -> None:
+        self._workers = workers
         self._body = body
         self._generation = generation
         self._usage = usage
@@ -63,22 +68,26 @@ class Reply:
         envelope = orjson.dumps(self._envelope | {"object": self._shape.chunk_object_name})[:-1] + b","  # {"id":...,"model":...,
         async for prompt_index, delta in self._generation:
             self._usage.count(prompt_index, delta)
-            for document in self._shape.chunks(prompt_index, delta):
+            for document in await self._workers.run(_size(delta), partial(self._shape.chunks, prompt_index, delta)):
                 if include_usage:
                     document["usage"] = self._usage.body() if continuous_usage else None
                 await send(envelope + orjson.dumps(document)[1:])
         if include_usage:
             await send(envelope + orjson.dumps({"choices": [], "usage": self._usage.body()})[1:])
 
-    async def whole(self) -> Document:
-        """Return the whole answer as one document, choices in order of prompt and index."""
+    async def whole(self) -> bytes:
+        """Return the whole answer as one JSON document, choices in order of prompt and index."""
         deltas: dict[tuple[int, int], list[Delta]] = {}
         async for prompt_index, delta in self._generation:
             self._usage.count(prompt_index, delta)
             deltas.setdefault((prompt_index, delta.index), []).append(delta)
         finished = [(key[0], Delta.joined(deltas[key])) for key in sorted(deltas)]
-        document = self._shape.whole(finished)
-        return self._envelope | {"object": self._shape.object_name} | document | {"usage": self._usage.body()}
+        envelope = self._envelope | {"object": self._shape.object_name}
+
+        def write() -> bytes:
+            return orjson.dumps(envelope | self._shape.whole(finished) | {"usage": self._usage.body()})
+
+        return await self._workers.run(sum(_size(delta) for _, delta in finished), write)
 
 
 async def answer(request: web.Request, body_model: type[GenerationBody], open_reply: OpenReply) -> web.StreamResponse:
@@ -90,4 +99,10 @@ async def answer(request: web.Request, body_model: type[GenerationBody], open_re
         if body.stream:
             return await send_events(request, reply.send_chunks, stall_s=context.stall_s, headers=headers)
         document = await reply.whole()
-    return web.Response(body=orjson.dumps(document), content_type="application/json", headers=headers)
+    return web.Response(body=document, content_type="application/json", headers=headers)
+
+
+def _size(delta: Delta) -> int:
+    """Return about how many parts the documents of `delta` have: a token with log-probabilities has many."""
+    rows = [*(delta.logprobs or ()), *(delta.prompt_logprobs or ())]
+    return len(delta.token_ids) + sum(8 + 8 * len(row.top) for row in rows if row is not None)

@@ -37,7 +37,7 @@ async def open_chat(context: ServerContext, body: ChatBody) -> AsyncIterator[Rep
     )
     engine = context.engine
     prompt = await chat_prompt(
-        engine.tokenizer,
+        context,
         body.messages,
         add_generation_prompt=body.add_generation_prompt,
         add_special_tokens=body.add_special_tokens is True,  # templates write their own
@@ -47,7 +47,7 @@ async def open_chat(context: ServerContext, body: ChatBody) -> AsyncIterator[Rep
     request = GenerationRequest(request_id, prompt.token_ids, params, body.priority, body.cache_salt)
     envelope = {"id": request_id, "object": ChatShape.object_name, "created": int(time.time()), "model": model}
     async with Generation(engine, [request]) as generation:
-        yield Reply(body, generation, Usage([prompt]), ChatShape(engine.tokenizer, body, prompt), envelope)
+        yield Reply(body, generation, Usage([prompt]), ChatShape(engine.tokenizer, body, prompt), envelope, context.workers)
 
 
 async def _chat(request: web.Request) -> web.StreamResponse:

@@ -32,7 +32,7 @@ async def open_completion(context: ServerContext, body: CompletionBody) -> Async
     model = check_model(context, body.model)
     params = _params(body)
     engine = context.engine
-    prompts = await completion_prompts(engine.tokenizer, body.prompt, add_special_tokens=body.add_special_tokens is not False)
+    prompts = await completion_prompts(context, body.prompt, add_special_tokens=body.add_special_tokens is not False)
     request_id = f"cmpl-{uuid4().hex}"
     requests = [
         GenerationRequest(f"{request_id}-{index}", prompt.token_ids, params, body.priority, body.cache_salt)
@@ -40,7 +40,7 @@ async def open_completion(context: ServerContext, body: CompletionBody) -> Async
     ]
     envelope = {"id": request_id, "object": CompletionShape.object_name, "created": int(time.time()), "model": model}
     async with Generation(engine, requests, score_only=body.score_only) as generation:
-        yield Reply(body, generation, Usage(prompts), CompletionShape(engine.tokenizer, body, prompts), envelope)
+        yield Reply(body, generation, Usage(prompts), CompletionShape(engine.tokenizer, body, prompts), envelope, context.workers)
 
 
 def _params(body: CompletionBody) -> SamplingParams:

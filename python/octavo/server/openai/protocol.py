@@ -9,12 +9,33 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from octavo.server.edge.body import RequestBody
 from octavo.server.openai.rejections import reject_unsupported
 
-__all__ = ["ChatBody", "CompletionBody", "DetokenizeBody", "GenerationBody", "Message", "RequestBody", "StreamOptions", "TokenizeBody"]
+__all__ = ["ChatBody", "CompletionBody", "DetokenizeBody", "GenerationBody", "Message", "StreamOptions", "TokenizeBody"]
+
+
+_MAX_CHOICES = 1024  # of all prompts of a request
+_MAX_PROMPTS = 1024
+_MAX_MESSAGES = 4096
+_MAX_PARTS = 4096  # of the content of a message
+_MAX_TEXTS = 1024  # bad words
+_MAX_TEXT_LENGTH = 1024  # characters of a stop string or bad word
+_MAX_STOPS = 16
+_MAX_BIASES = 4096
+_MAX_KEY = 20  # characters of a key that a message repeats
+
+
+class _FirstFault(FailFast):
+    """One error of a list, not one for each item. `typing` wants the metadata of a part of a union to be hashable."""
+
+    __hash__ = object.__hash__
+
+
+TokenIds = Annotated[list[int], _FirstFault()]
 
 
 def _as_list(value: Any) -> Any:
@@ -25,43 +46,41 @@ def _prompts(value: Any) -> Any:
     """Normalise OpenAI's four shapes of `prompt` to a list of texts and token-id lists."""
     if isinstance(value, str) or _is_token_ids(value):
         return [value]
+    if isinstance(value, list) and len(value) > _MAX_PROMPTS and type(value[0]) is not int:
+        raise PydanticCustomError("prompts", "has more than {most} prompts; send them in several requests", {"most": _MAX_PROMPTS})
     if isinstance(value, list) and value and all(isinstance(item, str) or _is_token_ids(item) for item in value):
         return value
     raise PydanticCustomError("prompt", "must be a text, a list of texts, a list of token ids or a list of such lists, and not empty")
 
 
 def _is_token_ids(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(type(item) is int for item in value)
+    return isinstance(value, list) and bool(value) and set(map(type, value)) == {int}
+
+
+def _short(texts: list[str]) -> list[str]:
+    for text in texts:
+        if len(text) > _MAX_TEXT_LENGTH:
+            raise PydanticCustomError("text_length", "has a text of more than {most} characters", {"most": _MAX_TEXT_LENGTH})
+    return texts
 
 
 def _content(value: Any) -> Any:
     """Join text parts with newlines; other parts (images, audio) are refused by name."""
     if not isinstance(value, list):
         return value
+    if len(value) > _MAX_PARTS:
+        raise PydanticCustomError("parts", "has more than {most} parts", {"most": _MAX_PARTS})
     texts = []
     for index, part in enumerate(value):
         if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
             kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-            raise PydanticCustomError(
-                "content_part", 'part {index} is {kind}; it must be {{"type": "text", "text": ...}}', _part(index, kind)
-            )
+            raise PydanticCustomError("content_part", "part {index} is {kind}; it must be {form}", _part(index, kind))
         texts.append(part["text"])
     return "\n".join(texts)
 
 
 def _part(index: int, kind: Any) -> dict[str, Any]:
-    return {"index": index, "kind": repr(kind)}
-
-
-class RequestBody(BaseModel):
-    """Root of the bodies."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, data: Any) -> Any:
-        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+    return {"index": index, "kind": repr(kind)[:_MAX_KEY], "form": '{"type": "text", "text": ...}'}
 
 
 class StreamOptions(RequestBody):
@@ -88,11 +107,13 @@ class GenerationBody(RequestBody):
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
-    logit_bias: dict[str, float] = {}
-    allowed_token_ids: list[int] | None = None
-    bad_words: list[str] = []
-    stop: Annotated[list[str], BeforeValidator(_as_list)] = []
-    stop_token_ids: list[int] = []
+    logit_bias: Annotated[dict[str, float], Field(max_length=_MAX_BIASES)] = Field(default_factory=dict)
+    allowed_token_ids: TokenIds | None = None
+    bad_words: Annotated[list[str], Field(max_length=_MAX_TEXTS), _FirstFault(), AfterValidator(_short)] = Field(default_factory=list)
+    stop: Annotated[list[str], Field(max_length=_MAX_STOPS), _FirstFault(), AfterValidator(_short), BeforeValidator(_as_list)] = Field(
+        default_factory=list
+    )
+    stop_token_ids: TokenIds = Field(default_factory=list)
     include_stop_str_in_output: bool = False
     ignore_eos: bool = False
     prompt_logprobs: int | None = None
@@ -138,12 +159,18 @@ class GenerationBody(RequestBody):
 class CompletionBody(GenerationBody):
     """POST /v1/completions. `max_tokens` 0 is allowed with `echo`: the prompt is scored and nothing is generated."""
 
-    prompt: Annotated[list[str | list[int]], BeforeValidator(_prompts)]
+    prompt: Annotated[list[str | TokenIds], _FirstFault(), BeforeValidator(_prompts)]
     max_tokens: int = 16
     echo: bool = False
     logprobs: int | None = None
     best_of: int | None = None  # equal to n: `rejections` has refused the rest
     suffix: Literal[""] | None = None
+
+    @model_validator(mode="after")
+    def _num_choices(self) -> CompletionBody:
+        if len(self.prompt) * self.n > _MAX_CHOICES:
+            raise ValueError(f"{len(self.prompt)} prompts with n {self.n} are more than {_MAX_CHOICES} choices; send several requests")
+        return self
 
     @property
     def score_only(self) -> bool:
@@ -171,12 +198,15 @@ class Message(RequestBody):
         return self
 
 
+Messages = Annotated[list[Message], Field(min_length=1, max_length=_MAX_MESSAGES), _FirstFault()]
+
+
 class ChatPrompt(RequestBody):
     """What a chat template is rendered from."""
 
-    messages: list[Message] = Field(min_length=1)
+    messages: Messages
     add_generation_prompt: bool = True
-    chat_template_kwargs: dict[str, Any] = {}
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
 
 
 class ChatBody(ChatPrompt, GenerationBody):
@@ -210,9 +240,9 @@ class TokenizeBody(RequestBody):
 
     model: str | None = None
     prompt: str | None = None
-    messages: list[Message] | None = Field(default=None, min_length=1)
+    messages: Messages | None = None
     add_generation_prompt: bool = True
-    chat_template_kwargs: dict[str, Any] = {}
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     add_special_tokens: bool | None = None
     return_token_strs: bool = False
 
@@ -227,5 +257,5 @@ class DetokenizeBody(RequestBody):
     """POST /detokenize."""
 
     model: str | None = None
-    tokens: list[int]
+    tokens: TokenIds
     skip_special_tokens: bool = False

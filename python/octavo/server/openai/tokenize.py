@@ -11,7 +11,7 @@ from octavo.errors import InvalidRequestError
 from octavo.server.edge.body import read_body
 from octavo.server.edge.context import CONTEXT, ServerContext
 from octavo.server.openai.models import check_model
-from octavo.server.openai.prompts import Prompt, chat_prompt, completion_prompts, run_sized
+from octavo.server.openai.prompts import Prompt, chat_prompt, completion_prompts
 from octavo.server.openai.protocol import DetokenizeBody, TokenizeBody
 
 __all__ = ["ROUTES"]
@@ -23,19 +23,22 @@ async def _tokenize(request: web.Request) -> web.Response:
     check_model(context, body.model)
     token_ids = (await _prompt(context, body)).token_ids
     document: dict[str, Any] = {"count": len(token_ids), "max_model_len": context.engine.info.max_model_len, "tokens": token_ids}
-    if body.return_token_strs:
-        token_bytes = context.engine.tokenizer.token_bytes
-        document["token_strs"] = [token_bytes(token_id).decode(errors="replace") for token_id in token_ids]
-    return web.Response(body=orjson.dumps(document), content_type="application/json")
+    token_bytes = context.engine.tokenizer.token_bytes
+
+    def describe() -> bytes:
+        if body.return_token_strs:
+            document["token_strs"] = [token_bytes(token_id).decode(errors="replace") for token_id in token_ids]
+        return orjson.dumps(document)
+
+    return web.Response(body=await context.workers.run(len(token_ids), describe), content_type="application/json")
 
 
 async def _prompt(context: ServerContext, body: TokenizeBody) -> Prompt:
-    tokenizer = context.engine.tokenizer
     if body.messages is None:
-        [prompt] = await completion_prompts(tokenizer, [body.prompt or ""], add_special_tokens=body.add_special_tokens is not False)
+        [prompt] = await completion_prompts(context, [body.prompt or ""], add_special_tokens=body.add_special_tokens is not False)
         return prompt
     return await chat_prompt(
-        tokenizer,
+        context,
         body.messages,
         add_generation_prompt=body.add_generation_prompt,
         add_special_tokens=body.add_special_tokens is True,
@@ -48,12 +51,15 @@ async def _detokenize(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     check_model(context, body.model)
     vocab_size = context.engine.info.vocab_size
-    for index, token_id in enumerate(body.tokens):
-        if not 0 <= token_id < vocab_size:
-            raise InvalidRequestError(f"tokens[{index}] is {token_id}; the vocabulary has ids 0 to {vocab_size - 1}", "tokens")
+    if body.tokens and not (min(body.tokens) >= 0 and max(body.tokens) < vocab_size):
+        index, token_id = next((index, token_id) for index, token_id in enumerate(body.tokens) if not 0 <= token_id < vocab_size)
+        raise InvalidRequestError(f"tokens[{index}] is {token_id}; the vocabulary has ids 0 to {vocab_size - 1}", "tokens")
     tokenizer = context.engine.tokenizer
-    text = await run_sized(len(body.tokens), lambda: tokenizer.decode(body.tokens, skip_special_tokens=body.skip_special_tokens))
-    return web.Response(body=orjson.dumps({"prompt": text}), content_type="application/json")
+
+    def decode() -> bytes:
+        return orjson.dumps({"prompt": tokenizer.decode(body.tokens, skip_special_tokens=body.skip_special_tokens)})
+
+    return web.Response(body=await context.workers.run(len(body.tokens), decode), content_type="application/json")
 
 
 ROUTES = [web.post("/tokenize", _tokenize), web.post("/detokenize", _detokenize)]
