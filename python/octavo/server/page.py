@@ -1,4 +1,7 @@
-"""GET /: a chat page in one file, so that a person who opens the server in a browser can talk to the model at once."""
+"""The pages for people: GET / (chat), plain HTML, CSS and JavaScript modules from the folder static/.
+
+Everything a page needs comes from here: no other host is asked, and the content-security policy holds it to that.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,29 @@ from aiohttp import web
 
 __all__ = ["ROUTES"]
 
-_PAGE = Path(__file__).parent / "static" / "index.html"
+_FOLDER = Path(__file__).parent / "static"
+_FILES = {path.name: path for path in sorted(_FOLDER.iterdir()) if path.suffix in (".js", ".css", ".svg")}
+_POLICY = (
+    "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _HEADERS = {
     "Cache-Control": "no-cache",
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; base-uri 'none'"
-    ),
+    "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
 }
 
 
-async def _page(request: web.Request) -> web.FileResponse:
-    return web.FileResponse(_PAGE, headers=_HEADERS)
+async def _chat(request: web.Request) -> web.FileResponse:
+    return web.FileResponse(_FOLDER / "index.html", headers=_HEADERS)
 
 
-ROUTES = [web.get("/", _page)]
+async def _file(request: web.Request) -> web.FileResponse:
+    path = _FILES.get(request.match_info["name"])
+    if path is None:
+        raise web.HTTPNotFound
+    return web.FileResponse(path, headers=_HEADERS)
+
+
+ROUTES = [web.get("/", _chat), web.get("/static/{name}", _file)]
