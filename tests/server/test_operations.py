@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from fakes.fake_tokenizer import BOS
@@ -133,6 +135,12 @@ async def test_the_chat_page_needs_nothing_from_elsewhere(server: Server) -> Non
     async with server.http.get("/") as response:
         assert response.content_type == "text/html"
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
-        text = await response.text()
-    assert "/v1/chat/completions" in text
-    assert "://" not in text.replace("http://www.w3.org/2000/svg", "")
+        page = await response.text()
+    paths = re.findall(r'(?:href|src)="([^"]+)"', page)
+    assert "/static/chat.js" in paths
+    for path in paths:
+        async with server.http.get(path) as response:
+            assert response.status == 200, path
+            assert not re.findall(r"""(?:import|from|fetch\(|url\()\s*["']?https?:""", await response.text())
+    assert (await get(server, "/static/../page.py"))[0] == 404
+    assert (await get(server, "/static/index.html"))[0] == 404
