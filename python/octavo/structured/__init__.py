@@ -1,0 +1,22 @@
+"""Structured output: grammars that a text must follow, as masks over the vocabulary, through the library llguidance.
+
+`grammar.py` makes one text format of every kind of constraint; `compiler.py` checks it, within bounds of time and size, before a
+request is queued; `matchers.py` holds the state of each running row beside the sampler.
+"""
+
+from __future__ import annotations
+
+from octavo.structured.compiler import GrammarCompiler
+from octavo.structured.grammar import choice_grammar, ebnf_grammar, json_object_grammar, json_schema_grammar, lark_grammar, regex_grammar
+from octavo.structured.matchers import Matchers
+
+__all__ = [
+    "GrammarCompiler",
+    "Matchers",
+    "choice_grammar",
+    "ebnf_grammar",
+    "json_object_grammar",
+    "json_schema_grammar",
+    "lark_grammar",
+    "regex_grammar",
+]
