@@ -43,6 +43,8 @@ _FAMILY: dict[str, dict[str, Any]] = {
     "qwen2_moe": {"tie_word_embeddings": False, "shared_expert_intermediate_size": 48, **_EXPERTS},
     "qwen3_moe": {"tie_word_embeddings": False, "norm_topk_prob": True, **_EXPERTS},
     "olmoe": {"tie_word_embeddings": False, "num_experts": 8, "num_experts_per_tok": 3},
+    "gemma": {"tie_word_embeddings": True},
+    "gemma2": {"tie_word_embeddings": True, "sliding_window": 24, "query_pre_attn_scalar": 16},
     "gemma3_text": {
         "tie_word_embeddings": True,
         "num_hidden_layers": 6,  # five layers of local attention to one of global

@@ -53,6 +53,9 @@ CASES = {
     "qwen3_moe": ("Qwen3MoeConfig", {**MOE, "head_dim": 32, "norm_topk_prob": True}),
     "qwen3_moe-sparse-step": ("Qwen3MoeConfig", {**MOE, "head_dim": 32, "decoder_sparse_step": 2}),
     "olmoe": ("OlmoeConfig", OLMOE),
+    "gemma": ("GemmaConfig", {"head_dim": 32}),
+    "gemma2": ("Gemma2Config", {"head_dim": 32, "sliding_window": 20, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 5.0}),
+    "gemma2-unbounded": ("Gemma2Config", {"head_dim": 32, "attn_logit_softcapping": None, "final_logit_softcapping": None}),
     "gemma3": ("Gemma3TextConfig", {"head_dim": 32, "sliding_window": 20, "query_pre_attn_scalar": 24}),
     "gemma3-softcap": ("Gemma3TextConfig", {"head_dim": 32, "sliding_window": 20, "final_logit_softcapping": 5.0}),
 }

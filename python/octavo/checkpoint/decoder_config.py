@@ -23,8 +23,8 @@ def decoder_config(
     rotates: Callable[[int], bool] = lambda layer: True,
     partial_rotary: bool = False,
     local_theta: float | None = None,
-    norm_eps: str = "rms_norm_eps",
-    activation: str = "hidden_act",
+    eps_key: str = "rms_norm_eps",
+    activation_key: str = "hidden_act",
     **family: Any,
 ) -> ModelConfig:
     """Read a config.json.
@@ -34,7 +34,7 @@ def decoder_config(
         rotates: whether a layer rotates its queries and keys.
         partial_rotary: whether `partial_rotary_factor` is the family's to have.
         local_theta: see `rope_config`.
-        norm_eps, activation: names of these keys.
+        eps_key, activation_key: names of these keys.
         family: fields of `ModelConfig` that the family sets itself.
 
     Raises:
@@ -59,12 +59,12 @@ def decoder_config(
         "num_kv_heads": num_kv_heads,
         "head_dim": head_dim,
         "max_position_embeddings": keys.count("max_position_embeddings"),
-        "norm_eps": keys.number(norm_eps, most=1.0),
+        "norm_eps": keys.number(eps_key, most=1.0),
         "tie_word_embeddings": keys.flag("tie_word_embeddings"),
         "attention_scale": float(head_dim) ** -0.5,
         "windows": tuple(window if kind == "sliding_attention" else None for kind in kinds),
         "ropes": tuple(ropes[kind] if rotates(layer) else None for layer, kind in enumerate(kinds)),
-        "activation": keys.text(activation),
+        "activation": keys.text(activation_key),
     }
     return ModelConfig(**fields | family)
 

@@ -15,7 +15,7 @@ from octavo.checkpoint.config_keys import MetadataKeys
 from octavo.errors import CheckpointError
 from octavo.plugins import available, load
 
-__all__ = ["BLOCK_NAMES", "GgufFamily", "StoredNames", "gguf_family", "stored_names"]
+__all__ = ["BLOCK_NAMES", "SANDWICH_NAMES", "GgufFamily", "StoredNames", "gguf_family", "stored_names"]
 
 # Parts of a block in GGUF files (llama.cpp's `gguf-py/gguf/constants.py`) by Hugging Face's most common names.
 BLOCK_NAMES: dict[str, str] = {
@@ -39,6 +39,12 @@ BLOCK_NAMES: dict[str, str] = {
     "ffn_gate_shexp": "mlp.shared_expert.gate_proj",
     "ffn_up_shexp": "mlp.shared_expert.up_proj",
     "ffn_down_shexp": "mlp.shared_expert.down_proj",
+}
+# The same for blocks with norms behind attention and feed-forward as well.
+SANDWICH_NAMES = BLOCK_NAMES | {
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_attention_norm": "post_attention_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
 }
 _TOP_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 # Models of text and images keep the language model one level deeper, in the spelling of transformers 4 or 5.

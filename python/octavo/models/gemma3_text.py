@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from octavo.checkpoint.config_keys import ConfigKeys, MetadataKeys
 from octavo.checkpoint.decoder_config import decoder_config
-from octavo.checkpoint.family_files import BLOCK_NAMES, GgufFamily
+from octavo.checkpoint.family_files import SANDWICH_NAMES, GgufFamily
 from octavo.checkpoint.gguf_config import window_pattern
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.attention import QkNorm
@@ -50,7 +50,7 @@ class Model(Decoder):
             keys,
             slides=lambda layer: (layer + 1) % every != 0,
             local_theta=keys.positive("rope_local_base_freq"),
-            activation="hidden_activation",
+            activation_key="hidden_activation",
             qkv_bias=bias,
             out_bias=bias,
             attention_scale=keys.positive("query_pre_attn_scalar") ** -0.5,
@@ -77,15 +77,4 @@ def _gguf_config(keys: MetadataKeys, config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-GGUF = GgufFamily(
-    "gemma3",
-    "gemma3_text",
-    _gguf_config,
-    BLOCK_NAMES
-    | {
-        "ffn_norm": "pre_feedforward_layernorm",
-        "post_attention_norm": "post_attention_layernorm",
-        "post_ffw_norm": "post_feedforward_layernorm",
-    },
-    norm_offset=1.0,
-)
+GGUF = GgufFamily("gemma3", "gemma3_text", _gguf_config, SANDWICH_NAMES, norm_offset=1.0)
