@@ -128,6 +128,6 @@ def test_gguf_source() -> None:
         "tokenizer.chat_template.tool_use": "T",
         "tokenizer.chat_templates": ["tool_use"],
     }
-    settings = gguf_settings(metadata)
+    settings = gguf_settings(Path("m.gguf"), metadata)
     assert settings.special_tokens == {"bos_token": "<s>", "eos_token": "</s>"}
     assert settings.chat_templates == {"default": "D", "tool_use": "T"}

@@ -13,10 +13,11 @@ import numpy as np
 
 from octavo.errors import CheckpointError
 
-__all__ = ["MAX_COUNT", "ConfigKeys", "MetadataKeys"]
+__all__ = ["MAX_COUNT", "ConfigKeys", "MetadataKeys", "one_line"]
 
 MAX_COUNT = 1 << 24  # elements, layers or positions; beyond every model there is, and small enough to multiply
 _MAX_NUMBER = 1e12
+_MAX_MESSAGE = 300
 _QUOTED = 60  # characters of a bad value that a message shows
 _REQUIRED: Any = object()
 
@@ -143,6 +144,17 @@ class ConfigKeys:
             raise self.refused(key, "a text is needed")
         return value
 
+    def optional_flag(self, key: str) -> bool | None:
+        """True, false, or None where the key is absent or null."""
+        return self.flag(key) if key in self else None
+
+    def name(self, key: str, default: Any = _REQUIRED) -> str:
+        """A text short enough to be quoted, such as the name of a model family."""
+        value = self.text(key, default)
+        if len(value) > _QUOTED:
+            raise self.refused(key, f"a name of at most {_QUOTED} characters is needed")
+        return value
+
     def optional_text(self, key: str, default: str | None = None) -> str | None:
         """As `text`; null means none."""
         return None if self.value(key, default) is None else self.text(key, default)
@@ -176,6 +188,13 @@ class ConfigKeys:
         values = self.items(key, default)
         if not all(isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT for value in values):
             raise self.refused(key, "a list of whole numbers of at least 0 is needed")
+        return values
+
+    def objects(self, key: str, default: Any = _REQUIRED) -> list[dict[str, Any]]:
+        """A list of objects."""
+        values = self.items(key, default)
+        if not all(isinstance(value, dict) for value in values):
+            raise self.refused(key, "a list of objects is needed")
         return values
 
     def section(self, key: str, defaults: Mapping[str, Any] | None = None) -> ConfigKeys:
@@ -228,6 +247,20 @@ class MetadataKeys(ConfigKeys):
         value = super()._stored(key)
         return value.tolist() if isinstance(value, np.ndarray) else super().items(key, default)
 
+    def texts(self, key: str, default: Any = _REQUIRED) -> list[str]:
+        """A list of strings; the header's reader makes no other lists, and a vocabulary is long."""
+        return self.items(key, default) if isinstance(super()._stored(key), list) else super().texts(key, default)
+
+    def array(self, key: str, size: int, *, least: float, most: float) -> np.ndarray:
+        """A numeric array of `size` values of `least` .. `most`."""
+        self._asked.add(key)
+        value = super()._stored(key)
+        if value is None:
+            raise CheckpointError(f"{self._named(key)} is missing; the file is incomplete or of another model than it says")
+        if not isinstance(value, np.ndarray) or value.size != size or not bool(((value >= least) & (value <= most)).all()):
+            raise self.refused(key, f"an array of {size} numbers of {least:g} to {most:g} is needed")
+        return value
+
     def per_layer(self, key: str) -> list[Any] | None:
         """An array with an entry per layer; None when the key is absent or one value."""
         value = super()._stored(key)
@@ -237,6 +270,12 @@ class MetadataKeys(ConfigKeys):
         if np.unique(values).size != 1:
             raise CheckpointError(f"{self._named(key)} differs between layers, which no supported model does")
         return values[0].item()
+
+
+def one_line(error: Exception) -> str:
+    """The beginning of a library's message, without line breaks; some quote a whole vocabulary."""
+    text = " ".join(str(error)[:_MAX_MESSAGE].split())
+    return text if len(str(error)) <= _MAX_MESSAGE else f"{text}..."
 
 
 def _quoted(value: Any) -> str:

@@ -54,7 +54,7 @@ class GgufFile:
         self._file = map_file(self.path)
         self.metadata, directory = read_header(self.path, self._file)
         self._refuse_shards()
-        architecture = MetadataKeys(self.path, self.metadata).text("general.architecture")
+        architecture = MetadataKeys(self.path, self.metadata).name("general.architecture")
         self._family = gguf_family(self.path, architecture)
         tensors = [entry for entry in directory if entry.name != _ROPE_FACTORS]
         self._tensors = {name: part for entry in tensors for name, part in _parts(self._family, entry)}

@@ -30,7 +30,7 @@ class HfFolder:
         self.path = Path(path)
         self.config, self.generation_config = read_configs(self.path)
         self._tensors: dict[str, tuple[SafetensorsFile, TensorPart]] = {}
-        names = stored_names(ConfigKeys(str(self.path / "config.json"), self.config).text("model_type"))
+        names = stored_names(ConfigKeys(str(self.path / "config.json"), self.config).name("model_type"))
         for weights in self._weight_files():
             for stored_name in weights.names():
                 name = names.name(stored_name)

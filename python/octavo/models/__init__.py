@@ -33,7 +33,7 @@ def model_config(checkpoint: Checkpoint) -> ModelConfig:
             and that its family does not know.
     """
     source = str(checkpoint.path / "config.json" if checkpoint.path.is_dir() else checkpoint.path)
-    family = model_class(ConfigKeys(source, checkpoint.config).text("model_type"))
+    family = model_class(ConfigKeys(source, checkpoint.config).name("model_type"))
     keys = ConfigKeys(source, checkpoint.config, family.defaults)
     config = family.read_config(keys)
     keys.check_unread()

@@ -8,10 +8,10 @@ from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.decoder_config import decoder_config
 from octavo.checkpoint.family_files import GgufFamily
 from octavo.checkpoint.model_config import ModelConfig
-from octavo.kernels.ops import Tensor
 from octavo.layers.block import PreNormBlock
 from octavo.layers.weights import Weights
 from octavo.models._decoder import Decoder
+from octavo.ops.ops import Tensor
 
 __all__ = ["GGUF", "Model"]
 

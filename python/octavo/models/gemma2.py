@@ -9,10 +9,10 @@ from octavo.checkpoint.decoder_config import decoder_config
 from octavo.checkpoint.family_files import SANDWICH_NAMES, GgufFamily
 from octavo.checkpoint.gguf_config import window_pattern
 from octavo.checkpoint.model_config import ModelConfig
-from octavo.kernels.ops import Tensor
 from octavo.layers.block import SandwichBlock
 from octavo.layers.weights import Weights
 from octavo.models._decoder import Decoder
+from octavo.ops.ops import Tensor
 
 __all__ = ["GGUF", "Model"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from octavo.checkpoint import Checkpoint
+from octavo.checkpoint.config_keys import MAX_COUNT, ConfigKeys, one_line
 from octavo.checkpoint.hf_folder import read_json
 from octavo.errors import CheckpointError
 from octavo.text.fast_tokenizer import FastTokenizer
@@ -38,7 +39,7 @@ def _fast(checkpoint: Checkpoint, path: Path, settings: TokenizerSettings) -> Fa
     try:
         backend = Backend.from_file(str(path))
     except Exception as error:  # the library raises bare exceptions
-        raise CheckpointError(f"{path} is not a tokenizer that can be read: {error}; download it again") from error
+        raise CheckpointError(f"{path} is not a tokenizer that can be read: {one_line(error)}; download it again") from error
     backend.no_truncation()
     backend.no_padding()
     bos, eos = settings.special_tokens.get("bos_token"), settings.special_tokens.get("eos_token")
@@ -60,7 +61,7 @@ def _sentencepiece(checkpoint: Checkpoint, path: Path, settings: TokenizerSettin
     try:
         processor = SentencePieceProcessor(model_file=str(path))
     except (RuntimeError, OSError) as error:
-        raise CheckpointError(f"{path} is not a SentencePiece model: {error}; download it again") from error
+        raise CheckpointError(f"{path} is not a SentencePiece model: {one_line(error)}; download it again") from error
     ids = list(range(processor.get_piece_size()))
     special = [token_id for token_id in ids if processor.is_control(token_id) or processor.is_unknown(token_id)]
     added, added_special = _added_tokens(path.parent)
@@ -83,11 +84,19 @@ def _sentencepiece(checkpoint: Checkpoint, path: Path, settings: TokenizerSettin
 def _added_tokens(folder: Path) -> tuple[dict[str, int], set[int]]:
     """Tokens beyond the SentencePiece model: text -> id, and the ids of those that are special."""
     listed = folder / "added_tokens.json"
-    added: dict[str, int] = dict(read_json(listed)) if listed.is_file() else {}
+    keys = ConfigKeys(str(listed), read_json(listed) if listed.is_file() else {})
+    added = {text: keys.count(text, least=0) for text in keys.mapping()}
     config = folder / "tokenizer_config.json"
-    decoder: dict[str, Any] = read_json(config).get("added_tokens_decoder", {}) if config.is_file() else {}
-    added |= {entry["content"]: int(token_id) for token_id, entry in decoder.items()}
-    return added, {int(token_id) for token_id, entry in decoder.items() if entry.get("special")}
+    decoder = ConfigKeys(str(config), read_json(config) if config.is_file() else {}).section("added_tokens_decoder")
+    special = set()
+    for name in decoder.mapping():
+        if not name.isdecimal() or len(name) > 9 or int(name) > MAX_COUNT:
+            raise decoder.refused(name, "its name must be a token id")
+        entry = decoder.section(name)
+        added[entry.text("content")] = int(name)
+        if entry.flag("special"):
+            special.add(int(name))
+    return added, special
 
 
 def _adds_prefix(processor: Any) -> bool:
@@ -96,8 +105,7 @@ def _adds_prefix(processor: Any) -> bool:
 
 
 def _vocab_size(checkpoint: Checkpoint) -> int:
-    config = checkpoint.config
-    return config.get("vocab_size") or config.get("text_config", {}).get("vocab_size") or 0
+    return ConfigKeys(str(checkpoint.path), checkpoint.config).optional_count("vocab_size") or 0
 
 
 def _eos_ids(checkpoint: Checkpoint, own: int | None) -> Iterable[int]:

@@ -6,16 +6,17 @@ Two models are known: `gpt2`, byte-level byte-pair merges, and `llama`, Sentence
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from octavo.checkpoint.config_keys import MetadataKeys, one_line
 from octavo.checkpoint.gguf import GgufFile
 from octavo.errors import CheckpointError
 from octavo.text.fast_tokenizer import FastTokenizer
 from octavo.text.pretokenizers import PRETOKENIZERS, Pretokenizer
 from octavo.text.prompt_frame import frame_prompts
-from octavo.text.sentencepiece_model import CONTROL, UNKNOWN, USER_DEFINED, model_proto
+from octavo.text.sentencepiece_model import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, model_proto
 from octavo.text.sentencepiece_tokenizer import SentencePieceTokenizer
 from octavo.text.tokenizer import Tokenizer
 from octavo.text.tokenizer_settings import gguf_settings
@@ -33,30 +34,44 @@ def gguf_tokenizer(checkpoint: GgufFile) -> Tokenizer:
     Raises:
         CheckpointError: the metadata hold no tokenizer, or one of an unknown kind.
     """
-    kind = checkpoint.metadata.get("tokenizer.ggml.model")
-    builders: dict[str, Callable[[GgufFile], Tokenizer]] = {"gpt2": _byte_level, "llama": _sentencepiece}
+    vocabulary = _Vocabulary(checkpoint)
+    kind = vocabulary.keys.name("ggml.model")
+    builders: dict[str, Callable[[GgufFile, _Vocabulary], Tokenizer]] = {"gpt2": _byte_level, "llama": _sentencepiece}
     if kind not in builders:
         raise CheckpointError(f"{checkpoint.path}: tokenizer.ggml.model is {kind!r}; known are {' and '.join(builders)}")
-    for key in ("tokens", "token_type", "merges" if kind == "gpt2" else "scores"):
-        if f"tokenizer.ggml.{key}" not in checkpoint.metadata:
-            raise CheckpointError(f"{checkpoint.path}: metadata key tokenizer.ggml.{key} is missing; convert the model again")
-    return builders[kind](checkpoint)
+    return builders[kind](checkpoint, vocabulary)
 
 
-def _byte_level(checkpoint: GgufFile) -> FastTokenizer:
+class _Vocabulary:
+    """The metadata of a tokenizer, checked: texts of the tokens and their types by id."""
+
+    def __init__(self, checkpoint: GgufFile) -> None:
+        self.keys = MetadataKeys(checkpoint.path, checkpoint.metadata, "tokenizer.")
+        self.tokens = self.keys.texts("ggml.tokens")
+        self.types = self.keys.array("ggml.token_type", len(self.tokens), least=NORMAL, most=BYTE)
+
+    def token_id(self, name: str) -> int | None:
+        """Such as `bos`; None where the metadata do not say."""
+        return self.keys.optional_count(f"ggml.{name}_token_id", least=0)
+
+    def of_type(self, *types: int) -> list[int]:
+        return np.flatnonzero(np.isin(self.types, types)).tolist()
+
+
+def _byte_level(checkpoint: GgufFile, vocabulary: _Vocabulary) -> FastTokenizer:
     from tokenizers import AddedToken, decoders, normalizers
 
-    metadata, tokens = checkpoint.metadata, checkpoint.metadata["tokenizer.ggml.tokens"]
-    rules = _pretokenizer(checkpoint)
-    backend = _merging_backend(checkpoint, rules)
+    tokens = vocabulary.tokens
+    rules = _pretokenizer(checkpoint, vocabulary)
+    backend = _merging_backend(checkpoint, vocabulary, rules)
     if rules.normalize_nfc:
         backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = rules.build()
     backend.decoder = decoders.ByteLevel()
-    special = _of_type(metadata, CONTROL, UNKNOWN)
+    special = vocabulary.of_type(CONTROL, UNKNOWN)
     backend.add_special_tokens([AddedToken(tokens[i], normalized=False) for i in special])
-    backend.add_tokens([AddedToken(tokens[i], normalized=False) for i in _of_type(metadata, USER_DEFINED)])
-    settings = gguf_settings(metadata)
+    backend.add_tokens([AddedToken(tokens[i], normalized=False) for i in vocabulary.of_type(USER_DEFINED)])
+    settings = gguf_settings(checkpoint.path, checkpoint.metadata)
     add_bos = rules.add_bos if settings.add_bos is None else settings.add_bos
     frame_prompts(
         backend,
@@ -66,7 +81,7 @@ def _byte_level(checkpoint: GgufFile) -> FastTokenizer:
     return FastTokenizer(
         backend,
         vocab_size=checkpoint.config["vocab_size"],
-        bos_token_id=metadata.get("tokenizer.ggml.bos_token_id"),
+        bos_token_id=vocabulary.token_id("bos"),
         eos_token_ids=checkpoint.generation_config.get("eos_token_id", []),
         special_token_ids=special,
         chat_template=settings.chat_template(),
@@ -74,23 +89,22 @@ def _byte_level(checkpoint: GgufFile) -> FastTokenizer:
     )
 
 
-def _merging_backend(checkpoint: GgufFile, rules: Pretokenizer) -> Backend:
+def _merging_backend(checkpoint: GgufFile, vocabulary: _Vocabulary, rules: Pretokenizer) -> Backend:
     from tokenizers import Tokenizer as Backend
     from tokenizers import models
 
-    tokens = checkpoint.metadata["tokenizer.ggml.tokens"]
-    merges = [tuple(merge.split(" ", 1)) for merge in checkpoint.metadata["tokenizer.ggml.merges"]]
-    vocabulary = dict(zip(tokens, range(len(tokens)), strict=True))
+    merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in vocabulary.keys.texts("ggml.merges"))]
+    ids = dict(zip(vocabulary.tokens, range(len(vocabulary.tokens)), strict=True))
     try:
-        return Backend(models.BPE(vocabulary, merges, ignore_merges=rules.ignore_merges))
+        return Backend(models.BPE(ids, merges, ignore_merges=rules.ignore_merges))
     except Exception as error:  # the library raises bare exceptions
         raise CheckpointError(
-            f"{checkpoint.path}: tokenizer.ggml.merges do not fit the vocabulary: {error}; convert the model again"
+            f"{checkpoint.path}: tokenizer.ggml.merges do not fit the vocabulary: {one_line(error)}; convert the model again"
         ) from error
 
 
-def _pretokenizer(checkpoint: GgufFile) -> Pretokenizer:
-    name = checkpoint.metadata.get("tokenizer.ggml.pre", "default")
+def _pretokenizer(checkpoint: GgufFile, vocabulary: _Vocabulary) -> Pretokenizer:
+    name = vocabulary.keys.name("ggml.pre", "default")
     if name not in PRETOKENIZERS:
         known = ", ".join(PRETOKENIZERS)
         raise CheckpointError(
@@ -100,18 +114,17 @@ def _pretokenizer(checkpoint: GgufFile) -> Pretokenizer:
     return PRETOKENIZERS[name]
 
 
-def _sentencepiece(checkpoint: GgufFile) -> SentencePieceTokenizer:
-    metadata, tokens = checkpoint.metadata, checkpoint.metadata["tokenizer.ggml.tokens"]
-    settings = gguf_settings(metadata)
-    add_prefix = metadata.get("tokenizer.ggml.add_space_prefix", True)
-    special = _of_type(metadata, CONTROL, UNKNOWN)
+def _sentencepiece(checkpoint: GgufFile, vocabulary: _Vocabulary) -> SentencePieceTokenizer:
+    settings = gguf_settings(checkpoint.path, checkpoint.metadata)
+    add_prefix = vocabulary.keys.flag("ggml.add_space_prefix", True)
+    special = vocabulary.of_type(CONTROL, UNKNOWN)
     return SentencePieceTokenizer(
-        _processor(checkpoint, add_prefix),
+        _processor(checkpoint, vocabulary, add_prefix),
         vocab_size=checkpoint.config["vocab_size"],
-        bos_token_id=metadata.get("tokenizer.ggml.bos_token_id"),
-        eos_token_id=metadata.get("tokenizer.ggml.eos_token_id"),
+        bos_token_id=vocabulary.token_id("bos"),
+        eos_token_id=vocabulary.token_id("eos"),
         eos_token_ids=checkpoint.generation_config.get("eos_token_id", []),
-        added_tokens={tokens[i]: i for i in special},
+        added_tokens={vocabulary.tokens[i]: i for i in special},
         special_token_ids=special,
         add_bos=True if settings.add_bos is None else settings.add_bos,
         add_eos=bool(settings.add_eos),
@@ -120,24 +133,22 @@ def _sentencepiece(checkpoint: GgufFile) -> SentencePieceTokenizer:
     )
 
 
-def _processor(checkpoint: GgufFile, add_prefix: bool) -> SentencePieceProcessor:
+def _processor(checkpoint: GgufFile, vocabulary: _Vocabulary, add_prefix: bool) -> SentencePieceProcessor:
     from sentencepiece import SentencePieceProcessor
 
-    metadata, tokens = checkpoint.metadata, checkpoint.metadata["tokenizer.ggml.tokens"]
-    kinds = metadata["tokenizer.ggml.token_type"].tolist()
-    kinds[metadata.get("tokenizer.ggml.unknown_token_id", 0)] = UNKNOWN  # some converters call it a control token
+    keys, tokens = vocabulary.keys, vocabulary.tokens
+    kinds = vocabulary.types.tolist()
+    kinds[keys.count("ggml.unknown_token_id", 0, least=0, most=len(tokens) - 1)] = UNKNOWN  # some converters call it a control token
     # converters write user-defined pieces with plain spaces, SentencePiece wants its own
     texts = [text.replace(" ", "▁") if kind == USER_DEFINED else text for text, kind in zip(tokens, kinds, strict=True)]
     proto = model_proto(
-        zip(texts, metadata["tokenizer.ggml.scores"].tolist(), kinds, strict=True),
+        zip(texts, keys.array("ggml.scores", len(tokens), least=-1e30, most=1e30).tolist(), kinds, strict=True),
         add_dummy_prefix=add_prefix,
-        remove_extra_whitespaces=metadata.get("tokenizer.ggml.remove_extra_whitespaces", False),
+        remove_extra_whitespaces=keys.flag("ggml.remove_extra_whitespaces"),
     )
     try:
         return SentencePieceProcessor(model_proto=proto)
     except RuntimeError as error:
-        raise CheckpointError(f"{checkpoint.path}: the vocabulary is no SentencePiece model: {error}; convert the model again") from error
-
-
-def _of_type(metadata: dict[str, Any], *kinds: int) -> list[int]:
-    return np.flatnonzero(np.isin(metadata["tokenizer.ggml.token_type"], kinds)).tolist()
+        raise CheckpointError(
+            f"{checkpoint.path}: the vocabulary is no SentencePiece model: {one_line(error)}; convert the model again"
+        ) from error

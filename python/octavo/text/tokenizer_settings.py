@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from octavo.checkpoint.config_keys import ConfigKeys, MetadataKeys
 from octavo.checkpoint.hf_folder import read_json
 from octavo.errors import CheckpointError
 from octavo.text.chat_template import ChatTemplate
@@ -42,47 +43,55 @@ def folder_settings(folder: Path) -> TokenizerSettings:
     """Read a Hugging Face folder. Every file is optional; raises CheckpointError for one that is malformed."""
     config = _optional_json(folder / "tokenizer_config.json")
     special_tokens = _optional_json(folder / "special_tokens_map.json") | config
-    texts = {name: _token_text(special_tokens.get(name)) for name in _NAMES}
+    keys = ConfigKeys(str(folder / "tokenizer_config.json"), config)
+    named = ConfigKeys(keys.source, special_tokens)
+    texts = {name: _token_text(named, name) for name in _NAMES}
     return TokenizerSettings(
         special_tokens={name: text for name, text in texts.items() if text is not None},
-        add_bos=config.get("add_bos_token"),
-        add_eos=config.get("add_eos_token"),
-        chat_templates=_folder_templates(folder, config),
+        add_bos=keys.optional_flag("add_bos_token"),
+        add_eos=keys.optional_flag("add_eos_token"),
+        chat_templates=_folder_templates(folder, keys),
     )
 
 
-def gguf_settings(metadata: Mapping[str, Any]) -> TokenizerSettings:
-    """Read a GGUF file's metadata."""
-    tokens = metadata["tokenizer.ggml.tokens"]
+def gguf_settings(path: Path, metadata: Mapping[str, Any]) -> TokenizerSettings:
+    """Read a GGUF file's metadata. Raises CheckpointError for a key of another type than it should be."""
+    keys = MetadataKeys(path, metadata)
+    tokens = keys.texts("tokenizer.ggml.tokens")
     ids = {
-        name: metadata.get(f"tokenizer.ggml.{key}_token_id") for name, key in zip(_NAMES, ("bos", "eos", "unknown", "padding"), strict=True)
+        name: keys.optional_count(f"tokenizer.ggml.{key}_token_id", least=0)
+        for name, key in zip(_NAMES, ("bos", "eos", "unknown", "padding"), strict=True)
     }
-    named = {key.removeprefix(f"{_TEMPLATE_KEY}."): text for key, text in metadata.items() if key.startswith(f"{_TEMPLATE_KEY}.")}
-    default = {"default": metadata[_TEMPLATE_KEY]} if _TEMPLATE_KEY in metadata else {}
+    prefix = f"{_TEMPLATE_KEY}."
+    named = {key.removeprefix(prefix): keys.text(key) for key in metadata if key.startswith(prefix)}
+    default = {"default": keys.text(_TEMPLATE_KEY)} if _TEMPLATE_KEY in metadata else {}
     return TokenizerSettings(
         special_tokens={name: tokens[token_id] for name, token_id in ids.items() if token_id is not None and token_id < len(tokens)},
-        add_bos=metadata.get("tokenizer.ggml.add_bos_token"),
-        add_eos=metadata.get("tokenizer.ggml.add_eos_token"),
+        add_bos=keys.optional_flag("tokenizer.ggml.add_bos_token"),
+        add_eos=keys.optional_flag("tokenizer.ggml.add_eos_token"),
         chat_templates=named | default,
     )
 
 
-def _folder_templates(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
+def _folder_templates(folder: Path, config: ConfigKeys) -> dict[str, str]:
     """The newest way to store templates wins: .jinja files, then tokenizer_config.json, then chat_template.json."""
     files = {path.stem: _text(path) for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
     if (folder / "chat_template.jinja").is_file():
         files["default"] = _text(folder / "chat_template.jinja")
     if files:
         return files
-    stored = config.get("chat_template") or _optional_json(folder / "chat_template.json").get("chat_template")
-    if isinstance(stored, list):
-        return {str(entry["name"]): entry["template"] for entry in stored}
+    older = folder / "chat_template.json"
+    keys = config if config.value("chat_template", None) else ConfigKeys(str(older), _optional_json(older))
+    if isinstance(keys.value("chat_template", None), list):
+        entries = [ConfigKeys(f"{keys.source}: chat_template", entry) for entry in keys.objects("chat_template")]
+        return {entry.text("name"): entry.text("template") for entry in entries}
+    stored = keys.optional_text("chat_template")
     return {"default": stored} if stored else {}
 
 
-def _token_text(token: Any) -> str | None:
+def _token_text(keys: ConfigKeys, name: str) -> str | None:
     """Tokens are stored as text or as an object with `content`."""
-    return token.get("content") if isinstance(token, dict) else token
+    return keys.section(name).optional_text("content") if isinstance(keys.value(name, None), dict) else keys.optional_text(name)
 
 
 def _optional_json(path: Path) -> dict[str, Any]:
