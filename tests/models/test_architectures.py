@@ -31,6 +31,8 @@ MOE = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 40}
 SHARED = {**MOE, "shared_expert_intermediate_size": 56}
 OLMOE = {"num_experts": 8, "num_experts_per_tok": 3, "eos_token_id": 2}
 LLAMA3 = rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=128)
+LONG = {"short_factor": [1.0] * 8, "long_factor": [1.0 + index / 2 for index in range(8)]}
+HALF = {"short_factor": [1.0, 1.5, 2.0, 3.0], "long_factor": [9.0] * 4, "partial_rotary_factor": 0.5}
 CASES = {
     "llama": ("LlamaConfig", {}),
     "llama-tied": ("LlamaConfig", {"tie_word_embeddings": True}),
@@ -53,6 +55,28 @@ CASES = {
     "qwen3_moe": ("Qwen3MoeConfig", {**MOE, "head_dim": 32, "norm_topk_prob": True}),
     "qwen3_moe-sparse-step": ("Qwen3MoeConfig", {**MOE, "head_dim": 32, "decoder_sparse_step": 2}),
     "olmoe": ("OlmoeConfig", OLMOE),
+    "phi3": ("Phi3Config", {"pad_token_id": 0}),
+    "phi3-long": ("Phi3Config", {"pad_token_id": 0, "original_max_position_embeddings": 64, **rope("longrope", **LONG)}),
+    "phi3-short-partial": (
+        "Phi3Config",
+        {"pad_token_id": 0, "original_max_position_embeddings": 512, "max_position_embeddings": 2048, **rope("longrope", **HALF)},
+    ),
+    "olmo2": ("Olmo2Config", {}),
+    "olmo3": ("Olmo3Config", {"sliding_window": 20, "num_hidden_layers": 4}),
+    "exaone4": ("Exaone4Config", {"sliding_window": 20, "num_hidden_layers": 4}),
+    "exaone4-full": ("Exaone4Config", {"sliding_window": None, "layer_types": ["full_attention"] * 3}),
+    "smollm3": ("SmolLM3Config", {"no_rope_layer_interval": 2, "pad_token_id": 0}),
+    "smollm3-window": ("SmolLM3Config", {"no_rope_layers": [1, 0, 1], "pad_token_id": 0, "use_sliding_window": True, "sliding_window": 20}),
+    "seed_oss": ("SeedOssConfig", {"head_dim": 32, "mlp_bias": True}),
+    "ministral": (
+        "MinistralConfig",
+        {"head_dim": 16, "sliding_window": 20, "layer_types": ["full_attention", "sliding_attention", "full_attention"]},
+    ),
+    "ernie4_5": ("Ernie4_5Config", {"head_dim": 32, "use_bias": True}),
+    "helium": ("HeliumConfig", {"head_dim": 16}),
+    "glm": ("GlmConfig", {"head_dim": 32, "pad_token_id": 0}),
+    "glm4": ("Glm4Config", {"head_dim": 32, "pad_token_id": 0}),
+    "hunyuan_v1_dense": ("HunYuanDenseV1Config", {"head_dim": 32}),
     "gemma": ("GemmaConfig", {"head_dim": 32}),
     "gemma2": ("Gemma2Config", {"head_dim": 32, "sliding_window": 20, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 5.0}),
     "gemma2-unbounded": ("Gemma2Config", {"head_dim": 32, "attn_logit_softcapping": None, "final_logit_softcapping": None}),

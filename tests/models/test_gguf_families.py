@@ -76,7 +76,7 @@ def tensors(family: GgufFamily, folder: Path, config: Any) -> dict[str, np.ndarr
     converted = {}
     for name, value in load_file(folder / "model.safetensors").items():
         heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(name.split(".")[-2])
-        if family.architecture == "llama" and heads:
+        if family.architecture in ("llama", "smollm3") and heads:
             value = value.reshape(heads, 2, value.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(value.shape)
         if family.architecture.startswith("gemma") and name.endswith("norm.weight"):
             value = value + np.float32(1)

@@ -21,6 +21,7 @@ def decoder_config(
     *,
     slides: Callable[[int], bool] | None = None,
     rotates: Callable[[int], bool] = lambda layer: True,
+    rotates_full: bool = True,
     partial_rotary: bool = False,
     local_theta: float | None = None,
     eps_key: str = "rms_norm_eps",
@@ -31,7 +32,7 @@ def decoder_config(
 
     Args:
         slides: whether a layer has a sliding window where `layer_types` does not say; None in families without windows.
-        rotates: whether a layer rotates its queries and keys.
+        rotates, rotates_full: whether a layer, and whether one that attends to everything, rotates its queries and keys.
         partial_rotary: whether `partial_rotary_factor` is the family's to have.
         local_theta: see `rope_config`.
         eps_key, activation_key: names of these keys.
@@ -63,7 +64,9 @@ def decoder_config(
         "tie_word_embeddings": keys.flag("tie_word_embeddings"),
         "attention_scale": float(head_dim) ** -0.5,
         "windows": tuple(window if kind == "sliding_attention" else None for kind in kinds),
-        "ropes": tuple(ropes[kind] if rotates(layer) else None for layer, kind in enumerate(kinds)),
+        "ropes": tuple(
+            ropes[kind] if rotates(layer) and (rotates_full or kind != "full_attention") else None for layer, kind in enumerate(kinds)
+        ),
         "activation": keys.text(activation_key),
     }
     return ModelConfig(**fields | family)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from octavo.checkpoint.config_keys import MetadataKeys
+from octavo.checkpoint.config_keys import ConfigKeys, MetadataKeys
+from octavo.checkpoint.model_config import ModelConfig
 from octavo.errors import CheckpointError
 from octavo.plugins import available, load
 
-__all__ = ["BLOCK_NAMES", "SANDWICH_NAMES", "GgufFamily", "StoredNames", "gguf_family", "stored_names"]
+__all__ = ["BLOCK_NAMES", "POST_NORM_NAMES", "SANDWICH_NAMES", "GgufFamily", "StoredNames", "family_config", "gguf_family", "stored_names"]
 
 # Parts of a block in GGUF files (llama.cpp's `gguf-py/gguf/constants.py`) by Hugging Face's most common names.
 BLOCK_NAMES: dict[str, str] = {
@@ -46,6 +47,8 @@ SANDWICH_NAMES = BLOCK_NAMES | {
     "post_attention_norm": "post_attention_layernorm",
     "post_ffw_norm": "post_feedforward_layernorm",
 }
+# The same for blocks with norms behind attention and feed-forward only.
+POST_NORM_NAMES = BLOCK_NAMES | {"post_attention_norm": "post_attention_layernorm", "post_ffw_norm": "post_feedforward_layernorm"}
 _TOP_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 # Models of text and images keep the language model one level deeper, in the spelling of transformers 4 or 5.
 _TEXT_HALF = re.compile(r"^(?:model\.language_model\.|language_model\.model\.|language_model\.(?=lm_head))")
@@ -62,9 +65,11 @@ class StoredNames:
 
     Attributes:
         patterns: (regular expression, replacement), tried in order until one matches the whole name.
+        paired_rows: whether heads rotate in pairs of neighbours: rows of q and k are then put into halves as they are read.
     """
 
     patterns: tuple[tuple[str, str], ...] = ()
+    paired_rows: bool = False
 
     def name(self, stored: str) -> str | None:
         """The family's name for a stored tensor; None when it belongs to another half of the model, such as an image encoder."""
@@ -92,7 +97,7 @@ class GgufFamily:
         config: from the metadata and the keys of config.json that all decoders share to those that only this family has.
         names: part of a block in GGUF -> in Hugging Face's layout.
         renormalise: whether the weights of a token's experts add up to 1, which no key says; None in families without experts.
-        paired_rows: whether the converter reorders the rows of q and k from halves to pairs.
+        paired_rows: whether rows of q and k stand in pairs, because the converter puts them so or the family rotates neighbours.
         norm_offset: what the converter adds to norm weights.
     """
 
@@ -119,6 +124,24 @@ def stored_names(model_type: str) -> StoredNames:
         return getattr(load("octavo.models", model_type), "STORED_NAMES", StoredNames())
     except LookupError:
         return StoredNames()
+
+
+def family_config(source: str, config: Mapping[str, Any]) -> ModelConfig:
+    """Read a config.json dictionary as its family understands it.
+
+    Args:
+        source: what messages begin with.
+
+    Raises:
+        CheckpointError: a key that is missing or makes no sense, or one that changes what the model computes and that its family does
+            not know.
+        LookupError: an unknown model_type.
+    """
+    family = load("octavo.models", ConfigKeys(source, config).name("model_type")).Model
+    keys = ConfigKeys(source, config, family.defaults)
+    model = family.read_config(keys)
+    keys.check_unread()
+    return model
 
 
 def gguf_family(path: Path, architecture: str) -> GgufFamily:

@@ -1,7 +1,7 @@
 """GGUF files (llama.cpp) under Hugging Face names and conventions.
 
 llama.cpp's converter changes tensors of some families (`GgufFamily`); this reader changes them back:
-- the rows of q_proj and k_proj are permuted within each head, from halves to interleaved pairs;
+- the rows of q_proj and k_proj are permuted within each head, from halves to interleaved pairs (`row_order.py`);
 - norm weights have 1 added.
 """
 
@@ -21,6 +21,7 @@ from octavo.checkpoint.gguf_config import derive_config, derive_generation_confi
 from octavo.checkpoint.gguf_header import GgufTensor, read_header
 from octavo.checkpoint.mapped_file import MappedBytes, map_file
 from octavo.checkpoint.raw_tensor import RawTensor, check_shape
+from octavo.checkpoint.row_order import rows_in_halves
 from octavo.errors import CheckpointError
 
 __all__ = ["GgufFile"]
@@ -81,9 +82,9 @@ class GgufFile:
     def _unconverted(self, name: str, entry: GgufTensor) -> NDArray[np.uint8]:
         family = self._family
         if family.paired_rows and ".self_attn.q_proj." in name:
-            return self._rows_in_halves(entry, self.config["num_attention_heads"])
+            return rows_in_halves(self._bytes(entry), entry.shape, self.config["num_attention_heads"], what=f"{self.path}: tensor {name}")
         if family.paired_rows and ".self_attn.k_proj." in name:
-            return self._rows_in_halves(entry, self.config["num_key_value_heads"])
+            return rows_in_halves(self._bytes(entry), entry.shape, self.config["num_key_value_heads"], what=f"{self.path}: tensor {name}")
         if family.norm_offset and name.endswith("norm.weight"):
             return (self._floats(entry) - np.float32(family.norm_offset)).view(np.uint8)
         return self._bytes(entry)
@@ -92,13 +93,6 @@ class GgufFile:
         if entry.format != "F32":
             raise CheckpointError(f"{self.path}: tensor {entry.name} is {entry.format}; it must be F32, convert the model again")
         return self._bytes(entry).view("<f4")
-
-    def _rows_in_halves(self, entry: GgufTensor, num_heads: int) -> NDArray[np.uint8]:
-        """Reorder each head's rows from pairs (0, d/2, 1, d/2 + 1, ...) to halves (0 ... d/2 - 1, d/2 ... d - 1)."""
-        if entry.shape[0] % (2 * num_heads):
-            raise CheckpointError(f"{self.path}: tensor {entry.name} has {entry.shape[0]} rows, which {num_heads} heads cannot share")
-        pairs = self._bytes(entry).reshape(num_heads, entry.shape[0] // num_heads // 2, 2, -1)
-        return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(-1)
 
     def _refuse_shards(self) -> None:
         count = MetadataKeys(self.path, self.metadata).count("split.count", 0, least=0)

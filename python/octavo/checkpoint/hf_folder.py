@@ -8,8 +8,9 @@ from typing import Any
 
 from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.expert_names import TensorPart, tensor_parts
-from octavo.checkpoint.family_files import stored_names
+from octavo.checkpoint.family_files import family_config, stored_names
 from octavo.checkpoint.raw_tensor import RawTensor, check_shape
+from octavo.checkpoint.row_order import rows_in_halves
 from octavo.checkpoint.safetensors import SafetensorsFile
 from octavo.errors import CheckpointError
 
@@ -30,7 +31,9 @@ class HfFolder:
         self.path = Path(path)
         self.config, self.generation_config = read_configs(self.path)
         self._tensors: dict[str, tuple[SafetensorsFile, TensorPart]] = {}
-        names = stored_names(ConfigKeys(str(self.path / "config.json"), self.config).name("model_type"))
+        keys = ConfigKeys(str(self.path / "config.json"), self.config)
+        names = stored_names(keys.name("model_type"))
+        self._heads = family_config(keys.source, self.config) if names.paired_rows else None
         for weights in self._weight_files():
             for stored_name in weights.names():
                 name = names.name(stored_name)
@@ -46,7 +49,18 @@ class HfFolder:
             raise CheckpointError(f"{self.path}: tensor {name} is missing from the safetensors files")
         weights, part = self._tensors[name]
         check_shape(weights.path, name, part.shape, shape)
-        return part.of(weights.tensor(part.stored_name))
+        return self._in_halves(part.of(weights.tensor(part.stored_name)))
+
+    def _in_halves(self, raw: RawTensor) -> RawTensor:
+        """Rows of q and k in the order that kernels rotate, whatever the family's files have."""
+        if self._heads is None or ".self_attn." not in raw.name or raw.name.split(".")[-2] not in ("q_proj", "k_proj"):
+            return raw
+        num_heads = self._heads.num_heads if ".q_proj." in raw.name else self._heads.num_kv_heads
+        rope = next((rope for rope in self._heads.ropes if rope is not None), None)
+        if rope is None:
+            return raw
+        data = rows_in_halves(raw.data, raw.shape, num_heads, rotary_dim=rope.rotary_dim, what=f"{self.path}: tensor {raw.name}")
+        return RawTensor(raw.name, raw.shape, raw.format, data, raw.source)
 
     def _add(self, weights: SafetensorsFile, part: TensorPart) -> None:
         if part.name in self._tensors:

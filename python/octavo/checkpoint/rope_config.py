@@ -61,8 +61,10 @@ def _scaling(keys: ConfigKeys, scaling: ConfigKeys, rotary_dim: int) -> tuple[st
     if name == "yarn" and "truncate" in scaling:
         parameters["truncate"] = scaling.flag("truncate")
     if _ORIGINAL in needed:
-        owner = scaling if _ORIGINAL in scaling else keys
-        parameters[_ORIGINAL] = owner.count(_ORIGINAL if _ORIGINAL in owner else "max_position_embeddings")
+        owner = scaling if keys.value(_ORIGINAL, None) is None else keys  # transformers prefers the outer one
+        parameters[_ORIGINAL] = owner.count(_ORIGINAL) if owner.value(_ORIGINAL, None) else keys.count("max_position_embeddings")
+    if name == "longrope":
+        parameters.setdefault("factor", keys.count("max_position_embeddings") / parameters[_ORIGINAL])
     for key in sorted(set(scaling.mapping()) - {*needed, *optional, *parameters, *_READ}):
         if key in scaling:
             raise scaling.refused(key, f"a rope_type of {name} has no such setting that is known")

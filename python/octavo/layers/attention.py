@@ -16,10 +16,11 @@ __all__ = ["Attention", "QkNorm"]
 
 @dataclass(frozen=True, slots=True)
 class QkNorm:
-    """Norms on queries and keys before the rotation: of each head, or of all heads together; their weights' offset."""
+    """Norms on queries and keys: of each head, or of all heads together; before or after the rotation; their weights' offset."""
 
     offset: float = 0.0
     all_heads: bool = False
+    after_rotation: bool = False
 
 
 class Attention:
@@ -31,6 +32,7 @@ class Attention:
         qkv_bias, out_bias: whether the projections have biases.
         qk_norm: the norms on q and k, None without.
         softcap: bound of the scores, None without.
+        fused: whether the file holds q, k and v as one matrix, `qkv_proj`.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Attention:
         out_bias: bool = False,
         qk_norm: QkNorm | None = None,
         softcap: float | None = None,
+        fused: bool = False,
     ) -> None:
         self.ops = weights.ops
         self.layer = layer
@@ -57,9 +60,12 @@ class Attention:
         self.window = config.windows[layer]
         self.softcap = softcap
         parts = {f"{prefix}.q_proj": self.q_cols, f"{prefix}.k_proj": self.kv_cols, f"{prefix}.v_proj": self.kv_cols}
+        if fused:
+            parts = {f"{prefix}.qkv_proj": sum(parts.values())}
         self.qkv = Linear(weights, parts, config.hidden_size, bias=qkv_bias)
         self.out = Linear(weights, {f"{prefix}.o_proj": config.hidden_size}, self.q_cols, bias=out_bias)
         self.q_norm = self.k_norm = None
+        self.norm_after_rotation = qk_norm is not None and qk_norm.after_rotation
         if qk_norm is not None:
             q_size, k_size = (self.q_cols, self.kv_cols) if qk_norm.all_heads else (self.head_dim, self.head_dim)
             self.q_norm = RMSNorm(weights, f"{prefix}.q_norm", q_size, config.norm_eps, offset=qk_norm.offset)
@@ -67,9 +73,13 @@ class Attention:
 
     def __call__(self, x: Tensor, step: Step) -> Tensor:
         q, k, v = self._project(x)
+        if not self.norm_after_rotation:
+            q, k = self._normalise(q, k)
         if self.rope is not None:
             q = self.ops.rotary_embedding(step, q, self.rope, self.head_dim)
             k = self.ops.rotary_embedding(step, k, self.rope, self.head_dim)
+        if self.norm_after_rotation:
+            q, k = self._normalise(q, k)
         self.ops.store_kv(step, k, v, self.layer)
         attended = self.ops.paged_attention(
             step, q, self.layer, num_heads=self.num_heads, scale=self.scale, window=self.window, softcap=self.softcap
@@ -81,6 +91,7 @@ class Attention:
         q = self.ops.columns(qkv, 0, self.q_cols)
         k = self.ops.columns(qkv, self.q_cols, self.kv_cols)
         v = self.ops.columns(qkv, self.q_cols + self.kv_cols, self.kv_cols)
-        if self.q_norm and self.k_norm:
-            q, k = self.q_norm(q), self.k_norm(k)
         return q, k, v
+
+    def _normalise(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        return (self.q_norm(q), self.k_norm(k)) if self.q_norm and self.k_norm else (q, k)

@@ -11,7 +11,7 @@ from octavo.layers.norm import RMSNorm
 from octavo.layers.weights import Weights
 from octavo.ops.ops import Step, Tensor
 
-__all__ = ["PreNormBlock", "SandwichBlock"]
+__all__ = ["PostNormBlock", "PreNormBlock", "SandwichBlock"]
 
 
 class PreNormBlock:
@@ -22,6 +22,7 @@ class PreNormBlock:
         qk_norm: norms on queries and keys, None without.
         mlp: the feed-forward block where it is not the usual gated one.
         norm_offset: what is added to the norms' weights.
+        fused, fused_mlp: whether the file holds q, k and v as one matrix and gate and up as one; only the latter.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class PreNormBlock:
         qk_norm: QkNorm | None = None,
         mlp: Callable[[Tensor], Tensor] | None = None,
         norm_offset: float = 0.0,
+        fused: bool = False,
+        fused_mlp: bool = False,
     ) -> None:
         prefix, size, eps = f"model.layers.{index}", config.hidden_size, config.norm_eps
         self.input_norm = RMSNorm(weights, f"{prefix}.input_layernorm", size, eps, offset=norm_offset)
-        self.attention = _attention(weights, config, index, rope, qk_norm)
+        self.attention = _attention(weights, config, index, rope, qk_norm, fused)
         self.post_norm = RMSNorm(weights, f"{prefix}.post_attention_layernorm", size, eps, offset=norm_offset)
-        self.mlp = mlp or _mlp(weights, config, index)
+        self.mlp = mlp or _mlp(weights, config, index, fused or fused_mlp)
 
     def __call__(self, x: Tensor, residual: Tensor | None, step: Step) -> tuple[Tensor, Tensor]:
         x, residual = self.input_norm.add(x, residual)
@@ -59,6 +62,7 @@ class SandwichBlock:
         *,
         qk_norm: QkNorm | None = None,
         norm_offset: float = 0.0,
+        fused_mlp: bool = False,
     ) -> None:
         def norm(name: str) -> RMSNorm:
             return RMSNorm(weights, f"model.layers.{index}.{name}", config.hidden_size, config.norm_eps, offset=norm_offset)
@@ -67,7 +71,7 @@ class SandwichBlock:
         self.attention = _attention(weights, config, index, rope, qk_norm)
         self.post_attention_norm = norm("post_attention_layernorm")
         self.pre_mlp_norm = norm("pre_feedforward_layernorm")
-        self.mlp = _mlp(weights, config, index)
+        self.mlp = _mlp(weights, config, index, fused_mlp)
         self.post_mlp_norm = norm("post_feedforward_layernorm")
 
     def __call__(self, x: Tensor, residual: Tensor | None, step: Step) -> tuple[Tensor, Tensor]:
@@ -77,7 +81,26 @@ class SandwichBlock:
         return self.post_mlp_norm(self.mlp(x)), residual
 
 
-def _attention(weights: Weights, config: ModelConfig, index: int, rope: Tensor | None, qk_norm: QkNorm | None) -> Attention:
+class PostNormBlock:
+    """attention -> norm -> add -> feed-forward -> norm -> add (OLMo Team 2024). Arguments as of `PreNormBlock`."""
+
+    def __init__(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None, *, qk_norm: QkNorm | None = None) -> None:
+        prefix, size, eps = f"model.layers.{index}", config.hidden_size, config.norm_eps
+        self.ops = weights.ops
+        self.attention = _attention(weights, config, index, rope, qk_norm)
+        self.post_attention_norm = RMSNorm(weights, f"{prefix}.post_attention_layernorm", size, eps)
+        self.mlp = _mlp(weights, config, index)
+        self.post_mlp_norm = RMSNorm(weights, f"{prefix}.post_feedforward_layernorm", size, eps)
+
+    def __call__(self, x: Tensor, residual: Tensor | None, step: Step) -> tuple[Tensor, Tensor]:
+        x = x if residual is None else self.ops.add(x, residual)
+        x = self.ops.add(self.post_attention_norm(self.attention(x, step)), x)
+        return self.post_mlp_norm(self.mlp(x)), x
+
+
+def _attention(
+    weights: Weights, config: ModelConfig, index: int, rope: Tensor | None, qk_norm: QkNorm | None, fused: bool = False
+) -> Attention:
     return Attention(
         weights,
         config,
@@ -88,9 +111,10 @@ def _attention(weights: Weights, config: ModelConfig, index: int, rope: Tensor |
         out_bias=config.out_bias,
         qk_norm=qk_norm,
         softcap=config.attention_softcap,
+        fused=fused,
     )
 
 
-def _mlp(weights: Weights, config: ModelConfig, index: int) -> GatedMLP:
-    prefix = f"model.layers.{index}.mlp"
-    return GatedMLP(weights, prefix, config.hidden_size, config.intermediate_size, config.activation, bias=config.mlp_bias)
+def _mlp(weights: Weights, config: ModelConfig, index: int, fused: bool = False) -> GatedMLP:
+    prefix, sizes = f"model.layers.{index}.mlp", (config.hidden_size, config.intermediate_size)
+    return GatedMLP(weights, prefix, *sizes, config.activation, bias=config.mlp_bias, fused=fused)

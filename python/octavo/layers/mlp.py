@@ -11,10 +11,18 @@ __all__ = ["GatedMLP"]
 
 
 class GatedMLP:
-    """down(act(gate(x)) * up(x)), gate and up computed as one matrix."""
+    """down(act(gate(x)) * up(x)), gate and up computed as one matrix, which `fused` says they are in the file too (`gate_up_proj`)."""
 
     def __init__(
-        self, weights: Weights, prefix: str, hidden_size: int, intermediate_size: int, activation: str, *, bias: bool = False
+        self,
+        weights: Weights,
+        prefix: str,
+        hidden_size: int,
+        intermediate_size: int,
+        activation: str,
+        *,
+        bias: bool = False,
+        fused: bool = False,
     ) -> None:
         activations = {
             "silu": weights.ops.silu_and_mul,
@@ -24,6 +32,8 @@ class GatedMLP:
             raise CheckpointError(f"config.json: hidden_act {activation!r} is unknown; known: {', '.join(activations)}")
         self.activate_and_mul = activations[activation]
         parts = {f"{prefix}.gate_proj": intermediate_size, f"{prefix}.up_proj": intermediate_size}
+        if fused:
+            parts = {f"{prefix}.gate_up_proj": 2 * intermediate_size}
         self.gate_up = Linear(weights, parts, hidden_size, bias=bias)
         self.down = Linear(weights, {f"{prefix}.down_proj": hidden_size}, intermediate_size, bias=bias)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from octavo.checkpoint import Checkpoint
 from octavo.checkpoint.config_keys import ConfigKeys
+from octavo.checkpoint.family_files import family_config
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.errors import CheckpointError
 from octavo.models._decoder import Decoder
@@ -33,8 +34,5 @@ def model_config(checkpoint: Checkpoint) -> ModelConfig:
             and that its family does not know.
     """
     source = str(checkpoint.path / "config.json" if checkpoint.path.is_dir() else checkpoint.path)
-    family = model_class(ConfigKeys(source, checkpoint.config).name("model_type"))
-    keys = ConfigKeys(source, checkpoint.config, family.defaults)
-    config = family.read_config(keys)
-    keys.check_unread()
-    return config
+    model_class(ConfigKeys(source, checkpoint.config).name("model_type"))
+    return family_config(source, checkpoint.config)
