@@ -219,8 +219,8 @@ TEST(DevicePlan, SharesPrefillsAmongProcessorsEvenly) {
   ASSERT_EQ(planned.plan.hopper.num_items, 2 * 16 * 32);
   std::vector<double> load(132, 0.0);
   for (int processor = 0; processor < 132; ++processor) {
-    for (int item = planned.at(planned.plan.hopper.work_indptr)[processor]; item < planned.at(planned.plan.hopper.work_indptr)[processor + 1];
-         ++item) {
+    for (int item = planned.at(planned.plan.hopper.work_indptr)[processor];
+         item < planned.at(planned.plan.hopper.work_indptr)[processor + 1]; ++item) {
       load[processor] += 256 + 128 * (planned.at(planned.plan.hopper.query_tiles)[item] + 1);
     }
   }
@@ -243,12 +243,11 @@ TEST(DevicePlan, OfAGraphDependsOnTokensAlone) {
     }
     const Fa2Layout &a = plans[0].fa2, &b = plans[1].fa2;
     EXPECT_EQ(plans[0].num_elements, plans[1].num_elements);
-    EXPECT_EQ(std::tie(a.num_items, a.query_tile, a.split, a.num_rows, a.first_merged_token, a.max_merged_tokens, a.page_indptr,
-                       a.output_indptr, a.item_rows, a.item_query_tiles, a.item_kv_chunks, a.merge_indptr, a.chunk_tokens,
-                       a.num_merged_tokens, a.item_is_valid),
-              std::tie(b.num_items, b.query_tile, b.split, b.num_rows, b.first_merged_token, b.max_merged_tokens, b.page_indptr,
-                       b.output_indptr, b.item_rows, b.item_query_tiles, b.item_kv_chunks, b.merge_indptr, b.chunk_tokens,
-                       b.num_merged_tokens, b.item_is_valid));
+    EXPECT_EQ(
+        std::tie(a.num_items, a.query_tile, a.split, a.num_rows, a.first_merged_token, a.max_merged_tokens, a.page_indptr, a.output_indptr,
+                 a.item_rows, a.item_query_tiles, a.item_kv_chunks, a.merge_indptr, a.chunk_tokens, a.num_merged_tokens, a.item_is_valid),
+        std::tie(b.num_items, b.query_tile, b.split, b.num_rows, b.first_merged_token, b.max_merged_tokens, b.page_indptr, b.output_indptr,
+                 b.item_rows, b.item_query_tiles, b.item_kv_chunks, b.merge_indptr, b.chunk_tokens, b.num_merged_tokens, b.item_is_valid));
   }
 }
 

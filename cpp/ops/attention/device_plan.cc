@@ -10,7 +10,7 @@ namespace octavo {
 namespace {
 
 constexpr int kPage = 16;
-constexpr int kMinChunk = 128;        // tokens; a shorter chunk costs more to merge than it saves
+constexpr int kMinChunk = 128;  // tokens; a shorter chunk costs more to merge than it saves
 constexpr int kBlocksPerProcessor = 2;
 constexpr int kMaxCapturedTiles = 4;  // query tiles of a sequence in a graph
 
@@ -109,8 +109,8 @@ DevicePlanner::DevicePlanner(const DevicePlanShape& shape) : shape_(shape) {
 }
 
 DevicePlan DevicePlanner::plan(const DevicePlanStep& step, Span<std::int32_t> buffer) {
-  require(step.context_lens.size <= shape_.max_num_seqs && step.num_tokens <= shape_.max_num_tokens, "attention plan: ",
-          step.context_lens.size, " sequences and ", step.num_tokens, " tokens; at most ", shape_.max_num_seqs, " and ",
+  require(step.context_lens.size <= shape_.max_num_seqs && step.num_tokens <= shape_.max_num_tokens,
+          "attention plan: ", step.context_lens.size, " sequences and ", step.num_tokens, " tokens; at most ", shape_.max_num_seqs, " and ",
           shape_.max_num_tokens);
   require(buffer.size >= device_plan_capacity(shape_), "attention plan: the buffer has ", buffer.size, " elements of ",
           device_plan_capacity(shape_));
@@ -319,8 +319,8 @@ void DevicePlanner::plan_hopper(const DevicePlanStep& step, std::int32_t* buffer
   hopper.num_items = static_cast<int>(processor_of_.size());
   Cursor cursor(plan.num_elements);
   hopper.work_indptr = cursor.take(shape_.num_processors + 1);
-  for (std::int64_t* array : {&hopper.query_tiles, &hopper.query_starts, &hopper.page_starts, &hopper.query_lens, &hopper.kv_lens,
-                              &hopper.heads, &hopper.rows}) {
+  for (std::int64_t* array :
+       {&hopper.query_tiles, &hopper.query_starts, &hopper.page_starts, &hopper.query_lens, &hopper.kv_lens, &hopper.heads, &hopper.rows}) {
     *array = cursor.take(hopper.num_items);
   }
   plan.num_elements = cursor.end();

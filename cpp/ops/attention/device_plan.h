@@ -17,8 +17,8 @@ struct DevicePlanShape {
   int num_heads = 0;
   int num_kv_heads = 0;
   int head_dim = 0;
-  int window = 0;            // tokens that a query sees, its own included; 0: all
-  int num_processors = 0;    // multiprocessors of the GPU
+  int window = 0;          // tokens that a query sees, its own included; 0: all
+  int num_processors = 0;  // multiprocessors of the GPU
   int max_num_seqs = 0;
   int max_num_tokens = 0;
   int min_hopper_queries = 0;  // sequences with at least so many new tokens go to the Hopper kernel; 0: none does
@@ -35,10 +35,10 @@ struct DevicePlanStep {
 
 // Offsets count int32 elements from the start of the plan's buffer.
 struct Fa2Layout {
-  int num_items = 0;  // blocks of the grid, times num_kv_heads; 0: no launch
-  int query_tile = 0; // packed rows (query tokens * heads of a group) of a tile: 16, 64 or 128
-  bool split = false; // contexts are cut into chunks, whose results a second kernel merges
-  int num_rows = 0;   // entries of page_indptr, less one
+  int num_items = 0;   // blocks of the grid, times num_kv_heads; 0: no launch
+  int query_tile = 0;  // packed rows (query tokens * heads of a group) of a tile: 16, 64 or 128
+  bool split = false;  // contexts are cut into chunks, whose results a second kernel merges
+  int num_rows = 0;    // entries of page_indptr, less one
   int first_merged_token = 0;
   int max_merged_tokens = 0;
   std::int64_t page_indptr = 0, output_indptr = 0, item_rows = 0, item_query_tiles = 0, item_kv_chunks = 0, merge_indptr = 0,
@@ -52,7 +52,7 @@ struct HopperLayout {
 };
 
 struct DevicePlan {
-  Fa2Layout fa2;        // launched first: where it merges, it also clears the rows of other sequences
+  Fa2Layout fa2;  // launched first: where it merges, it also clears the rows of other sequences
   HopperLayout hopper;
   std::int64_t num_elements = 0;  // of the buffer that are in use
 };
@@ -74,11 +74,11 @@ class DevicePlanner {
   DevicePlan plan(const DevicePlanStep& step, Span<std::int32_t> buffer);
 
  private:
-  struct PackedRow {           // a sequence as the FA2 template sees it
+  struct PackedRow {  // a sequence as the FA2 template sees it
     std::int64_t num_tiles;
-    std::int64_t num_keys;     // that a tile reads
+    std::int64_t num_keys;  // that a tile reads
   };
-  struct Tile {                // of queries, the same for every head
+  struct Tile {  // of queries, the same for every head
     int query_tile, query_start, page_start, query_len, kv_len, row;
     std::int64_t cost;
   };

@@ -61,8 +61,8 @@ cudaError_t launch_hopper(const Layer& layer, const HopperPlan& plan, Stream str
   set_layer(params, layer, kHeadDim);
   set_plan(params, plan);
   return flashinfer::BatchPrefillWithPagedKVCacheDispatched<kHeadDim, kHeadDim, flashinfer::MaskMode::kCausal, kWindow,
-                                                            /*SAME_SCHEDULE_FOR_ALL_HEADS=*/false,
-                                                            flashinfer::DefaultAttention<kSoftcap>>(params, /*enable_pdl=*/false, stream);
+                                                            /*SAME_SCHEDULE_FOR_ALL_HEADS=*/false, flashinfer::DefaultAttention<kSoftcap>>(
+      params, /*enable_pdl=*/false, stream);
 }
 
 }  // namespace octavo::cuda::flashinfer_units

@@ -12,11 +12,11 @@ namespace octavo::cuda::flashinfer_units {
 struct Layer {
   const void* q = nullptr;  // [T, H * D], rows at 16-byte boundaries
   std::int64_t q_stride = 0;
-  std::int64_t num_tokens = 0;      // T
-  const void* k_pages = nullptr;    // the first page's keys; the values of a page stand at v_pages with the same strides
+  std::int64_t num_tokens = 0;    // T
+  const void* k_pages = nullptr;  // the first page's keys; the values of a page stand at v_pages with the same strides
   const void* v_pages = nullptr;
-  std::int64_t page_stride = 0;     // from a page's keys to the next page's
-  void* y = nullptr;                // [T, H * D], dense for the FA2 template
+  std::int64_t page_stride = 0;  // from a page's keys to the next page's
+  void* y = nullptr;             // [T, H * D], dense for the FA2 template
   std::int64_t y_stride = 0;
   int num_heads = 0;
   int num_kv_heads = 0;
