@@ -18,7 +18,7 @@ struct RowParameters {
   std::int32_t num_logprobs = -1;  // -1: no report
   float repetition_penalty = 1.0f, presence_penalty = 0.0f, frequency_penalty = 0.0f;
   std::int64_t min_tokens = 0;
-  bool adjusts = false;                                                                           // whether adjust() may change a logit
+  bool always_adjusts = false;  // adjust() changes logits at every draw, not before min_tokens alone
   std::int32_t num_bias = 0, num_allowed = -1, num_blocked = 0, num_bad_words = 0, max_tail = 0;  // num_allowed -1: all
   const std::int32_t* bias_ids = nullptr;
   const float* biases = nullptr;
@@ -38,6 +38,15 @@ struct RowProgress {
   std::int64_t num_outputs = 0;
   std::int32_t num_tail = 0;
 };
+
+OCTAVO_DEVICE bool below_min_tokens(const RowParameters& row, const RowProgress& progress) {
+  return row.num_blocked > 0 && progress.num_outputs < row.min_tokens;
+}
+
+// Whether adjust() may change a logit.
+OCTAVO_DEVICE bool adjusts(const RowParameters& row, const RowProgress& progress) {
+  return row.always_adjusts || below_min_tokens(row, progress);
+}
 
 OCTAVO_DEVICE bool tail_matches(const RowParameters& row, const RowProgress& progress, const std::int32_t* word, std::int32_t length) {
   if (length > progress.num_tail) return false;
@@ -63,7 +72,7 @@ OCTAVO_DEVICE void mask(Team& team, const RowParameters& row, const RowProgress&
     const std::int32_t length = row.bad_word_indptr[i + 1] - row.bad_word_indptr[i] - 1;
     if (tail_matches(row, progress, word, length)) adjusted[word[length]] = -INFINITY;
   }
-  if (progress.num_outputs < row.min_tokens) {
+  if (below_min_tokens(row, progress)) {
     for (int i = team.thread(); i < row.num_blocked; i += team.num_threads()) adjusted[row.blocked[i]] = -INFINITY;
   }
   team.sync();

@@ -93,11 +93,11 @@ __global__ void __launch_bounds__(kThreads)
     const float* raw = logits + arrays.logits_rows[entry] * stride;
     const device::RowParameters row = state.parameters[arrays.rows[entry]];
     const device::RowProgress progress = state.progress[arrays.rows[entry]];
-    const bool reports = row.num_logprobs >= 0;
+    const bool adjusts = device::adjusts(row, progress), reports = row.num_logprobs >= 0;
     Rank best = 0;
-    if (row.adjusts || reports) best = device::find_best(team, scratch, raw, vocab);
+    if (adjusts || reports) best = device::find_best(team, scratch, raw, vocab);
     std::int32_t token_id = -1;
-    if (!row.adjusts) {
+    if (!adjusts) {
       token_id = draw_for(team, scratch, row, progress.num_tokens, raw, vocab);
     } else if (is_finite(best)) {
       float* adjusted = state.adjusted + blockIdx.x * state.adjusted_stride;
