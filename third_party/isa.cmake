@@ -18,7 +18,8 @@ if(OCTAVO_CPU STREQUAL "native")
   list(TRANSFORM _candidates TOUPPER)
   list(TRANSFORM _candidates PREPEND -DOCTAVO_HAVE_)
   try_run(_ran _compiled SOURCES ${CMAKE_CURRENT_LIST_DIR}/best_isa.cc ${CMAKE_SOURCE_DIR}/cpp/cpu/isa.cc
-    COMPILE_DEFINITIONS ${_candidates} -I${CMAKE_SOURCE_DIR}/cpp CXX_STANDARD 17 COMPILE_OUTPUT_VARIABLE _output RUN_OUTPUT_VARIABLE _best)
+    CMAKE_FLAGS "-DINCLUDE_DIRECTORIES=${CMAKE_SOURCE_DIR}/cpp" COMPILE_DEFINITIONS ${_candidates} CXX_STANDARD 17
+    COMPILE_OUTPUT_VARIABLE _output RUN_OUTPUT_VARIABLE _best)
   if(NOT _compiled OR NOT _ran EQUAL 0)
     message(FATAL_ERROR "OCTAVO_CPU=native: cannot tell what this processor has (${_output}${_best}); -DOCTAVO_CPU=all builds for every one")
   endif()

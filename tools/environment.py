@@ -17,9 +17,10 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["BUILD", "ROOT", "VENV", "SetupError", "build_environment", "has_nvidia_gpu", "prepare", "say"]
+__all__ = ["BUILD", "ROOT", "VENV", "SetupError", "build_environment", "cmake", "has_nvidia_gpu", "prepare", "say"]
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -34,6 +35,10 @@ SOURCES = ("pyproject.toml", "CMakeLists.txt", "cpp", "third_party", "python/oct
 NOT_INSTALLED = ("cpp/tests/", "cpp/bench/")
 SERVING = ("jinja2.sandbox", "octavo.assemble", "octavo.server.serve", "tokenizers", "uvloop")
 PROGRESS = re.compile(r"^\s*(\[\d+/\d+\] .*|Downloading .*|Collecting \S+|Building wheel.*|Installing collected packages)")
+
+ERROR = re.compile(
+    r"(?<![\w-])(?:fatal )?error: (?!subprocess|metadata|command)|CMake Error|No space left|Read-only file system", re.IGNORECASE
+)
 
 
 class SetupError(Exception):
@@ -59,22 +64,30 @@ def prepare(extras: Sequence[str] = (), requirements: Sequence[str] = (), *, eve
         SetupError: Python, its venv module or a compiler is missing, or the build failed.
     """
     _check_python()
+    if _read_stamp() == _wanted_stamp(extras, requirements, every_cpu):
+        return  # before the lock: a checkout that cannot be written serves as long as nothing changed
     with _lock():
-        stamp = _read_stamp()
-        wanted = sorted({*stamp.get("extras", ()), *extras})
-        needed = sorted({*stamp.get("requirements", ()), *requirements})
-        cpu = "all" if every_cpu else stamp.get("cpu", "native")
-        current = {"sources": _hash_sources(), "python": sys.version, "extras": wanted, "requirements": needed, "cpu": cpu}
-        if cpu == "native":
-            current["cpu features"] = _cpu_features()  # a folder may be carried to another machine
-        if stamp == current:
+        current = _wanted_stamp(extras, requirements, every_cpu)
+        if _read_stamp() == current:
             return
         _check_tools()
         if not _venv_fits():
             _make_venv()
         STAMP.unlink(missing_ok=True)
-        _install(wanted, needed, cpu)
+        _install(current["extras"], current["requirements"], current["cpu"])
         STAMP.write_text(json.dumps(current, indent=1))
+
+
+def _wanted_stamp(extras: Sequence[str], requirements: Sequence[str], every_cpu: bool) -> dict:
+    stamp = _read_stamp()
+    wanted = sorted({*stamp.get("extras", ()), *extras})
+    needed = sorted({*stamp.get("requirements", ()), *requirements})
+    cpu = "all" if every_cpu else stamp.get("cpu", "native")
+    current = {"sources": _hash_sources(), "python": sys.version, "extras": wanted, "requirements": needed, "cpu": cpu}
+    current["folder"] = str(ROOT)  # scripts in .venv name their Python by its path, so a folder that was moved is made anew
+    if cpu == "native":
+        current["cpu features"] = _cpu_features()  # a folder may be carried to another machine
+    return current
 
 
 def _check_python() -> None:
@@ -83,26 +96,32 @@ def _check_python() -> None:
 
 
 def _check_tools() -> None:
-    compiler = os.environ.get("CXX", "c++")
-    if shutil.which(compiler.split()[0]) is None:
-        raise SetupError(f"no C++ compiler ({compiler}); on Debian and Ubuntu: apt-get install g++")
-    try:
-        import ensurepip  # noqa: F401
-        import venv  # noqa: F401
-    except ImportError:
-        package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
-        raise SetupError(f"this Python cannot make virtual environments; on Debian and Ubuntu: apt-get install {package}") from None
-    include = Path(sysconfig.get_path("include")) / "Python.h"
-    if not include.exists():
-        package = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
-        raise SetupError(f"Python's C headers are missing ({include}); on Debian and Ubuntu: apt-get install {package}")
+    """Name everything that is missing at once, with the packages that bring it."""
+    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    compiler, header = os.environ.get("CXX", "c++"), Path(sysconfig.get_path("include")) / "Python.h"
+    needs = (
+        (shutil.which(compiler.split()[0]) is not None, f"a C++ compiler ({compiler})", "g++"),
+        (all(map(find_spec, ("ensurepip", "venv"))), "Python's venv module", f"{python}-venv"),
+        (header.exists(), f"Python's C headers ({header})", f"{python}-dev"),
+    )
+    missing = [(what, package) for there, what, package in needs if not there]
+    if missing:
+        names = ", ".join(what for what, _ in missing)
+        packages = " ".join(package for _, package in missing)
+        raise SetupError(f"missing: {names}; on Debian and Ubuntu: apt-get install {packages}")
 
 
 @contextmanager
 def _lock() -> Iterator[None]:
     """Two of the tools may start at once; the second waits for the first."""
-    BUILD.parent.mkdir(exist_ok=True)
-    with BUILD.with_suffix(".lock").open("w") as file:
+    try:
+        BUILD.parent.mkdir(exist_ok=True)
+        file = BUILD.with_suffix(".lock").open("w")
+    except OSError as error:
+        raise SetupError(
+            f"cannot write to {ROOT} ({error.strerror}), and something has to be built there; use a copy of your own"
+        ) from error
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -137,7 +156,8 @@ def _source_files() -> Iterator[Path]:
 def _venv_fits() -> bool:
     settings = VENV / "pyvenv.cfg"
     version = ".".join(map(str, sys.version_info[:3]))
-    return (VENV / "bin" / "pip").exists() and f"version = {version}\n" in settings.read_text()
+    pip = VENV / "bin" / "pip"
+    return pip.exists() and f"version = {version}\n" in settings.read_text() and f"{VENV}/bin/python" in pip.read_text()
 
 
 def _make_venv() -> None:
@@ -185,6 +205,11 @@ def build_environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "PYTHONPATH": str(BACKEND)}
 
 
+def cmake() -> str | None:
+    """Path of the cmake that builds Octavo here, if there is one yet."""
+    return shutil.which("cmake", path=build_environment()["PATH"])
+
+
 def _pip(what: str, command: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
     """Run a pip command, showing one line of progress; the whole output goes to `LOG`."""
     say(what)
@@ -200,8 +225,14 @@ def _pip(what: str, command: str, *arguments: str, environment: dict[str, str] |
             _show_progress(line)
     _clear_progress()
     if process.wait() != 0:
-        sys.stderr.writelines(lines[-40:])
+        sys.stderr.writelines(_telling(lines))
         raise SetupError(f"{what} failed; the whole output is in {LOG}")
+
+
+def _telling(lines: Sequence[str]) -> Sequence[str]:
+    """The first errors of an output, with what follows each, or its end where it names none."""
+    errors = [index for index, line in enumerate(lines) if ERROR.search(line)][:3]
+    return [line for index in errors for line in lines[index : index + 4]] or lines[-40:]
 
 
 def _show_progress(line: str) -> None:
