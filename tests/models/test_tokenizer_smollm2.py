@@ -10,8 +10,6 @@ import pytest
 from octavo.checkpoint import Checkpoint, open_checkpoint
 from octavo.text import Tokenizer, open_tokenizer
 
-pytestmark = pytest.mark.real_model
-
 # Made with transformers 5.23 from the same file, with the pre-tokenizer of the model's tokenizer.json (single digits, byte-level)
 EXPECTED = {
     "Hello world  12345 don't": [19556, 905, 256, 33, 34, 35, 36, 37, 1326, 982],
