@@ -39,12 +39,20 @@ async def send_all(send: Send, requests: Sequence[BenchRequest], *, concurrency:
     gaps = np.random.default_rng(0).exponential(1 / request_rate, len(requests)) if request_rate else np.zeros(len(requests))
     due = time.perf_counter() + np.cumsum(gaps)
 
-    async def one(request: BenchRequest, at: float) -> Timeline:
-        await asyncio.sleep(at - time.perf_counter())
+    async def one(request: BenchRequest) -> Timeline:
         async with slots:
             return await send(request)
 
-    return await asyncio.gather(*(one(request, at) for request, at in zip(requests, due, strict=True)))
+    tasks: list[asyncio.Task[Timeline]] = []
+    try:
+        for request, at in zip(requests, due, strict=True):  # one after the other: those that are late keep their order
+            if (wait := at - time.perf_counter()) > 0:
+                await asyncio.sleep(wait)
+            tasks.append(asyncio.create_task(one(request)))
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def warm_up(send: Send) -> None:
