@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from octavo.config import EngineConfig
     from octavo.engine.async_engine import AsyncEngine
     from octavo.llm import LLM
-    from octavo.types import RequestOutput, SamplingParams
+    from octavo.types import Logprob, RequestOutput, SamplingParams
 
-__all__ = ["LLM", "AsyncEngine", "EngineConfig", "RequestOutput", "SamplingParams", "__version__"]
+__all__ = ["LLM", "AsyncEngine", "EngineConfig", "Logprob", "RequestOutput", "SamplingParams", "__version__"]
 
 _HOME = {
     "LLM": "octavo.llm",
     "AsyncEngine": "octavo.engine.async_engine",
     "EngineConfig": "octavo.config",
+    "Logprob": "octavo.types",
     "RequestOutput": "octavo.types",
     "SamplingParams": "octavo.types",
 }

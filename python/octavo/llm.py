@@ -18,16 +18,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from octavo.config import EngineConfig
 from octavo.errors import InvalidRequestError
+from octavo.llm_outputs import ScriptTokenizer, logprob_mapping
+from octavo.llm_prompts import Prompt, naming, read_prompts
+from octavo.llm_settings import ABSENT_METHODS, check_absent, engine_settings
 from octavo.log import get_logger
 from octavo.types import CompletionOutput, Delta, FinishReason, GenerationRequest, RequestOutput, SamplingParams
 
 if TYPE_CHECKING:
     from octavo.engine.async_engine import AsyncEngine
     from octavo.engine.request_stream import RequestStream
+    from octavo.text.tokenizer import Tokenizer
 
 __all__ = ["LLM"]
 
-Prompt = str | Sequence[int]
 Params = SamplingParams | Sequence[SamplingParams] | None
 Message = dict[str, Any]
 OnDelta = Callable[[Delta], None]
@@ -44,8 +47,8 @@ class LLM:
                 print(output.outputs[0].text)
 
     Args:
-        model: model folder or .gguf file; empty: the default model.
-        settings: any other field of `EngineConfig`.
+        model: model folder, .gguf file or name on the Hugging Face hub; empty: the default model.
+        settings: any other field of `EngineConfig`; neutral values of vLLM's settings are taken, too.
 
     Raises:
         OctavoError: the settings are wrong or the model cannot be loaded.
@@ -54,7 +57,7 @@ class LLM:
     def __init__(self, model: str = "", **settings: Any) -> None:
         from octavo.assemble import build_engine
 
-        config = EngineConfig(model=model, **settings)
+        config = EngineConfig(**engine_settings(model, settings))
         self._attach(build_engine(config), config)
 
     @classmethod
@@ -77,24 +80,41 @@ class LLM:
         """The engine behind; its coroutines belong to a loop of its own, so use only what is plain data: info, tokenizer, stats()."""
         return self._engine
 
+    def get_tokenizer(self) -> ScriptTokenizer:
+        """The model's tokenizer, with the methods that scripts use of transformers' ones."""
+        return ScriptTokenizer(self._engine.tokenizer)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ABSENT_METHODS:
+            raise AttributeError(f"Octavo's LLM has no {name}; see docs/coming-from-vllm.md")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def generate(
-        self, prompts: Prompt | Sequence[Prompt], sampling_params: Params = None, *, priority: int = 0, progress: bool | None = None
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling_params: Params = None,
+        *,
+        priority: int = 0,
+        progress: bool | None = None,
+        use_tqdm: bool | None = None,
+        lora_request: None = None,
     ) -> list[RequestOutput]:
         """Continue each prompt and return the outputs in the order of the prompts.
 
         Args:
-            prompts: a text, a list of token ids, or a list of either.
+            prompts: a text, token ids, `{"prompt": text}`, `{"prompt_token_ids": ids}`, or a list of such.
             sampling_params: one for all prompts or one for each; default: `SamplingParams()`.
             priority: lower is served first.
-            progress: show a progress bar on standard error; None: when that is a terminal.
+            progress: show a progress bar on standard error; None: when that is a terminal. `use_tqdm` is vLLM's name for it.
+            lora_request: None; there are no adapters yet.
 
         Raises:
-            InvalidRequestError: a prompt cannot be served; the others are given up.
+            InvalidRequestError: a prompt cannot be served, of several the text says which; the others are given up.
         """
-        entries = _as_list(prompts)
-        texts = [entry if isinstance(entry, str) else None for entry in entries]
-        token_ids = [self._engine.tokenizer.encode(entry) if isinstance(entry, str) else list(entry) for entry in entries]
-        return self._run(token_ids, texts, _one_each(sampling_params, len(entries), SamplingParams()), priority, progress)
+        check_absent("lora_request", lora_request)
+        read = read_prompts(prompts, self._engine.tokenizer.encode)
+        params = _one_each(sampling_params, len(read), SamplingParams())
+        return self._run([each.token_ids for each in read], [each.text for each in read], params, priority, _either(progress, use_tqdm))
 
     def chat(
         self,
@@ -106,6 +126,11 @@ class LLM:
         chat_template_kwargs: dict[str, Any] | None = None,
         priority: int = 0,
         progress: bool | None = None,
+        use_tqdm: bool | None = None,
+        lora_request: None = None,
+        chat_template: None = None,
+        chat_template_content_format: str = "auto",
+        continue_final_message: bool = False,
     ) -> list[RequestOutput]:
         """Answer one conversation, or each of several, through the model's chat template.
 
@@ -115,20 +140,30 @@ class LLM:
             tools: tool definitions for the template.
             add_generation_prompt: end the prompt with the opening of the assistant's turn.
             chat_template_kwargs: further variables for the template.
+            priority, progress, use_tqdm, lora_request: as in `generate`.
+            chat_template, continue_final_message: None and False; Octavo has neither here.
+            chat_template_content_format: no difference; parts of type text become one.
 
         Raises:
             InvalidRequestError: the model has no chat template, the template refuses, or a prompt cannot be served.
         """
+        check_absent("lora_request", lora_request)
+        check_absent("chat_template", chat_template)
+        check_absent("continue_final_message", continue_final_message or None)
         conversations: Any = [messages] if not messages or isinstance(messages[0], dict) else messages
         variables = {"tools": tools, "add_generation_prompt": add_generation_prompt, **(chat_template_kwargs or {})}
-        texts = [self._render(conversation, variables) for conversation in conversations]
-        token_ids = [self._engine.tokenizer.encode(text, add_special_tokens=False) for text in texts]
-        return self._run(token_ids, texts, _one_each(sampling_params, len(texts), SamplingParams(max_tokens=None)), priority, progress)
+        texts, token_ids = [], []
+        for index, conversation in enumerate(conversations):
+            with naming(index, len(conversations)):
+                texts.append(self._render(conversation, variables))
+                token_ids.append(self._engine.tokenizer.encode(texts[-1], add_special_tokens=False))
+        params = _one_each(sampling_params, len(texts), SamplingParams(max_tokens=None))
+        return self._run(token_ids, texts, params, priority, _either(progress, use_tqdm))
 
     def stream(self, prompt: Prompt, sampling_params: SamplingParams | None = None) -> Generator[Delta, None, None]:
         """Continue one prompt, yielding what is new as it comes. Leaving the iteration early ends the request."""
-        token_ids = self._engine.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
-        return self._stream(self._request(token_ids, sampling_params or SamplingParams(), 0))
+        (read,) = read_prompts([prompt], self._engine.tokenizer.encode)
+        return self._stream(self._request(read.token_ids, sampling_params or SamplingParams(), 0))
 
     def stream_chat(self, messages: Sequence[Message], sampling_params: SamplingParams | None = None) -> Generator[Delta, None, None]:
         """Answer one conversation, yielding what is new as it comes. Leaving the iteration early ends the request."""
@@ -226,7 +261,8 @@ async def _collect_all(
 
     async def work() -> None:
         for index in todo:
-            outputs[index] = await _collect(engine, requests[index], texts[index], on_delta)
+            with naming(index, len(requests)):
+                outputs[index] = await _collect(engine, requests[index], texts[index], on_delta)
 
     tasks = [asyncio.create_task(work()) for _ in range(min(len(requests), max_in_flight))]
     try:
@@ -243,30 +279,29 @@ async def _collect(engine: AsyncEngine, request: GenerationRequest, text: str | 
     output = RequestOutput(request.request_id, text, request.prompt_token_ids, choices)
     async with engine.submit(request) as stream:
         async for delta in stream:
-            _append(output, delta)
+            _append(output, delta, engine.tokenizer)
             on_delta(delta)
     return output
 
 
-def _append(output: RequestOutput, delta: Delta) -> None:
+def _append(output: RequestOutput, delta: Delta, tokenizer: Tokenizer) -> None:
     choice = output.outputs[delta.index]
     choice.text += delta.text
     choice.token_ids += delta.token_ids
     if delta.logprobs is not None:
-        choice.logprobs = (choice.logprobs or []) + delta.logprobs
+        choice.logprobs = (choice.logprobs or []) + [logprob_mapping(entry, tokenizer) for entry in delta.logprobs]
+        choice.cumulative_logprob = (choice.cumulative_logprob or 0.0) + sum(entry.logprob for entry in delta.logprobs)
     if delta.prompt_logprobs is not None:
-        output.prompt_logprobs = delta.prompt_logprobs
+        output.prompt_logprobs = [None if entry is None else logprob_mapping(entry, tokenizer) for entry in delta.prompt_logprobs]
     output.num_cached_tokens = max(output.num_cached_tokens, delta.num_cached_tokens)
     if delta.finish_reason is not None:
-        choice.finish_reason, choice.stop_reason = delta.finish_reason, delta.stop_reason
+        choice.finish_reason, choice.stop_reason = delta.finish_reason.value, delta.stop_reason
     if delta.finish_reason is FinishReason.ERROR:
         logger.error("request %s failed: %s", output.request_id, delta.error)
 
 
-def _as_list(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-    """A single prompt is a text or a list of ids; anything else is a list of prompts."""
-    single = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int))
-    return [prompts] if single else list(prompts)  # type: ignore[list-item,arg-type]
+def _either(progress: bool | None, use_tqdm: bool | None) -> bool | None:
+    return use_tqdm if progress is None else progress
 
 
 def _one_each(params: Params, count: int, default: SamplingParams) -> list[SamplingParams]:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from numbers import Integral, Real
+from typing import Any
 
 from octavo.errors import InvalidRequestError
+from octavo.neutral_values import neutral_values_taken
 
-__all__ = ["CompletionOutput", "Delta", "FinishReason", "GenerationRequest", "RequestOutput", "SamplingParams", "TokenLogprobs"]
+__all__ = ["CompletionOutput", "Delta", "FinishReason", "GenerationRequest", "Logprob", "RequestOutput", "SamplingParams", "TokenLogprobs"]
 
 
 class FinishReason(str, Enum):
@@ -20,6 +22,9 @@ class FinishReason(str, Enum):
     LENGTH = "length"
     ABORT = "abort"
     ERROR = "error"
+
+    __str__ = str.__str__
+    __hash__ = str.__hash__  # equal to its text, so found under it, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,27 @@ class TokenLogprobs:
 
 
 @dataclass(frozen=True, slots=True)
+class Logprob:
+    """One entry of the offline API's log-probabilities, as vLLM has them.
+
+    Attributes:
+        logprob: natural logarithm of the token's probability.
+        rank: 1 for the most probable token of the vocabulary, 2 for the next, ...
+        decoded_token: its text; broken characters as U+FFFD.
+    """
+
+    logprob: float
+    rank: int | None = None
+    decoded_token: str | None = None
+
+
+@neutral_values_taken
+@dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How tokens are drawn and when a choice ends. Raises `InvalidRequestError` naming the field when a value is out of range.
+
+    Arguments that other engines have and that ask for nothing (`best_of=1`, `detokenize=True`, `top_k=-1`, ...) are taken; a text or list
+    where a tuple is meant becomes one.
 
     Attributes:
         n: number of choices for the prompt, 1..128.
@@ -90,6 +114,7 @@ class SamplingParams:
     skip_special_tokens: bool = True
 
     def __post_init__(self) -> None:
+        self._normalise()
         _check_integer("n", self.n, 1, 128)
         _check_integer("max_tokens", self.max_tokens, 1, _INT32_MAX)
         _check_integer("min_tokens", self.min_tokens, 0, _INT32_MAX if self.max_tokens is None else self.max_tokens)
@@ -109,6 +134,27 @@ class SamplingParams:
             raise InvalidRequestError("stop takes at most 16 texts, none of them empty", "stop")
         if self.allowed_token_ids is not None and not self.allowed_token_ids:
             raise InvalidRequestError("allowed_token_ids is empty: no token could be drawn; leave it out to allow all", "allowed_token_ids")
+
+    def clone(self) -> SamplingParams:
+        """Return this: nothing can change it, so that a copy would be no different."""
+        return self
+
+    def _normalise(self) -> None:
+        """Other spellings of the same: -1 for "all" in `top_k`, None for "none", a text or list for a tuple."""
+        if self.top_k == -1:
+            object.__setattr__(self, "top_k", 0)
+        for name in ("stop", "bad_words", "stop_token_ids"):
+            object.__setattr__(self, name, _as_tuple(getattr(self, name)))
+        if self.allowed_token_ids is not None:
+            object.__setattr__(self, "allowed_token_ids", tuple(self.allowed_token_ids))
+        if self.logit_bias is None:
+            object.__setattr__(self, "logit_bias", {})
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 # Numbers are checked as the data plane will see them: counts as int32, real numbers as float32.
@@ -208,23 +254,45 @@ class Delta:
 
 @dataclass(slots=True)
 class CompletionOutput:
-    """One finished choice (offline API)."""
+    """One finished choice (offline API).
+
+    Attributes:
+        logprobs: for each token, token id -> log-probability of the drawn and the most probable tokens; None where not asked for.
+        finish_reason: a value of `FinishReason`, as a text.
+        stop_reason: the stop string or stop token id that ended the choice; None for end-of-sequence and length.
+        cumulative_logprob: sum over the drawn tokens; None where log-probabilities were not asked for.
+    """
 
     index: int
     text: str = ""
     token_ids: list[int] = field(default_factory=list)
-    logprobs: list[TokenLogprobs] | None = None
-    finish_reason: FinishReason | None = None
+    logprobs: list[dict[int, Logprob]] | None = None
+    finish_reason: str | None = None
     stop_reason: int | str | None = None
+    cumulative_logprob: float | None = None
+
+    def finished(self) -> bool:
+        """Whether the choice has ended."""
+        return self.finish_reason is not None
 
 
 @dataclass(slots=True)
 class RequestOutput:
-    """All choices of one prompt (offline API)."""
+    """All choices of one prompt (offline API).
+
+    Attributes:
+        prompt: the text, or None where token ids were given.
+        prompt_logprobs: for each prompt token but the first (None) token id -> its and the most probable tokens' log-probability.
+    """
 
     request_id: str
     prompt: str | None
     prompt_token_ids: list[int]
     outputs: list[CompletionOutput]
     num_cached_tokens: int = 0
-    prompt_logprobs: list[TokenLogprobs | None] | None = None
+    prompt_logprobs: list[dict[int, Logprob] | None] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice has ended."""
+        return all(output.finished() for output in self.outputs)

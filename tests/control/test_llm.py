@@ -30,7 +30,7 @@ def test_outputs_come_in_the_order_of_the_prompts(llm: LLM):
     assert [output.prompt for output in outputs] == prompts
     assert [output.prompt_token_ids for output in outputs] == [FakeTokenizer().encode(prompt) for prompt in prompts]
     assert all(len(output.outputs[0].token_ids) == 5 for output in outputs)
-    assert {output.outputs[0].finish_reason for output in outputs} == {FinishReason.LENGTH}
+    assert {output.outputs[0].finish_reason for output in outputs} == {"length"}
 
 
 def test_a_prompt_is_a_text_or_token_ids_or_a_list_of_either(llm: LLM):
