@@ -1,10 +1,15 @@
 #include "cpu/thread_pool.h"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
+#include <exception>
 #include <mutex>
 #include <new>
+#include <stdexcept>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -59,6 +64,7 @@ struct ThreadPool::State {
   std::atomic<int> num_sleeping{0};
   std::mutex mutex;
   std::condition_variable wake;
+  const pid_t process = getpid();
 
   static std::uint32_t job_of(std::uint64_t value) { return static_cast<std::uint32_t>(value >> 32); }
 
@@ -118,6 +124,15 @@ struct ThreadPool::State {
     return job.load();
   }
 
+  void stop() {
+    {
+      std::lock_guard<std::mutex> lock(mutex);
+      stopping = true;
+    }
+    wake.notify_all();
+    for (std::thread& worker : workers) worker.join();
+  }
+
   void worker_loop(int lane) {
     own_lane = lane;
     std::uint32_t last = 0;
@@ -137,21 +152,30 @@ ThreadPool::ThreadPool(int num_threads, std::vector<Cores> affinity) : state_(st
   state_->affinity = std::move(affinity);
   state_->num_lanes = num_threads;
   state_->lanes = std::make_unique<Lane[]>(static_cast<std::size_t>(num_threads));
-  for (int index = 1; index < num_threads; ++index) {
-    state_->workers.emplace_back([state = state_.get(), index] {
-      if (!state->affinity.empty()) run_on(state->affinity[index]);
-      state->worker_loop(index);
-    });
+  state_->workers.reserve(static_cast<std::size_t>(num_threads));
+  try {
+    for (int index = 1; index < num_threads; ++index) {
+      state_->workers.emplace_back([state = state_.get(), index] {
+        if (!state->affinity.empty()) run_on(state->affinity[index]);
+        state->worker_loop(index);
+      });
+    }
+  } catch (const std::exception& error) {  // a thread object that still runs would end the process when it is destroyed
+    const std::size_t num_started = state_->workers.size() + 1;
+    state_->stop();
+    throw std::runtime_error("only " + std::to_string(num_started) + " of " + std::to_string(num_threads) +
+                             " compute threads could be started (" + error.what() +
+                             "); lower the number of threads or raise the limits of the process");
   }
 }
 
+// A forked child has no workers to join, and the mutex may be as one of them left it: there the state is left alone.
 ThreadPool::~ThreadPool() {
-  {
-    std::lock_guard<std::mutex> lock(state_->mutex);
-    state_->stopping = true;
+  if (getpid() == state_->process) {
+    state_->stop();
+  } else {
+    static_cast<void>(state_.release());
   }
-  state_->wake.notify_all();
-  for (std::thread& worker : state_->workers) worker.join();
 }
 
 void ThreadPool::place_caller() const {

@@ -33,7 +33,8 @@ class TaskRef {
 class ThreadPool {
  public:
   // num_threads >= 1. affinity: the cores of each thread, the caller's first; empty: wherever the system puts them. Throws
-  // std::invalid_argument when it has another number of threads or names a core that this process may not use.
+  // std::invalid_argument when it has another number of threads or names a core that this process may not use, std::runtime_error when a
+  // thread does not start.
   explicit ThreadPool(int num_threads, std::vector<Cores> affinity = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

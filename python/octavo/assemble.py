@@ -76,6 +76,8 @@ def build_pool(config: EngineConfig) -> ThreadPool:
         return ThreadPool(placement.num_threads, placement.affinity)
     except ValueError as error:
         raise ConfigError(f"--numa-node, --pin-threads: {error}") from error
+    except RuntimeError as error:
+        raise ConfigError(f"--threads: {error}") from error
 
 
 def step_shape(config: EngineConfig, model: ModelConfig) -> StepShape:

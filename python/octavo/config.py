@@ -5,6 +5,7 @@ Each field's `help` metadata is its command-line help; the flag is the name with
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -79,3 +80,9 @@ class ServerConfig:
     body_timeout_s: float = _option(30.0, "seconds that a request body may take to arrive, and one more for each 64 KiB of it")
     log_level: str = _option("info", "debug, info, warning or error", choices=("debug", "info", "warning", "error"))
     shutdown_s: float = _option(30.0, "seconds that running requests get to finish after SIGTERM")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shutdown_s < math.inf:  # false for NaN
+            raise ConfigError(f"--shutdown-s is {self.shutdown_s}; it must be a number of seconds, at least 0")
+        if self.max_body_bytes < 1:
+            raise ConfigError(f"--max-body-bytes is {self.max_body_bytes}; it must be at least 1")

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
-import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from octavo.config import EngineConfig
+from octavo.engine.engine_thread import EngineThread
 from octavo.errors import InvalidRequestError
 from octavo.llm_outputs import ScriptTokenizer, logprob_mapping
 from octavo.llm_prompts import Prompt, naming, read_prompts
@@ -34,7 +34,6 @@ __all__ = ["LLM"]
 Params = SamplingParams | Sequence[SamplingParams] | None
 Message = dict[str, Any]
 OnDelta = Callable[[Delta], None]
-ResultT = TypeVar("ResultT")
 
 logger = get_logger(__name__)
 
@@ -72,8 +71,9 @@ class LLM:
         # twice what a batch holds keeps it full, and never more than the queue takes
         self._max_in_flight = min(2 * config.max_num_seqs, config.max_waiting)
         self._ids = itertools.count()
-        self._thread = _EngineThread(engine)
-        self._finalizer = weakref.finalize(self, self._thread.close)  # also at interpreter exit
+        self._thread = EngineThread(engine)
+        self._finalizer = weakref.finalize(self, self._thread.abandon)
+        self._finalizer.atexit = False  # the thread closes itself at exit, and waits there
 
     @property
     def engine(self) -> AsyncEngine:
@@ -172,8 +172,8 @@ class LLM:
         return self._stream(self._request(token_ids, sampling_params or SamplingParams(max_tokens=None), 0))
 
     def close(self) -> None:
-        """End what runs and free the model. Idempotent."""
-        self._finalizer()
+        """End what runs and stop the engine; calls after that raise `EngineDeadError`. Idempotent, from any thread."""
+        self._thread.close()
 
     def __enter__(self) -> LLM:
         return self
@@ -204,44 +204,6 @@ class LLM:
                 yield delta
         finally:
             self._thread.post(stream.abort)
-
-
-class _EngineThread:
-    """An event loop in a daemon thread, with an engine started on it. Knows no `LLM`, so that one can be collected."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="octavo-engine", daemon=True)
-        self._thread.start()
-        try:
-            self.call(engine.start())
-        except BaseException:
-            self._stop_loop()
-            raise
-
-    def call(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
-        """Run a coroutine on the loop and wait for its result; an interrupt here (Ctrl-C) cancels it there."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def post(self, callback: Callable[[], None]) -> None:
-        """Run a callback on the loop, without waiting. Does nothing after `close`: then there is nothing left to tell."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(callback)
-
-    def close(self) -> None:
-        self.call(self._engine.close())
-        self._stop_loop()
-
-    def _stop_loop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 async def _submit(engine: AsyncEngine, request: GenerationRequest) -> RequestStream:

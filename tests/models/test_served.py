@@ -142,3 +142,15 @@ def test_the_server_loads_neither_torch_nor_transformers(served):
         check=True,
     ).stdout
     assert modules == "False False\n"
+
+
+def test_a_script_that_ends_in_the_middle_of_a_step_ends_in_silence(smollm2):
+    code = f"""
+import threading, time
+from octavo import LLM, SamplingParams
+llm = LLM({str(smollm2)!r}, kv_cache_bytes=64 << 20, max_model_len=1024, threads=2)
+threading.Thread(target=lambda: llm.generate("a" * 500, SamplingParams(max_tokens=500, ignore_eos=True)), daemon=True).start()
+while not llm.engine.stats().generation_tokens: time.sleep(0.001)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

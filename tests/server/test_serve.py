@@ -95,15 +95,16 @@ def test_what_outlasts_the_drain_is_aborted_with_a_finish_reason(processes: list
     assert process.end()[0] == 0
 
 
-def test_a_second_signal_ends_at_once(processes: list[Process]) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
+def test_a_second_signal_ends_at_once(processes: list[Process], number: int, code: int) -> None:
     process = Process(shutdown_s=60, interval_s=30)
     processes.append(process)
     running = process.post()
     running.read(6)
     process.signal(signal.SIGTERM)
     wait_for_503(process)
-    process.signal(signal.SIGTERM)
-    assert process.end()[0] == -signal.SIGTERM
+    process.signal(number)
+    assert process.end()[0] == code
 
 
 def wait_for_503(process: Process) -> bytes:
@@ -114,6 +115,19 @@ def wait_for_503(process: Process) -> bytes:
             return response.read()
         response.close()
     raise AssertionError("the server went on accepting requests")
+
+
+def test_too_few_open_files_are_told_in_a_line() -> None:
+    code = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8)); from octavo.cli.main import main; raise SystemExit(main())"
+    done = subprocess.run([sys.executable, "-c", code, "serve", "--port", "0"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "may open 8 files" in done.stderr
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1"])
+def test_a_drain_takes_a_number_of_seconds(seconds: str) -> None:
+    with pytest.raises(ConfigError, match="--shutdown-s"):
+        ServerConfig(shutdown_s=float(seconds))
 
 
 def test_a_port_in_use_is_named_with_the_remedy() -> None:

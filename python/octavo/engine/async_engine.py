@@ -63,6 +63,7 @@ class AsyncEngine:
         self._wake = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
         self._log_task: asyncio.Task[None] | None = None
+        self._close_task: asyncio.Task[None] | None = None
         self._closing = False
         self._dead: str | None = None
 
@@ -88,19 +89,14 @@ class AsyncEngine:
             self._log_task = asyncio.create_task(log_stats(self.stats, self._log_stats_s), name="octavo-stats")
 
     async def close(self, drain_s: float = 0.0) -> None:
-        """Refuse what is new, give what runs `drain_s` seconds to finish, abort the rest, close the runner. Idempotent."""
-        if self._closing:
-            return
+        """Refuse what is new, give what runs `drain_s` seconds to finish, abort the rest, close the runner.
+
+        Every caller returns when that is done; the first one's `drain_s` counts. A caller that is cancelled does not stop it.
+        """
         self._closing = True
-        self._wake.set()
-        if self._loop_task is not None and not await self._loop_ended(drain_s):
-            self._core.end_all(FinishReason.ABORT)
-            if not await self._loop_ended(_LAST_STEPS_S):
-                self._loop_task.cancel()
-        if self._log_task is not None:
-            self._log_task.cancel()
-        self._core.end_all(FinishReason.ABORT)
-        await asyncio.to_thread(self._core.close)
+        if self._close_task is None:
+            self._close_task = asyncio.create_task(self._close(drain_s), name="octavo-close")
+        await asyncio.shield(self._close_task)
 
     def submit(self, request: GenerationRequest) -> RequestStream:
         """Queue a request and return the stream of its deltas.
@@ -140,6 +136,21 @@ class AsyncEngine:
     def _abort(self, request_id: str) -> None:
         self._core.end(request_id, FinishReason.ABORT)
         self._wake.set()
+
+    async def _close(self, drain_s: float) -> None:
+        self._wake.set()
+        ended = self._loop_task is None or await self._loop_ended(drain_s)
+        if not ended:
+            self._core.end_all(FinishReason.ABORT)
+            ended = await self._loop_ended(_LAST_STEPS_S)
+        for task in (self._loop_task, self._log_task):
+            if task is not None:
+                task.cancel()
+        self._core.end_all(FinishReason.ABORT)
+        if ended:
+            self._core.close()
+        else:
+            _log.error("a step has not ended %.0f s after its requests: the runner is left behind", _LAST_STEPS_S)
 
     async def _serve(self) -> None:
         try:

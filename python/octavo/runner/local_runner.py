@@ -6,6 +6,7 @@ so the event loop goes on while a step computes.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from concurrent.futures import Future
@@ -52,6 +53,7 @@ class LocalRunner:
         self._queue: SimpleQueue[tuple[StepPlan, Future[StepResult]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="octavo-runner", daemon=True)
         self._thread.start()
+        atexit.register(self.close)  # a thread inside a kernel while the interpreter goes would abort the process
 
     def submit(self, plan: StepPlan) -> Future[StepResult]:
         """See `Runner.submit`."""
@@ -63,6 +65,7 @@ class LocalRunner:
         """See `Runner.close`."""
         self._queue.put(None)
         self._thread.join()
+        atexit.unregister(self.close)
 
     def _serve(self) -> None:
         self._pool.place_caller()

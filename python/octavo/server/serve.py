@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import resource
 import signal
 import socket
 from typing import TYPE_CHECKING
@@ -26,6 +28,8 @@ _log = get_logger(__name__)
 _BACKLOG = 1024
 _MAX_PORT = 65535
 _LINGER_S = 2.0  # to read on after a refusal, so that a client that is still sending gets it
+_LEAST_FILES = 32  # the model, the event loop, the listener, a few clients
+_INTERRUPTED = 128 + signal.SIGINT
 _FLUSH_S = 5.0  # for answers that are complete to reach their clients
 
 
@@ -37,6 +41,11 @@ def listen(config: ServerConfig) -> socket.socket:
     Raises:
         ConfigError: naming the address, the port and the remedy.
     """
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= allowed < _LEAST_FILES:  # below 0: no limit
+        raise ConfigError(
+            f"this process may open {allowed} files, but a server needs {_LEAST_FILES}, and one more for each client: see ulimit -n"
+        )
     if not 0 <= config.port <= _MAX_PORT:
         raise ConfigError(f"--port is {config.port}; it must be at least 0 (any free port) and at most {_MAX_PORT}")
     try:
@@ -87,7 +96,7 @@ async def _serve(engine: AsyncEngine, config: ServerConfig, listener: socket.soc
 
 
 def _stop_signal() -> asyncio.Event:
-    """Return an event that the first SIGTERM or SIGINT sets; the next one takes its default effect."""
+    """Return an event that the first SIGTERM or SIGINT sets; the next one ends the process at once, SIGINT with exit code 130."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -95,6 +104,7 @@ def _stop_signal() -> asyncio.Event:
         stop.set()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))  # KeyboardInterrupt would wait for the step that runs
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
