@@ -19,6 +19,7 @@ from octavo.platforms.cpu import available_memory_bytes, place_threads
 from octavo.runner.executor import Executor, StepShape
 from octavo.runner.local_runner import LocalRunner
 from octavo.scheduler import Scheduler, SchedulerLimits
+from octavo.step import Runner
 from octavo.text import open_tokenizer
 
 __all__ = ["build_engine", "build_executor", "build_pool", "executor_name", "step_shape"]
@@ -42,13 +43,24 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     tokenizer = open_tokenizer(checkpoint)
     pool = build_pool(config)
     shape = step_shape(config, model)
-    executor = build_executor(config, model, checkpoint, shape, pool)
-    runner = LocalRunner(executor, shape, model.vocab_size, pool)
     limits = SchedulerLimits(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len)
-    blocks = BlockManager(shape.num_blocks, shape.block_size, prefix_caching=config.prefix_caching)
-    core = EngineCore(Scheduler(limits, blocks), runner, pace=StepPace(config.max_step_ms, shape.max_num_tokens))
+
+    def build() -> tuple[Scheduler, Runner]:
+        executor = build_executor(config, model, checkpoint, shape, pool)
+        blocks = BlockManager(shape.num_blocks, shape.block_size, prefix_caching=config.prefix_caching)
+        return Scheduler(limits, blocks), LocalRunner(executor, shape, model.vocab_size, pool)
+
+    core = EngineCore(*build(), pace=StepPace(config.max_step_ms, shape.max_num_tokens))
     info = _model_info(config, model, checkpoint, shape, config.served_model_name or found.name)
-    return AsyncEngine(core, tokenizer, info, max_waiting=config.max_waiting, seed=config.seed, log_stats_s=config.log_stats_s)
+    return AsyncEngine(
+        core,
+        tokenizer,
+        info,
+        max_waiting=config.max_waiting,
+        seed=config.seed,
+        log_stats_s=config.log_stats_s,
+        rebuild=build,
+    )
 
 
 def executor_name(config: EngineConfig) -> str:

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from octavo.types import TokenLogprobs
 
-__all__ = ["RowSampling", "RowStart", "Runner", "StepPlan", "StepResult"]
+__all__ = ["DeviceLostError", "RowSampling", "RowStart", "Runner", "StepPlan", "StepResult"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,19 @@ class StepResult:
     run_ms: float = 0.0
 
 
+class DeviceLostError(RuntimeError):
+    """A step failed so that nothing can be computed in this process any more (a fault of a GPU): it must end."""
+
+
 class Runner(Protocol):
-    """The data plane as the engine sees it. Plans run in the order of submission."""
+    """The data plane as the engine sees it. Plans run in the order of submission.
+
+    Attributes:
+        alive: whether queued steps will be run; false once its thread has ended, for whatever reason.
+    """
+
+    @property
+    def alive(self) -> bool: ...
 
     def submit(self, plan: StepPlan) -> Future[StepResult]:
         """Queue a step and return at once. The future fails only when the runner itself is broken."""

@@ -8,6 +8,7 @@ from fakes.fake_runner import FakeRunner
 from fakes.fake_tokenizer import EOS, FakeTokenizer
 from octavo.cache import BlockManager
 from octavo.engine import AsyncEngine, EngineCore, EngineObserver, ModelInfo, StepPace
+from octavo.engine.watchdog import Watchdog
 from octavo.scheduler import Scheduler, SchedulerLimits
 from octavo.types import Delta, GenerationRequest, SamplingParams
 
@@ -27,14 +28,21 @@ def fake_engine(
     observers: Iterable[EngineObserver] = (),
     clock: Callable[[], float] = lambda: 0.0,
     max_step_ms: float = 0.0,
+    watchdog: Watchdog | None = None,
+    new_runner: Callable[[], FakeRunner] | None = None,
 ) -> AsyncEngine:
-    """Not started yet. Its runner is the one given, or one that never draws the end of the sequence."""
+    """Not started yet. Its runner is the one given, or one that never draws the end of the sequence; `new_runner` replaces a broken one."""
     runner = runner or FakeRunner(vocab_size=EOS - 1)
     limits = SchedulerLimits(max_num_seqs, max_num_batched_tokens, 32, max_model_len)
-    scheduler = Scheduler(limits, BlockManager(num_blocks, 4, hash_seed=1))
-    core = EngineCore(scheduler, runner, pace=StepPace(max_step_ms, max_num_batched_tokens), observers=observers, clock=clock)
+
+    def scheduler() -> Scheduler:
+        return Scheduler(limits, BlockManager(num_blocks, 4, hash_seed=1))
+
+    pace = StepPace(max_step_ms, max_num_batched_tokens)
+    core = EngineCore(scheduler(), runner, pace=pace, observers=observers, clock=clock, watchdog=watchdog)
+    rebuild = None if new_runner is None else lambda: (scheduler(), new_runner())
     info = ModelInfo("toy", "/models/toy", max_model_len, FakeTokenizer.vocab_size, created=0)
-    return AsyncEngine(core, FakeTokenizer(), info, max_waiting=max_waiting, seed=seed, log_stats_s=log_stats_s)
+    return AsyncEngine(core, FakeTokenizer(), info, max_waiting=max_waiting, seed=seed, log_stats_s=log_stats_s, rebuild=rebuild)
 
 
 def ask(request_id: str = "a", prompt: str = "hello", priority: int = 0, **params: object) -> GenerationRequest:

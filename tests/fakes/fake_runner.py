@@ -84,6 +84,10 @@ class FakeRunner:
             future.set_exception(error)
         return future
 
+    @property
+    def alive(self) -> bool:
+        return True
+
     def close(self) -> None:
         self.closed = True
         if self._thread is not None:

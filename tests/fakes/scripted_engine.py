@@ -46,6 +46,7 @@ class ScriptedEngine:
         vocab_size = self.tokenizer.vocab_size
         self.info = ModelInfo("toy", "/models/toy", max_model_len=max_model_len, vocab_size=vocab_size, created=1700000000)
         self.dead: str | None = None
+        self.died = False
         self.requests: list[GenerationRequest] = []
         self.aborted: list[str] = []
         self._live: dict[str, tuple[RequestStream, asyncio.Task[None]]] = {}
@@ -63,6 +64,9 @@ class ScriptedEngine:
 
     async def start(self) -> None:
         """Nothing to start."""
+
+    async def wait_dead(self) -> str:
+        return await asyncio.Future()  # never
 
     async def close(self, drain_s: float = 0.0) -> None:
         tasks = [task for _, task in self._live.values()]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from octavo.engine.admission import admit, check_constraints
@@ -15,9 +17,11 @@ from octavo.engine.request_stream import RequestStream
 from octavo.engine.row_sampling import row_samplings
 from octavo.engine.stats import EngineObserver, EngineStats
 from octavo.engine.stats_log import log_stats
+from octavo.engine.watchdog import Fault, Rebuilds
 from octavo.errors import EngineDeadError, InvalidRequestError, QueueFullError
 from octavo.log import get_logger
-from octavo.scheduler import NewRequest
+from octavo.scheduler import NewRequest, Scheduler
+from octavo.step import DeviceLostError, Runner
 from octavo.types import FinishReason, GenerationRequest
 
 if TYPE_CHECKING:
@@ -27,7 +31,7 @@ __all__ = ["AsyncEngine", "RequestStream"]
 
 _log = get_logger(__name__)
 
-_LAST_STEPS_S = 10.0  # time that the steps in flight get to end after the last request is aborted
+_LAST_STEPS_S = 5.0  # time that the steps in flight get to end after the last request is aborted
 
 
 class AsyncEngine:
@@ -37,6 +41,7 @@ class AsyncEngine:
         max_waiting: most requests that wait; `submit` refuses one more.
         seed: requests without a seed draw theirs from this, in order of submission; 0: from the operating system.
         log_stats_s: seconds between lines of throughput in the log; 0: none.
+        rebuild: makes a scheduler and a runner like those of `core`, after a fault that leaves the process whole; may block.
 
     Attributes:
         tokenizer: that of the model.
@@ -52,6 +57,7 @@ class AsyncEngine:
         max_waiting: int = 4096,
         seed: int = 0,
         log_stats_s: float = 0.0,
+        rebuild: Callable[[], tuple[Scheduler, Runner]] | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.info = info
@@ -65,16 +71,30 @@ class AsyncEngine:
         self._log_task: asyncio.Task[None] | None = None
         self._close_task: asyncio.Task[None] | None = None
         self._closing = False
+        self._rebuild = rebuild
+        self._rebuilds = Rebuilds()
         self._dead: str | None = None
+        self._lost = False
+        self._died = asyncio.Event()
 
     @property
     def dead(self) -> str | None:
         """Why the engine cannot serve, or None where it can."""
         return "the engine is shutting down" if self._closing and self._dead is None else self._dead
 
+    async def wait_dead(self) -> str:
+        """Wait until nothing can be served any more, for good, and return why. An engine that is closed in health never returns."""
+        await self._died.wait()
+        return self._dead or ""
+
+    @property
+    def died(self) -> bool:
+        """Whether a fault ended the engine: the process should end too, and say so by its exit code."""
+        return self._died.is_set()
+
     def stats(self) -> EngineStats:
         """A snapshot of load and counters."""
-        return self._core.stats()
+        return replace(self._core.stats(), rebuilds=self._rebuilds.count)
 
     def add_observer(self, observer: EngineObserver) -> None:
         """Tell `observer` of everything that happens to requests from now on."""
@@ -139,6 +159,8 @@ class AsyncEngine:
 
     async def _close(self, drain_s: float) -> None:
         self._wake.set()
+        if self._dead is not None:  # also one that is being built again
+            self._died.set()
         ended = self._loop_task is None or await self._loop_ended(drain_s)
         if not ended:
             self._core.end_all(FinishReason.ABORT)
@@ -147,12 +169,36 @@ class AsyncEngine:
             if task is not None:
                 task.cancel()
         self._core.end_all(FinishReason.ABORT)
-        if ended:
+        if ended and not self._lost:
             self._core.close()
-        else:
+            return
+        if not ended:
+            self._dead = self._dead or "a step never ended"
+            self._died.set()
             _log.error("a step has not ended %.0f s after its requests: the runner is left behind", _LAST_STEPS_S)
 
     async def _serve(self) -> None:
+        """Serve until the engine is closed; after a fault go on with a new runner, where one can be built."""
+        while (fault := await self._serve_until_fault()) is not None:
+            self._dead = fault.reason
+            _log.error("%s; every request ends with an error", fault.reason)
+            self._core.end_all(FinishReason.ERROR, fault.reason)
+            if self._closing or not await self._rebuilt(fault):
+                self._lost = fault.lost
+                self._died.set()
+                return
+
+    async def _serve_until_fault(self) -> Fault | None:
+        steps = asyncio.create_task(self._steps(), name="octavo-steps")
+        watch = asyncio.create_task(self._watch(), name="octavo-watchdog")
+        try:
+            await asyncio.wait({steps, watch}, return_when=asyncio.FIRST_COMPLETED)
+            return steps.result() if steps.done() else watch.result()
+        finally:
+            steps.cancel()
+            watch.cancel()
+
+    async def _steps(self) -> Fault | None:
         try:
             while self._core.has_work or not self._closing:
                 if self._core.has_work:
@@ -161,9 +207,32 @@ class AsyncEngine:
                     self._wake.clear()
                     await self._wake.wait()
         except Exception as error:
-            self._dead = f"the runner broke: {type(error).__name__}: {error}"
-            _log.exception("%s; every request ends with an error", self._dead)
-            self._core.end_all(FinishReason.ERROR, self._dead)
+            _log.exception("a step failed")
+            return Fault(f"the runner broke: {type(error).__name__}: {error}", lost=isinstance(error, DeviceLostError))
+        return None
+
+    async def _watch(self) -> Fault:
+        while True:
+            await asyncio.sleep(self._core.watch_s)
+            fault = self._core.find_fault()
+            if fault is not None:
+                return fault
+
+    async def _rebuilt(self, fault: Fault) -> bool:
+        """Build a new runner from the same model. False where that is not safe, or was done too often lately, or fails."""
+        if self._rebuild is None or fault.lost or not self._rebuilds.permit():
+            return False
+        self._dead = f"{fault.reason}; the engine is being built again"
+        try:
+            await asyncio.to_thread(self._core.drop_runner)
+            self._core.replace(*await asyncio.to_thread(self._rebuild))
+        except Exception:
+            _log.exception("the engine could not be built again")
+            self._dead = fault.reason
+            return False
+        _log.warning("the engine was built again after a fault: %s", fault.reason)
+        self._dead = None
+        return True
 
     async def _loop_ended(self, timeout_s: float) -> bool:
         assert self._loop_task is not None

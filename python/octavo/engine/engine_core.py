@@ -12,6 +12,7 @@ from octavo.engine.choice import Choice
 from octavo.engine.live_request import LiveRequest
 from octavo.engine.stats import EngineCounters, EngineObserver, EngineStats
 from octavo.engine.step_pace import StepPace
+from octavo.engine.watchdog import Fault, Watchdog
 from octavo.log import get_logger
 from octavo.scheduler import Scheduler, Sequence, SequenceOutput
 from octavo.step import Runner, StepPlan, StepResult
@@ -28,6 +29,7 @@ class EngineCore:
     Args:
         pace: chooses each step's token budget; None: always the scheduler's own.
         clock: seconds from an arbitrary origin; only differences are used.
+        watchdog: told of each result; asked by `find_fault`.
     """
 
     def __init__(
@@ -38,10 +40,12 @@ class EngineCore:
         pace: StepPace | None = None,
         observers: Iterable[EngineObserver] = (),
         clock: Callable[[], float] = time.perf_counter,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.clock = clock
-        self._runner = runner
+        self._runner: Runner | None = runner
+        self._watchdog = watchdog or Watchdog()
         self._pace = pace
         self._observers = list(observers)
         self._live: dict[str, LiveRequest] = {}
@@ -58,12 +62,14 @@ class EngineCore:
 
         Raises whatever broke the runner; the core can serve nothing after that.
         """
+        assert self._runner is not None
         plan = self.scheduler.schedule(self._token_budget())
         submitted = (plan, self._runner.submit(plan)) if plan is not None else None
         running, self._in_flight = self._in_flight, submitted
         if running is not None:
             ran, future = running
             result = await _result_of(future)
+            self._watchdog.took(result.run_ms)
             if self._pace is not None:
                 self._pace.observe(ran, result)
             self._hand_out(self.scheduler.update(result))
@@ -111,7 +117,29 @@ class EngineCore:
 
     def close(self) -> None:
         """Close the runner: blocks until its queued steps are done."""
-        self._runner.close()
+        if self._runner is not None:
+            self._runner.close()
+
+    @property
+    def watch_s(self) -> float:
+        """Seconds between two calls of `find_fault`."""
+        return self._watchdog.tick_s
+
+    def find_fault(self) -> Fault | None:
+        """Why the runner will never answer, or None."""
+        return self._watchdog.look(alive=self._runner is not None and self._runner.alive, in_flight=self._in_flight is not None)
+
+    def drop_runner(self) -> None:
+        """Close a broken runner and forget it and its step, so that its memory is free. Blocks; no request may live."""
+        assert not self._live
+        self._in_flight = None
+        self.close()
+        self._runner = None
+
+    def replace(self, scheduler: Scheduler, runner: Runner) -> None:
+        """Go on with new ones. Counters and observers stay."""
+        scheduler.num_preemptions = self.scheduler.num_preemptions
+        self.scheduler, self._runner = scheduler, runner
 
     def _token_budget(self) -> int | None:
         return None if self._pace is None else self._pace.token_budget(self.scheduler.num_decoding)

@@ -25,6 +25,7 @@ class EngineStats:
         finished: finish reason -> choices that ended so.
         preemptions: sequences that lost their blocks and had to be computed again.
         steps: results taken from the runner.
+        rebuilds: times that the runner was built again after a fault.
     """
 
     num_running: int
@@ -36,6 +37,7 @@ class EngineStats:
     finished: dict[FinishReason, int]
     preemptions: int
     steps: int
+    rebuilds: int = 0
 
 
 @dataclass(slots=True)

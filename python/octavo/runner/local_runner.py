@@ -55,6 +55,11 @@ class LocalRunner:
         self._thread.start()
         atexit.register(self.close)  # a thread inside a kernel while the interpreter goes would abort the process
 
+    @property
+    def alive(self) -> bool:
+        """See `Runner.alive`."""
+        return self._thread.is_alive()
+
     def submit(self, plan: StepPlan) -> Future[StepResult]:
         """See `Runner.submit`."""
         future: Future[StepResult] = Future()

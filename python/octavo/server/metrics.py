@@ -109,6 +109,7 @@ class EngineCollector(Collector):
         yield CounterMetricFamily("octavo_generation_tokens", "Generated tokens.", value=stats.generation_tokens)
         yield CounterMetricFamily("octavo_preemptions", "Sequences that lost their blocks to others.", value=stats.preemptions)
         yield CounterMetricFamily("octavo_steps", "Steps of the engine.", value=stats.steps)
+        yield CounterMetricFamily("octavo_rebuilds", "Times that the engine was built again after a fault.", value=stats.rebuilds)
         finished = CounterMetricFamily("octavo_finished", "Choices that ended, by finish reason.", labels=["finish_reason"])
         for reason, count in sorted(stats.finished.items()):
             finished.add_metric([reason.value], count)

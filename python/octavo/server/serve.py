@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import resource
 import signal
@@ -29,6 +30,7 @@ _BACKLOG = 1024
 _MAX_PORT = 65535
 _LINGER_S = 2.0  # to read on after a refusal, so that a client that is still sending gets it
 _LEAST_FILES = 32  # the model, the event loop, the listener, a few clients
+_FAULT = 1
 _INTERRUPTED = 128 + signal.SIGINT
 _FLUSH_S = 5.0  # for answers that are complete to reach their clients
 
@@ -67,7 +69,8 @@ def make_runner(app: web.Application) -> web.AppRunner:
 def serve(engine: AsyncEngine, config: ServerConfig, listener: socket.socket | None = None) -> None:
     """Start `engine` and serve it until SIGTERM or SIGINT; then finish running requests for up to `config.shutdown_s` seconds.
 
-    New requests are answered 503 meanwhile; a second signal ends at once. Blocks; the engine is closed on return.
+    New requests are answered 503 meanwhile; a second signal ends at once. Blocks; the engine is closed on return. Where a fault ends the
+    engine for good, the process ends with exit code 1, so that whoever supervises it starts another.
 
     Args:
         listener: a socket from `listen`; made here when None.
@@ -84,7 +87,10 @@ async def _serve(engine: AsyncEngine, config: ServerConfig, listener: socket.soc
     try:
         await web.SockSite(runner, listener, backlog=_BACKLOG).start()
         _log.info("%s is served at %s (API under /v1, chat page at /)", engine.info.name, _url(listener))
+        fault = asyncio.ensure_future(engine.wait_dead())
+        fault.add_done_callback(lambda _: stop.set())
         await stop.wait()
+        fault.cancel()
         app[CONTEXT].draining = True
         running = engine.stats().num_running
         _log.info("shutting down; %d running sequences get up to %.0f s to finish", running, config.shutdown_s)
@@ -92,6 +98,10 @@ async def _serve(engine: AsyncEngine, config: ServerConfig, listener: socket.soc
     finally:
         await runner.cleanup()
         await engine.close()
+    if engine.died:
+        _log.error("stopped after a fault of the engine: %s", engine.dead)
+        logging.shutdown()
+        os._exit(_FAULT)  # a thread that hangs in a step would hold the process
     _log.info("stopped")
 
 
