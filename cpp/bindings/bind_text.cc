@@ -59,7 +59,8 @@ void bind_text(py::module_& module) {
   py::class_<StopMatcher>(module, "StopMatcher")
       .def(py::init<const std::vector<std::string>&, bool>(), "stops"_a, "include_stop"_a)
       .def("push", &push_text, "text"_a)
-      .def("finish", &StopMatcher::finish);
+      .def("finish", &StopMatcher::finish)
+      .def("fork", [](const StopMatcher& matcher) { return StopMatcher(matcher); });
 }
 
 }  // namespace octavo::bindings

@@ -7,19 +7,22 @@
 
 namespace octavo::text {
 
-StopMatcher::Pattern::Pattern(std::string stop) : stop_(std::move(stop)), border_(stop_.size()) {
+StopMatcher::Pattern::Pattern(std::string stop) {
+  std::vector<std::size_t> border(stop.size());
   std::size_t length = 0;
-  for (std::size_t i = 1; i < stop_.size(); ++i) {
-    while (length > 0 && stop_[i] != stop_[length]) length = border_[length - 1];
-    if (stop_[i] == stop_[length]) ++length;
-    border_[i] = length;
+  for (std::size_t i = 1; i < stop.size(); ++i) {
+    while (length > 0 && stop[i] != stop[length]) length = border[length - 1];
+    if (stop[i] == stop[length]) ++length;
+    border[i] = length;
   }
+  automaton_ = std::make_shared<const Automaton>(Automaton{std::move(stop), std::move(border)});
 }
 
 bool StopMatcher::Pattern::advance(char byte) {
-  while (matched_ > 0 && byte != stop_[matched_]) matched_ = border_[matched_ - 1];
-  if (byte == stop_[matched_]) ++matched_;
-  return matched_ == stop_.size();
+  const Automaton& automaton = *automaton_;
+  while (matched_ > 0 && byte != automaton.stop[matched_]) matched_ = automaton.border[matched_ - 1];
+  if (byte == automaton.stop[matched_]) ++matched_;
+  return matched_ == automaton.stop.size();
 }
 
 StopMatcher::StopMatcher(const std::vector<std::string>& stops, bool include_stop) : include_stop_(include_stop) {

@@ -5,9 +5,12 @@
 // automaton of Knuth, Morris & Pratt (SIAM J. Comput. 6, 1977): O(1) amortised per byte, and its state is the length of the text's
 // end that may begin the string, which is what has to be held back. UTF-8 synchronises itself, so bytes are matched and yet
 // what is emitted ends between characters.
+//
+// Copies share the automatons, which nobody changes: one for each stop string of a request, however many choices follow it.
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -31,18 +34,22 @@ class StopMatcher {
   std::string finish();
 
  private:
+  struct Automaton {
+    std::string stop;
+    std::vector<std::size_t> border;  // border[i]: longest proper prefix of stop[0, i] that is its suffix too
+  };
+
   // One stop string and how much of it the text's end matches.
   class Pattern {
    public:
     explicit Pattern(std::string stop);
-    const std::string& stop() const { return stop_; }
+    const std::string& stop() const { return automaton_->stop; }
     std::size_t matched() const { return matched_; }
     // Returns whether the stop string ends with this byte. It must not be called again after that.
     bool advance(char byte);
 
    private:
-    std::string stop_;
-    std::vector<std::size_t> border_;  // border_[i]: longest proper prefix of stop_[0, i] that is its suffix too
+    std::shared_ptr<const Automaton> automaton_;
     std::size_t matched_ = 0;
   };
 

@@ -123,5 +123,7 @@ class StopMatcher:
         """Returns (text that can be emitted, the stop string found or None). After a match nothing more is emitted."""
     def finish(self) -> str:
         """The text still held back."""
+    def fork(self) -> StopMatcher:
+        """One that goes on from here on its own; the automatons are shared."""
 
 def version() -> str: ...

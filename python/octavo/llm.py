@@ -68,7 +68,7 @@ class LLM:
 
     def _attach(self, engine: AsyncEngine, config: EngineConfig) -> None:
         self._engine = engine
-        # twice what a batch holds keeps it full, and never more than the queue takes
+        # choices: twice what a batch holds keeps it full, and never more than the queue takes
         self._max_in_flight = min(2 * config.max_num_seqs, config.max_waiting)
         self._ids = itertools.count()
         self._thread = EngineThread(engine)
@@ -195,7 +195,8 @@ class LLM:
     ) -> list[RequestOutput]:
         requests = [self._request(token_ids, each, priority) for token_ids, each in zip(prompts, params, strict=True)]
         with _progress_bar(sum(each.n for each in params), sys.stderr.isatty() if progress is None else progress) as on_delta:
-            return self._thread.call(_collect_all(self._engine, requests, texts, self._max_in_flight, on_delta))
+            max_in_flight = max(1, self._max_in_flight // max((each.n for each in params), default=1))
+            return self._thread.call(_collect_all(self._engine, requests, texts, max_in_flight, on_delta))
 
     def _stream(self, request: GenerationRequest) -> Generator[Delta, None, None]:
         stream = self._thread.call(_submit(self._engine, request))

@@ -82,7 +82,7 @@ class SamplingParams:
         logit_bias: added to the logits of these token ids; each value -100..100.
         allowed_token_ids: when given, no other token is drawn.
         bad_words: texts that are never completed.
-        stop: up to 16 texts; generation ends where one of them appears, also across token boundaries.
+        stop: up to 16 texts of at most 4096 bytes in UTF-8; generation ends where one of them appears, also across token boundaries.
         stop_token_ids: token ids that end the generation.
         include_stop_str_in_output: whether the text keeps the stop string that ended it.
         ignore_eos: go on past the end-of-sequence token.
@@ -132,6 +132,9 @@ class SamplingParams:
             _check_float(f"logit_bias[{token_id}]", bias, -100.0, 100.0)
         if len(self.stop) > 16 or not all(self.stop):
             raise InvalidRequestError("stop takes at most 16 texts, none of them empty", "stop")
+        longest = max((len(stop.encode(errors="surrogatepass")) for stop in self.stop), default=0)
+        if longest > _MAX_STOP_BYTES:
+            raise InvalidRequestError(f"stop: a text has {longest} bytes; it may have {_MAX_STOP_BYTES}", "stop")
         if self.allowed_token_ids is not None and not self.allowed_token_ids:
             raise InvalidRequestError("allowed_token_ids is empty: no token could be drawn; leave it out to allow all", "allowed_token_ids")
 
@@ -159,6 +162,7 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
 
 # Numbers are checked as the data plane will see them: counts as int32, real numbers as float32.
 _INT32_MAX = 2**31 - 1
+_MAX_STOP_BYTES = 4096
 _LEAST_PENALTY = 1e-6  # logits are divided by it: a much smaller one makes them infinite
 
 

@@ -224,6 +224,33 @@ async def test_the_queue_is_bounded():
     await engine.close()
 
 
+async def test_the_queue_counts_choices_and_takes_a_large_request_when_it_is_empty():
+    engine = fake_engine(max_waiting=10)
+    large = engine.submit(ask("large", n=20))
+    with pytest.raises(QueueFullError, match="20 choices wait already, of 10"):
+        engine.submit(ask("a"))
+    large.abort()
+    for name in "ab":
+        engine.submit(ask(name, n=4))
+    with pytest.raises(QueueFullError):
+        engine.submit(ask("c", n=3))
+    engine.submit(ask("c", n=2))
+    await engine.close()
+
+
+async def test_the_output_side_of_a_choice_is_made_when_it_starts_and_shares_the_stop_strings():
+    engine = fake_engine(max_waiting=1000)
+    made = []
+    make = engine.tokenizer.detokenizer
+    engine.tokenizer.detokenizer = lambda skip_special_tokens: made.append(1) or make(skip_special_tokens)
+    stream = engine.submit(ask("a", n=128, stop=("x" * 4000,), max_tokens=100))
+    assert not made
+    await engine.start()
+    await anext(stream)
+    assert 1 <= len(made) <= 8  # as many as run
+    await engine.close()
+
+
 async def test_close_drains_what_runs_and_refuses_what_is_new(start_engine):
     engine = await start_engine(FakeRunner(delay_s=0.001))
     reading = asyncio.create_task(collect(engine, ask(max_tokens=20)))

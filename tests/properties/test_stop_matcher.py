@@ -62,3 +62,10 @@ def test_without_stop_strings_nothing_is_held_back() -> None:
 def test_an_empty_stop_string_is_refused() -> None:
     with pytest.raises(ValueError, match=r"stops\[1\]"):
         StopMatcher(["a", ""], False)
+
+
+def test_a_fork_goes_its_own_way():
+    matcher = StopMatcher(["abc"], False)
+    other = matcher.fork()
+    assert (matcher.push("xab"), other.push("ab")) == (("x", None), ("", None))
+    assert (matcher.push("c"), other.push("d")) == (("", "abc"), ("abd", None))

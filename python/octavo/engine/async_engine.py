@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from octavo.engine.admission import admit, check_constraints
-from octavo.engine.choice import Choice
+from octavo.engine.choice import Choice, ChoiceRules
 from octavo.engine.engine_core import EngineCore
 from octavo.engine.live_request import LiveRequest
 from octavo.engine.model_info import ModelInfo
@@ -38,7 +38,7 @@ class AsyncEngine:
     """Serves requests until it is closed or its runner breaks. All calls on one event loop.
 
     Args:
-        max_waiting: most requests that wait; `submit` refuses one more.
+        max_waiting: most choices that wait; `submit` refuses a request whose choices would be more, unless none waits.
         seed: requests without a seed draw theirs from this, in order of submission; 0: from the operating system.
         log_stats_s: seconds between lines of throughput in the log; 0: none.
         rebuild: makes a scheduler and a runner like those of `core`, after a fault that leaves the process whole; may block.
@@ -133,8 +133,9 @@ class AsyncEngine:
                 f"request_id {request.request_id!r} belongs to a request that still runs; choose another", "request_id"
             )
         max_tokens = admit(request, self.info, self._core.scheduler.max_sequence_length)
-        if self._core.scheduler.num_waiting >= self._max_waiting:
-            raise QueueFullError(f"{self._max_waiting} requests wait already; try again later, or raise --max-waiting")
+        num_waiting = self._core.num_waiting_choices
+        if num_waiting and num_waiting + request.params.n > self._max_waiting:
+            raise QueueFullError(f"{num_waiting} choices wait already, of {self._max_waiting}; try again later, or raise --max-waiting")
         live = self._live_request(request, max_tokens)
         self._core.add(live)
         self._wake.set()
@@ -144,14 +145,15 @@ class AsyncEngine:
         params = request.params
         samplings = row_samplings(params, self.tokenizer, self.info.vocab_size, self._seeds.getrandbits(64))
         check_constraints(samplings[0], self.info.vocab_size)
-        choices = [
-            Choice(index, params, max_tokens, self._eos_token_ids, self.tokenizer.detokenizer(params.skip_special_tokens))
-            for index in range(params.n)
-        ]
+        rules = ChoiceRules.of(params, max_tokens, self._eos_token_ids)
+
+        def new_choice(index: int) -> Choice:
+            return Choice(index, rules, self.tokenizer.detokenizer(params.skip_special_tokens))
+
         new = NewRequest(request.request_id, request.prompt_token_ids, samplings, max_tokens, request.priority, request.cache_salt.encode())
         group = self._core.scheduler.add(new)
         stream = RequestStream(request, on_abort=lambda: self._abort(request.request_id))
-        return LiveRequest(request, group, choices, stream, self._core.clock())
+        return LiveRequest(request, group, new_choice, stream, self._core.clock())
 
     def _abort(self, request_id: str) -> None:
         self._core.end(request_id, FinishReason.ABORT)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from octavo._runtime import StopMatcher
 from octavo.types import Delta, FinishReason, SamplingParams, TokenLogprobs
 
-__all__ = ["Choice"]
+__all__ = ["Choice", "ChoiceRules"]
 
 
 class Detokenizer(Protocol):
@@ -15,6 +16,32 @@ class Detokenizer(Protocol):
 
     def push(self, token_ids: list[int]) -> str: ...
     def finish(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceRules:
+    """What ends the choices of one request; made once, shared by all of them.
+
+    Attributes:
+        max_tokens: most outputs of each.
+        stop_token_ids: those that the request names.
+        end_token_ids: those and the end-of-sequence tokens, where they count.
+        matcher: of the stop strings, at its beginning; each choice takes a fork. None where there are none.
+    """
+
+    params: SamplingParams
+    max_tokens: int
+    stop_token_ids: frozenset[int]
+    end_token_ids: frozenset[int]
+    matcher: StopMatcher | None
+
+    @staticmethod
+    def of(params: SamplingParams, max_tokens: int, eos_token_ids: frozenset[int]) -> ChoiceRules:
+        """The rules of a request; `max_tokens` is what admission granted."""
+        stop_token_ids = frozenset(params.stop_token_ids)
+        end_token_ids = stop_token_ids if params.ignore_eos else stop_token_ids | eos_token_ids
+        matcher = StopMatcher(params.stop, params.include_stop_str_in_output) if params.stop else None
+        return ChoiceRules(params, max_tokens, stop_token_ids, end_token_ids, matcher)
 
 
 class Choice:
@@ -29,16 +56,12 @@ class Choice:
         last_token_s: the engine's clock at its last token, seconds; None before the first.
     """
 
-    def __init__(
-        self, index: int, params: SamplingParams, max_tokens: int, eos_token_ids: frozenset[int], detokenizer: Detokenizer
-    ) -> None:
+    def __init__(self, index: int, rules: ChoiceRules, detokenizer: Detokenizer) -> None:
         self._index = index
-        self._params = params
-        self._max_tokens = max_tokens
-        self._stop_token_ids = frozenset(params.stop_token_ids)
-        self._end_token_ids = self._stop_token_ids if params.ignore_eos else self._stop_token_ids | eos_token_ids
+        self._rules = rules
+        self._params = rules.params
         self._detokenizer = detokenizer
-        self._matcher = StopMatcher(params.stop, params.include_stop_str_in_output) if params.stop else None
+        self._matcher = None if rules.matcher is None else rules.matcher.fork()
         self.num_tokens = 0
         self.finish_reason: FinishReason | None = None
         self.last_token_s: float | None = None
@@ -47,10 +70,12 @@ class Choice:
         """Take the next token. The choice must not have ended."""
         self.num_tokens += 1
         stop_reason: int | str | None = None
-        if token_id in self._end_token_ids and self.num_tokens > self._params.min_tokens:  # the sampler sees to it too, not any sampler
+        if (
+            token_id in self._rules.end_token_ids and self.num_tokens > self._params.min_tokens
+        ):  # the sampler sees to it too, not any sampler
             self.finish_reason = FinishReason.STOP
-            stop_reason = token_id if token_id in self._stop_token_ids else None
-        elif self.num_tokens == self._max_tokens:
+            stop_reason = token_id if token_id in self._rules.stop_token_ids else None
+        elif self.num_tokens == self._rules.max_tokens:
             self.finish_reason = FinishReason.LENGTH
         token_ids = [token_id]
         hidden = self.finish_reason is FinishReason.STOP and not self._params.include_stop_str_in_output

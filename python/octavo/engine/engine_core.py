@@ -49,6 +49,7 @@ class EngineCore:
         self._pace = pace
         self._observers = list(observers)
         self._live: dict[str, LiveRequest] = {}
+        self._num_open = 0  # choices that have not ended
         self._in_flight: tuple[StepPlan, Future[StepResult]] | None = None
         self._counters = EngineCounters()
 
@@ -56,6 +57,11 @@ class EngineCore:
     def has_work(self) -> bool:
         """Whether `step` has anything to do."""
         return self._in_flight is not None or self.scheduler.has_work
+
+    @property
+    def num_waiting_choices(self) -> int:
+        """Choices that have not ended and do not run."""
+        return self._num_open - self.scheduler.num_running
 
     async def step(self) -> None:
         """Submit the next step while the one before runs; then hand out what that one made.
@@ -84,6 +90,7 @@ class EngineCore:
     def add(self, live: LiveRequest) -> None:
         """Take charge of a request that the scheduler has queued."""
         self._live[live.request.request_id] = live
+        self._num_open += live.num_open
         for observer in self._observers:
             observer.queued(live.request)
 
@@ -92,7 +99,8 @@ class EngineCore:
         live = self._live.get(request_id)
         if live is None:
             return
-        for choice, sequence in zip(live.choices, live.group.sequences, strict=True):
+        for sequence in live.group.sequences:
+            choice = live.choice(sequence.index)
             if choice.finish_reason is None:
                 self._put(live, sequence, choice.end(reason, live.num_cached_tokens, error))
 
@@ -166,7 +174,7 @@ class EngineCore:
             return
         delta = live.take(output)
         if delta is not None:
-            self._count_token(live, live.choices[delta.index], now_s)
+            self._count_token(live, live.choice(delta.index), now_s)
             self._put(live, output.sequence, delta)
 
     def _put(self, live: LiveRequest, sequence: Sequence, delta: Delta) -> None:
@@ -175,7 +183,9 @@ class EngineCore:
             return
         self.scheduler.finish(sequence)
         self._counters.finished[delta.finish_reason] += 1
-        if live.ended:
+        self._num_open -= 1
+        live.num_open -= 1
+        if live.num_open == 0:
             del self._live[live.request.request_id]
             summary = live.summary(self.clock())
             for observer in self._observers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from octavo.engine.choice import Choice
@@ -17,16 +18,23 @@ class LiveRequest:
     """Joins what the parts know of one request: the scheduler's sequences, the output side of each choice, the reader's stream.
 
     Attributes:
-        choices: output side of each choice; `choices[i]` belongs to `group.sequences[i]`.
+        num_open: choices that have not ended.
         arrival_s, first_token_s: the engine's clock, seconds.
     """
 
     def __init__(
-        self, request: GenerationRequest, group: SequenceGroup, choices: list[Choice], stream: RequestStream, arrival_s: float
+        self,
+        request: GenerationRequest,
+        group: SequenceGroup,
+        new_choice: Callable[[int], Choice],
+        stream: RequestStream,
+        arrival_s: float,
     ) -> None:
         self.request = request
         self.group = group
-        self.choices = choices
+        self._new_choice = new_choice
+        self._choices: list[Choice | None] = [None] * request.params.n
+        self.num_open = request.params.n
         self.stream = stream
         self.arrival_s = arrival_s
         self.first_token_s: float | None = None
@@ -37,9 +45,12 @@ class LiveRequest:
         """Prompt tokens that the prefix cache served; 0 before the request first ran."""
         return self.group.num_cached_tokens or 0
 
-    @property
-    def ended(self) -> bool:
-        return all(choice.finish_reason is not None for choice in self.choices)
+    def choice(self, index: int) -> Choice:
+        """The output side of `group.sequences[index]`, made when it is first needed."""
+        choice = self._choices[index]
+        if choice is None:
+            choice = self._choices[index] = self._new_choice(index)
+        return choice
 
     def take(self, output: SequenceOutput) -> Delta | None:
         """The delta that a step's output makes known; None where that waits for the first token."""
@@ -48,7 +59,7 @@ class LiveRequest:
         if output.token_id is None:
             return None
         index = output.sequence.index
-        choice = self.choices[index]
+        choice = self.choice(index)
         delta = choice.push(output.token_id, output.logprobs, self.num_cached_tokens)
         if index == 0 and choice.num_tokens == 1 and self.request.params.prompt_logprobs is not None:
             return replace(delta, prompt_logprobs=self._prompt_logprobs)
@@ -56,11 +67,12 @@ class LiveRequest:
 
     def summary(self, now_s: float) -> RequestSummary:
         """What there is to say once every choice has ended."""
+        choices = [choice for choice in self._choices if choice is not None]
         return RequestSummary(
-            finish_reasons=tuple(choice.finish_reason or FinishReason.ABORT for choice in self.choices),
+            finish_reasons=tuple(choice.finish_reason or FinishReason.ABORT for choice in choices),
             num_prompt_tokens=len(self.request.prompt_token_ids),
             num_cached_tokens=self.num_cached_tokens,
-            num_generation_tokens=sum(choice.num_tokens for choice in self.choices),
+            num_generation_tokens=sum(choice.num_tokens for choice in choices),
             ttft_s=None if self.first_token_s is None else self.first_token_s - self.arrival_s,
             e2e_s=now_s - self.arrival_s,
         )
