@@ -1,0 +1,31 @@
+"""Generated pages are what the code says, every variable that is read is listed, every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import docs
+import pytest
+
+ROOT = Path(__file__).parents[2]
+READS = re.compile(r"""(?:environ\b[^\n]{0,30}|getenv\()["'](OCTAVO_\w+)""")
+PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "python").rglob("*.md")]
+
+
+@pytest.mark.parametrize("name", ["arguments.md", "metrics.md"])
+def test_a_generated_page_is_current(name: str):
+    assert (ROOT / "docs" / name).read_text() == docs.pages()[name], "python tools/docs.py writes it anew"
+
+
+def test_every_variable_that_is_read_is_listed():
+    sources = [path for folder in ("python", "cpp") for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".cc", ".h", ".cu")]
+    read = {name for path in sources for name in READS.findall(path.read_text(errors="replace")) if "/tests/" not in str(path)}
+    assert read - docs.ENVIRONMENT.keys() == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path):
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+    missing = [link for link in links if "://" not in link and not link.startswith("mailto:") and not (page.parent / link).exists()]
+    assert missing == []

@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""Write docs/arguments.md and docs/metrics.md from the code that they describe: python tools/docs.py [--check]
+
+With --check nothing is written; the exit status is 1 where a page is not what the code says.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+__all__ = ["ENVIRONMENT", "pages"]
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS, SOURCE = ROOT / "docs", ROOT / "python" / "octavo"
+
+# What the process reads of its environment besides its flags. A test holds the names that the sources ask for against this list.
+ENVIRONMENT = {
+    "OCTAVO_CACHE": "folder of fetched files (default `~/.cache/octavo`); the default model lies in `models/` there",
+    "OCTAVO_ISA": "take another instruction set than the best of the machine: `portable`, `avx2`, `avx512`, `neon`, `neon_dot`, `vsx`",
+    "OCTAVO_PROFILE": "1: the step program writes the time of each op to standard error when it ends",
+    "OCTAVO_CUDA_LIBRARY": "path of `liboctavo_cuda.so`, where it is not installed as a package",
+}
+HUB_ENVIRONMENT = {
+    "HF_TOKEN": "access token for private and gated models",
+    "HF_HOME": "folder of the Hugging Face cache (default `~/.cache/huggingface`)",
+    "HF_ENDPOINT": "address of the hub or of a mirror",
+    "HF_HUB_OFFLINE": "1: never ask the hub; only the local cache",
+}
+
+
+def pages() -> dict[str, str]:
+    """File name -> text of each generated page."""
+    return {"arguments.md": "\n".join(_arguments()), "metrics.md": "\n".join(_metrics())}
+
+
+def _arguments() -> Iterator[str]:
+    from octavo.config import EngineConfig, ServerConfig
+
+    yield "# Arguments and environment\n"
+    yield "Made by `tools/docs.py` from `config.py`; `octavo serve --help` says the same. Sizes take units: `--kv-cache-bytes 4GiB`.\n"
+    yield "## Engine\n"
+    yield "Flags of `octavo serve`, `chat`, `complete`, `bench` and `doctor`, and keyword arguments of `LLM(...)`, with underscores.\n"
+    yield from _flags(EngineConfig)
+    yield "\n## Server\n"
+    yield "Flags of `octavo serve`.\n"
+    yield from _flags(ServerConfig)
+    yield "\n## Environment\n"
+    yield from _table(("variable", "meaning"), ((f"`{name}`", text) for name, text in ENVIRONMENT.items()))
+    yield "\nOf the Hugging Face hub's own:\n"
+    yield from _table(("variable", "meaning"), ((f"`{name}`", text) for name, text in HUB_ENVIRONMENT.items()))
+    yield ""
+
+
+def _flags(config: type) -> Iterator[str]:
+    types = get_type_hints(config)
+    rows = ((_flag(each, types[each.name]), _default(each), each.metadata["help"].replace("|", "\\|")) for each in fields(config))
+    yield from _table(("flag", "default", "meaning"), rows)
+
+
+def _flag(setting: Field, kind: Any) -> str:
+    name = setting.name.replace("_", "-")
+    if kind is bool:
+        return f"`--{name}`, `--no-{name}`"
+    choices = setting.metadata.get("choices")
+    return f"`--{name}`" + (f" ({', '.join(map(str, choices))})" if choices else "")
+
+
+def _default(setting: Field) -> str:
+    if isinstance(setting.default, bool):
+        return "on" if setting.default else "off"
+    return "" if setting.default in (None, "", ()) else f"`{setting.default}`"
+
+
+def _metrics() -> Iterator[str]:
+    yield "# Metrics\n"
+    yield "Made by `tools/docs.py` from what `GET /metrics` answers; prometheus_client's `process_*` stand beside. A scrape:\n"
+    yield '```yaml\nscrape_configs:\n  - job_name: octavo\n    static_configs: [{targets: ["127.0.0.1:8000"]}]\n```\n'
+    yield from _table(("metric", "type", "meaning"), ((f"`{name}`", kind, text) for name, kind, text in _families()))
+    yield "\n## For dashboards made for vLLM\n"
+    yield from _table(("vLLM", "Octavo"), ((f"`vllm:{theirs}`", f"`octavo_{ours}`") for theirs, ours in _OF_VLLM.items()))
+    yield ""
+
+
+_OF_VLLM = {
+    "num_requests_running": "num_requests_running",
+    "num_requests_waiting": "num_requests_waiting",
+    "kv_cache_usage_perc": "kv_cache_usage_ratio",
+    "prompt_tokens_total": "prompt_tokens_total",
+    "generation_tokens_total": "generation_tokens_total",
+    "prefix_cache_hits_total": "prefix_cache_hit_tokens_total",
+    "num_preemptions_total": "preemptions_total",
+    "request_success_total": "finished_total",
+    "time_to_first_token_seconds": "time_to_first_token_seconds",
+    "inter_token_latency_seconds": "inter_token_latency_seconds",
+    "e2e_request_latency_seconds": "e2e_request_latency_seconds",
+    "request_prompt_tokens": "request_prompt_tokens",
+    "request_generation_tokens": "request_generation_tokens",
+}
+
+
+def _families() -> list[tuple[str, str, str]]:
+    """(name as it is scraped, type, help) of every family of the server's own, as the source declares them."""
+    source = (SOURCE / "server" / "metrics.py").read_text()
+    declared = re.findall(r'(Gauge|Counter)MetricFamily\(\s*"(\w+)",\s*"([^"]+)"', source)
+    observed = re.findall(r'histogram\("(\w+)",\s*"([^"]+)"', source)
+    families = [(name + "_total" * (kind == "Counter"), kind.lower(), text) for kind, name, text in declared]
+    return sorted(families + [(f"octavo_{name}", "histogram", text) for name, text in observed])
+
+
+def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{' --- |' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def main() -> None:
+    stale = [name for name, text in pages().items() if not (DOCS / name).is_file() or (DOCS / name).read_text() != text]
+    if "--check" in sys.argv[1:]:
+        sys.exit(f"not what the code says: {', '.join(stale)}; run tools/docs.py" if stale else 0)
+    for name, text in pages().items():
+        (DOCS / name).write_text(text)
+
+
+if __name__ == "__main__":
+    main()
