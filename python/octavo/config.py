@@ -75,9 +75,15 @@ class ServerConfig:
 
     host: str = _option("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
     port: int = _option(8000, "port to listen on; 0: any free port")
-    api_key: str | None = _option(None, "require this bearer token on /v1 endpoints")
+    api_key: tuple[str, ...] = _option(
+        (), "require this bearer token everywhere but on /health; may be repeated; OCTAVO_API_KEY in the environment is one more"
+    )
+    api_key_file: str | None = _option(None, "file with such keys, one a line")
+    cors_origins: tuple[str, ...] = _option((), "web page's origin, such as https://app.example, that may use the API; *: any; repeatable")
+    allowed_hosts: tuple[str, ...] = _option((), "further name that the server answers to when it listens on loopback; repeatable")
     max_body_bytes: int = _option(4 * 1024 * 1024, "largest request body; eight times as much where long data URIs make up the rest")
     body_timeout_s: float = _option(30.0, "seconds that a request body may take to arrive, and one more for each 64 KiB of it")
+    idle_timeout_s: float = _option(75.0, "seconds that a connection may take to send the head of its next request")
     log_level: str = _option("info", "debug, info, warning or error", choices=("debug", "info", "warning", "error"))
     shutdown_s: float = _option(30.0, "seconds that running requests get to finish after SIGTERM")
 
@@ -86,3 +92,8 @@ class ServerConfig:
             raise ConfigError(f"--shutdown-s is {self.shutdown_s}; it must be a number of seconds, at least 0")
         if self.max_body_bytes < 1:
             raise ConfigError(f"--max-body-bytes is {self.max_body_bytes}; it must be at least 1")
+        for name in ("body_timeout_s", "idle_timeout_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be greater than 0")
+        object.__setattr__(self, "cors_origins", tuple(origin.rstrip("/").lower() for origin in self.cors_origins))
+        object.__setattr__(self, "allowed_hosts", tuple(name.lower() for name in self.allowed_hosts))

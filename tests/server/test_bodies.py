@@ -9,6 +9,7 @@ import pytest
 
 from fakes.running_server import Server, StartServer
 
+JSON = {"Content-Type": "application/json"}
 PATHS = ("/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize")
 
 
@@ -29,7 +30,7 @@ PATHS = ("/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize")
     ],
 )
 async def test_what_is_not_a_json_object_is_400(server: Server, path: str, raw: bytes, text: str) -> None:
-    async with server.http.post(path, data=raw) as response:
+    async with server.http.post(path, data=raw, headers=JSON) as response:
         assert response.status == 400
         error = (await response.json())["error"]
     assert text in error["message"]
@@ -39,7 +40,9 @@ async def test_what_is_not_a_json_object_is_400(server: Server, path: str, raw: 
 async def test_a_stated_length_over_the_limit_is_refused_before_the_body_is_read(server: Server) -> None:
     started = time.monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
-    writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 104857600\r\n\r\n{")
+    writer.write(
+        b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 104857600\r\n\r\n{"
+    )
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
     assert b" 413 " in head
     assert b"Connection: close" in head
@@ -50,20 +53,20 @@ async def test_a_stated_length_over_the_limit_is_refused_before_the_body_is_read
 
 async def test_a_100_mb_body_gets_its_413(server: Server) -> None:
     started = time.monotonic()
-    async with server.http.post("/v1/completions", data=b"x" * 100_000_000) as response:
+    async with server.http.post("/v1/completions", data=b"x" * 100_000_000, headers=JSON) as response:
         assert response.status == 413
         assert (await response.json())["error"]["code"] == "body_too_large"
     assert time.monotonic() - started < 10
 
 
 async def test_a_chunked_body_is_cut_at_the_limit(start_server: StartServer) -> None:
-    server = await start_server(max_body_bytes=1000)
+    server = await start_server(max_body_bytes=500)
 
     async def parts():
         for _ in range(50):
             yield b"x" * 100
 
-    async with server.http.post("/tokenize", data=parts()) as response:
+    async with server.http.post("/tokenize", data=parts(), headers=JSON) as response:
         assert response.status == 413
         assert "max-body-bytes" in (await response.json())["error"]["message"]
     status, _ = await server.post("/tokenize", {"prompt": "alive"})

@@ -59,7 +59,7 @@ async def test_completion_stream(client: openai.AsyncOpenAI) -> None:
 
 
 async def test_errors_become_the_client_s_own(start_server: StartServer) -> None:
-    server = await start_server(api_key="right")
+    server = await start_server(api_key=("right",))
     async with client_of(server, "wrong") as client:
         with pytest.raises(openai.AuthenticationError, match="API key"):
             await client.models.list()

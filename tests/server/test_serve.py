@@ -45,7 +45,12 @@ class Process:
 
     def post(self, *, stream: bool = True) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        connection.request("POST", "/v1/completions", json.dumps({"prompt": "a", "max_tokens": 100, "stream": stream}))
+        connection.request(
+            "POST",
+            "/v1/completions",
+            json.dumps({"prompt": "a", "max_tokens": 100, "stream": stream}),
+            {"Content-Type": "application/json"},
+        )
         return connection.getresponse()
 
     def signal(self, number: int) -> None:

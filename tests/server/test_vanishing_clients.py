@@ -30,7 +30,10 @@ async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
 async def send(server: Server, path: str, body: dict) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]), limit=2**12)
     data = json.dumps(body).encode()
-    writer.write(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(data)) + data)
+    writer.write(
+        b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(data))
+        + data
+    )
     await writer.drain()
     return reader, writer
 

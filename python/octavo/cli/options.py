@@ -9,7 +9,7 @@ import argparse
 import re
 from collections.abc import Callable
 from dataclasses import Field, fields
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from octavo.cli.parser import UsageError
 from octavo.errors import ConfigError
@@ -54,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser, config_class: type, title: str,
 def from_options(config_class: type[Config], args: argparse.Namespace) -> Config:
     """Build the dataclass from parsed arguments; `UsageError` where it refuses a value."""
     try:
-        return config_class(**{setting.name: getattr(args, setting.name) for setting in fields(config_class)})  # type: ignore[arg-type]
+        return config_class(**{setting.name: _value(setting, args) for setting in fields(config_class)})  # type: ignore[arg-type]
     except ConfigError as error:
         raise UsageError(str(error)) from error
 
@@ -67,7 +67,9 @@ def to_flags(config: Any) -> list[str]:
         name = setting.name.replace("_", "-")
         if value == setting.default:
             continue
-        if setting.metadata.get("positional"):
+        if isinstance(value, tuple):
+            flags += [f"--{name}={each}" for each in value]
+        elif setting.metadata.get("positional"):
             flags.append(str(value))
         elif isinstance(value, bool):
             flags.append(f"--{name}" if value else f"--no-{name}")
@@ -76,10 +78,17 @@ def to_flags(config: Any) -> list[str]:
     return flags
 
 
+def _value(setting: Field, args: argparse.Namespace) -> Any:
+    value = getattr(args, setting.name)
+    return tuple(value or ()) if isinstance(setting.default, tuple) else value
+
+
 def _flag(setting: Field, kind: type) -> dict[str, Any]:
     flag: dict[str, Any] = {"dest": setting.name, "default": setting.default, "help": _help(setting)}
     if kind is bool:
         return {**flag, "action": argparse.BooleanOptionalAction}
+    if get_origin(kind) is tuple:
+        return {**flag, "action": "append", "default": None, "metavar": "TEXT"}
     convert: Callable[[str], Any] = parse_bytes if setting.name.endswith("_bytes") else kind
     choices = setting.metadata.get("choices")
     return {**flag, "type": convert, "choices": choices, "metavar": None if choices else _METAVARS.get(convert, "TEXT")}
@@ -90,12 +99,12 @@ _METAVARS: dict[Callable[[str], Any], str] = {int: "N", float: "X", parse_bytes:
 
 def _plain(kind: Any) -> type:
     """`int` for `int | None`."""
-    return next((part for part in get_args(kind) if part is not type(None)), kind)
+    return kind if get_origin(kind) is tuple else next((part for part in get_args(kind) if part is not type(None)), kind)
 
 
 def _help(setting: Field) -> str:
     text = setting.metadata["help"].replace("%", "%%")
-    if setting.default in (None, "") or "default" in text:
+    if setting.default in (None, "", ()) or "default" in text:
         return text
     shown = {True: "on", False: "off"}[setting.default] if isinstance(setting.default, bool) else setting.default
     return f"{text} (default: {shown})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from octavo import log
 from octavo.cli.options import add_options, from_options
@@ -20,7 +21,10 @@ def run(args: argparse.Namespace) -> int:
     engine_config = from_options(EngineConfig, args)
     server_config = from_options(ServerConfig, args)
     log.configure(server_config.log_level)
+    from octavo.server.edge.api_keys import with_api_keys
     from octavo.server.serve import listen, serve
+
+    server_config = with_api_keys(server_config, os.environ)
 
     with listen(server_config) as listener:  # a port in use is told before the model is loaded
         from octavo.assemble import build_engine

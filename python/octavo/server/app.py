@@ -8,7 +8,7 @@ from aiohttp import web
 
 from octavo.server import health, page, websocket
 from octavo.server.edge.context import CONTEXT, ServerContext
-from octavo.server.edge.middleware import MIDDLEWARES
+from octavo.server.edge.middleware import MIDDLEWARES, add_headers
 from octavo.server.metrics import metrics_routes
 from octavo.server.openai import chat, completions, models, tokenize
 
@@ -33,6 +33,7 @@ def build_app(engine: AsyncEngine, config: ServerConfig, *, stall_s: float = 30.
         app.add_routes(family.ROUTES)
     app.add_routes(metrics_routes(engine))
     websocket.close_sockets_with(app)
+    app.on_response_prepare.append(add_headers)
     app.on_cleanup.append(_close_workers)
     return app
 

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import socket
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from octavo.errors import ConfigError
 from octavo.log import get_logger
 from octavo.server.app import build_app
 from octavo.server.edge.context import CONTEXT
+from octavo.server.edge.descriptors import watch_descriptors
 from octavo.server.event_loop import run
 
 if TYPE_CHECKING:
@@ -62,7 +64,13 @@ def listen(config: ServerConfig) -> socket.socket:
 def make_runner(app: web.Application) -> web.AppRunner:
     """Return the runner that the application needs: a client's going cancels its handler, which aborts its request."""
     return web.AppRunner(
-        app, handler_cancellation=True, access_log=None, shutdown_timeout=_FLUSH_S, auto_decompress=False, lingering_time=_LINGER_S
+        app,
+        handler_cancellation=True,
+        access_log=None,
+        shutdown_timeout=_FLUSH_S,
+        auto_decompress=False,
+        lingering_time=_LINGER_S,
+        keepalive_timeout=app[CONTEXT].config.idle_timeout_s,  # also from the connection's start to the end of the first head
     )
 
 
@@ -87,10 +95,13 @@ async def _serve(engine: AsyncEngine, config: ServerConfig, listener: socket.soc
     try:
         await web.SockSite(runner, listener, backlog=_BACKLOG).start()
         _log.info("%s is served at %s (API under /v1, chat page at /)", engine.info.name, _url(listener))
+        _warn_of_strangers(config, listener)
+        watch = asyncio.create_task(watch_descriptors(listener.fileno()))
         fault = asyncio.ensure_future(engine.wait_dead())
         fault.add_done_callback(lambda _: stop.set())
         await stop.wait()
         fault.cancel()
+        watch.cancel()
         app[CONTEXT].draining = True
         running = engine.stats().num_running
         _log.info("shutting down; %d running sequences get up to %.0f s to finish", running, config.shutdown_s)
@@ -119,6 +130,11 @@ def _stop_signal() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     return stop
+
+
+def _warn_of_strangers(config: ServerConfig, listener: socket.socket) -> None:
+    if not config.api_key and not ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback:
+        _log.warning("the server listens beyond this machine without a key: whoever reaches it can use it; see --api-key")
 
 
 def _url(listener: socket.socket) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -22,6 +21,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from octavo.server.edge.body import parse_body, parse_json
 from octavo.server.edge.context import CONTEXT, ServerContext
 from octavo.server.edge.errors import ApiError, to_api_error
+from octavo.server.edge.origins import allows_origin
 from octavo.server.edge.reply import OpenReply
 from octavo.server.edge.sse import stall_guard
 from octavo.server.openai.chat import open_chat
@@ -128,10 +128,10 @@ def close_sockets_with(app: web.Application) -> None:
 
 
 async def _open(request: web.Request) -> web.WebSocketResponse:
-    origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
-        raise ApiError(403, f"a page of {origin} may not use this server's WebSocket", kind="permission_error", code="foreign_origin")
     context = request.app[CONTEXT]
+    if not allows_origin(request, context.config):
+        message = f"a page of {request.headers['Origin'][:80]} may not use this server's WebSocket; allow it with --cors-origins"
+        raise ApiError(403, message, kind="permission_error", code="foreign_origin")
     socket = web.WebSocketResponse(heartbeat=_HEARTBEAT_S, max_msg_size=context.config.max_body_bytes)
     await socket.prepare(request)
     context.sockets.add(socket)

@@ -45,7 +45,12 @@ class ApiError(Exception):
 
     def body(self) -> dict[str, Any]:
         """Return the JSON document."""
-        return {"error": {"message": str(self), "type": self.kind, "param": self.param, "code": self.code}}
+        message = str(self).encode(errors="replace").decode()  # it may repeat what a client sent, and JSON has no lone surrogates
+        return {"error": {"message": message, "type": self.kind, "param": self.param, "code": self.code}}
+
+    def json(self) -> bytes:
+        """Return the JSON document as bytes."""
+        return orjson.dumps(self.body())
 
 
 def to_api_error(error: Exception) -> ApiError:
@@ -69,7 +74,7 @@ def to_api_error(error: Exception) -> ApiError:
 
 def error_response(error: ApiError) -> web.Response:
     """Return the HTTP answer of `error`."""
-    body = orjson.dumps(error.body())
+    body = error.json()
     response = web.Response(status=error.status, body=body, content_type="application/json", headers=error.headers)
     if error.status == 413:
         response.force_close()  # the rest of the body is still on its way

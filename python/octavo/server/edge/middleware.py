@@ -1,19 +1,22 @@
-"""What every request passes, outermost first: errors to JSON, the API key, the drain."""
+"""What every request passes, outermost first: errors to JSON, whose page it is, the API key, the drain."""
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from octavo.server.edge.api_keys import has_key
 from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.errors import ApiError, error_response, to_api_error
+from octavo.server.edge.origins import add_cors_headers, check_host, check_post, preflight_headers
 
-__all__ = ["MIDDLEWARES"]
+__all__ = ["MIDDLEWARES", "add_headers"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _GENERATION = frozenset({"/v1/completions", "/v1/chat/completions", "/v1/stream"})
+_MAX_ID = 200  # characters of an X-Request-Id that comes back
+_OPEN = frozenset({"/health", "/ping"})
 
 
 @web.middleware
@@ -25,15 +28,24 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 @web.middleware
+async def _pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    config = request.app[CONTEXT].config
+    check_host(request, config)
+    headers = preflight_headers(request, config)
+    if headers is not None:
+        return web.Response(status=204, headers=headers)
+    if request.method == "POST":
+        check_post(request)
+    return await handler(request)
+
+
+@web.middleware
 async def _api_key(request: web.Request, handler: Handler) -> web.StreamResponse:
-    key = request.app[CONTEXT].config.api_key
-    guarded = request.path.startswith("/v1/") or request.path in ("/tokenize", "/detokenize")
-    if key is not None and guarded:
-        sent = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-        if not hmac.compare_digest(sent.encode(errors="surrogateescape"), key.encode()):
-            headers = {"WWW-Authenticate": "Bearer"}
-            message = "the API key is missing or wrong; send it as 'Authorization: Bearer KEY'"
-            raise ApiError(401, message, kind="authentication_error", code="invalid_api_key", headers=headers)
+    keys = request.app[CONTEXT].config.api_key
+    if keys and request.path not in _OPEN and not has_key(request.headers, keys):
+        challenge = 'Basic realm="Octavo: any name, the API key as password"' if request.path == "/" else "Bearer"
+        message = "the API key is missing or wrong; send it as 'Authorization: Bearer KEY'"
+        raise ApiError(401, message, kind="authentication_error", code="invalid_api_key", headers={"WWW-Authenticate": challenge})
     return await handler(request)
 
 
@@ -45,4 +57,12 @@ async def _drain(request: web.Request, handler: Handler) -> web.StreamResponse:
     return await handler(request)
 
 
-MIDDLEWARES = (_errors, _api_key, _drain)
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Add what every answer has, streams and errors too: see `web.Application.on_response_prepare`."""
+    add_cors_headers(request, request.app[CONTEXT].config, response.headers)
+    sent = request.headers.get("X-Request-Id")
+    if sent is not None and len(sent) <= _MAX_ID and sent.isprintable() and sent.isascii():
+        response.headers["X-Request-Id"] = sent
+
+
+MIDDLEWARES = (_errors, _pages, _api_key, _drain)
