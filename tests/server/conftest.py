@@ -13,7 +13,7 @@ from fakes.scripted_engine import ScriptedEngine
 from octavo.config import ServerConfig
 from octavo.server.app import build_app
 from octavo.server.edge.context import CONTEXT
-from octavo.server.serve import listen, make_runner
+from octavo.server.serve import listen, make_runner, start_site
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ async def start_server() -> AsyncIterator[StartServer]:
         runners.append(runner)
         await runner.setup()
         listener = listen(config)
-        await web.SockSite(runner, listener).start()
+        await start_site(runner, app, listener)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         sessions.append(aiohttp.ClientSession(url))
         return Server(engine, url, app[CONTEXT], sessions[-1])

@@ -114,3 +114,23 @@ async def test_a_foreign_page_may_not_connect(server: Server) -> None:
     assert refused.value.status == 403
     async with server.http.ws_connect("/v1/stream", origin=server.url):
         pass
+
+
+async def test_an_abort_right_behind_its_request_gets_done(start_server: StartServer) -> None:
+    """Both arrive in one read, so that the request's task has not taken its first step."""
+    server = await start_server(ScriptedEngine(script=endless_script(0.01)))
+    async with server.http.ws_connect("/v1/stream") as socket:
+        for index in range(20):
+            await socket.send_json({"id": index, "prompt": "hi"})
+            await socket.send_json({"type": "abort", "id": index})
+        messages = await until_done(socket, 20)
+    assert [messages[index][-1] for index in range(20)] == [{"type": "done", "id": index, "aborted": True} for index in range(20)]
+    assert server.engine.num_live == 0
+
+
+async def test_an_abort_of_a_bad_request_keeps_its_error_and_done(server: Server) -> None:
+    async with server.http.ws_connect("/v1/stream") as socket:
+        await socket.send_json({"id": "a", "prompt": "hi", "n": 0})
+        await socket.send_json({"type": "abort", "id": "a"})
+        messages = await until_done(socket, 1)
+    assert [message["type"] for message in messages["a"]] == ["error", "done"]

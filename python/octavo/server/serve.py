@@ -17,6 +17,7 @@ from aiohttp import web
 from octavo.errors import ConfigError
 from octavo.log import get_logger
 from octavo.server.app import build_app
+from octavo.server.edge.connection import CONNECTION_LOG, Site
 from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.descriptors import watch_descriptors
 from octavo.server.event_loop import run
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from octavo.config import ServerConfig
     from octavo.engine.async_engine import AsyncEngine
 
-__all__ = ["listen", "make_runner", "serve"]
+__all__ = ["listen", "make_runner", "serve", "start_site"]
 
 _log = get_logger(__name__)
 _BACKLOG = 1024
@@ -67,11 +68,17 @@ def make_runner(app: web.Application) -> web.AppRunner:
         app,
         handler_cancellation=True,
         access_log=None,
+        logger=CONNECTION_LOG,
         shutdown_timeout=_FLUSH_S,
         auto_decompress=False,
         lingering_time=_LINGER_S,
         keepalive_timeout=app[CONTEXT].config.idle_timeout_s,  # also from the connection's start to the end of the first head
     )
+
+
+async def start_site(runner: web.AppRunner, app: web.Application, listener: socket.socket) -> None:
+    """Serve `app`, whose runner is set up, on `listener`."""
+    await Site(runner, listener, app[CONTEXT].half_closed, backlog=_BACKLOG).start()
 
 
 def serve(engine: AsyncEngine, config: ServerConfig, listener: socket.socket | None = None) -> None:
@@ -93,7 +100,7 @@ async def _serve(engine: AsyncEngine, config: ServerConfig, listener: socket.soc
     await engine.start()
     await runner.setup()
     try:
-        await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+        await start_site(runner, app, listener)
         _log.info("%s is served at %s (API under /v1, chat page at /)", engine.info.name, _url(listener))
         _warn_of_strangers(config, listener)
         watch = asyncio.create_task(watch_descriptors(listener.fileno()))

@@ -13,6 +13,7 @@ A message without a usable `id` is answered by an error whose id is null. Closin
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -34,6 +35,14 @@ _HEARTBEAT_S = 30.0
 _MAX_STREAMS = 256  # per socket
 
 
+@dataclass(slots=True)
+class _Stream:
+    """One request of a socket. Once it is ending, its last messages are on the way and nothing may cancel them."""
+
+    task: asyncio.Task[None]
+    ending: bool = False
+
+
 class StreamSocket:
     """The requests of one WebSocket, each in a task of its own."""
 
@@ -41,7 +50,7 @@ class StreamSocket:
         self._context = context
         self._socket = socket
         self._transport = transport
-        self._tasks: dict[str | int, asyncio.Task[None]] = {}
+        self._streams: dict[str | int, _Stream] = {}
 
     async def run(self) -> None:
         """Serve messages until the socket closes, then abort what still runs."""
@@ -50,7 +59,7 @@ class StreamSocket:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     await self._receive(message.data)
         finally:
-            tasks = list(self._tasks.values())
+            tasks = [stream.task for stream in self._streams.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -62,31 +71,32 @@ class StreamSocket:
             data = await self._context.workers.run(len(packed), lambda: parse_json(packed))
             stream_id = _stream_id(data)
             if data.get("type") == "abort":
-                self._abort(stream_id)
+                await self._abort(stream_id)
             else:
                 self._start(stream_id, data, len(packed))
         except ApiError as error:
             await self._send({"type": "error", "id": stream_id} | error.body())
 
-    def _abort(self, stream_id: str | int) -> None:
+    async def _abort(self, stream_id: str | int) -> None:
         """End a stream. An id that has just ended is not an error: its `done` is on the way."""
-        task = self._tasks.get(stream_id)
-        if task is not None:
-            task.cancel()
+        await asyncio.sleep(0)  # a task that is cancelled before its first step does nothing, and sends no `done`
+        stream = self._streams.get(stream_id)
+        if stream is not None and not stream.ending:
+            stream.task.cancel()
 
     def _start(self, stream_id: str | int, data: dict[str, Any], size: int) -> None:
-        if stream_id in self._tasks:
+        if stream_id in self._streams:
             raise ApiError(400, f"the id {stream_id!r} is in use on this socket; wait for its 'done' or choose another", param="id")
-        if len(self._tasks) >= _MAX_STREAMS:
+        if len(self._streams) >= _MAX_STREAMS:
             raise ApiError(
                 429, f"this socket has {_MAX_STREAMS} streams, the most allowed", kind="rate_limit_error", code="too_many_streams"
             )
         task = asyncio.ensure_future(self._serve(stream_id, data, size))
-        self._tasks[stream_id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(stream_id))
+        self._streams[stream_id] = _Stream(task)
+        task.add_done_callback(lambda _: self._streams.pop(stream_id))
 
     async def _serve(self, stream_id: str | int, data: dict[str, Any], size: int) -> None:
-        aborted = False
+        aborted, failure = False, None
         try:
             await self._stream(stream_id, data, size)
         except asyncio.CancelledError:
@@ -94,7 +104,10 @@ class StreamSocket:
         except ConnectionError:
             return
         except Exception as error:
-            await self._send({"type": "error", "id": stream_id} | to_api_error(error).body())
+            failure = to_api_error(error)
+        self._streams[stream_id].ending = True
+        if failure is not None:
+            await self._send({"type": "error", "id": stream_id} | failure.body())
         await self._send({"type": "done", "id": stream_id, "aborted": aborted})
 
     async def _stream(self, stream_id: str | int, data: dict[str, Any], size: int) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from octavo.server.edge.connection import HalfClosed
 from octavo.server.edge.workers import Workers
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class ServerContext:
         draining: set by the shutdown; new generation requests are answered 503 from then on.
         sockets: open WebSockets, to be closed by the shutdown.
         workers: threads for work on large inputs.
+        half_closed: connections whose clients have said that they will send no more.
     """
 
     engine: AsyncEngine
@@ -36,6 +38,7 @@ class ServerContext:
     draining: bool = False
     sockets: weakref.WeakSet[web.WebSocketResponse] = field(default_factory=weakref.WeakSet)
     workers: Workers = field(default_factory=Workers)
+    half_closed: HalfClosed = field(default_factory=HalfClosed)
     _max_token_bytes: int | None = None
 
     def unavailable(self) -> str | None:

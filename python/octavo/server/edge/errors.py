@@ -13,6 +13,7 @@ from octavo.log import get_logger
 __all__ = ["ApiError", "error_response", "to_api_error"]
 
 _log = get_logger(__name__)
+_MAX_MESSAGE = 2000  # characters: no message repeats a whole request, or a vocabulary
 
 
 class ApiError(Exception):
@@ -45,7 +46,7 @@ class ApiError(Exception):
 
     def body(self) -> dict[str, Any]:
         """Return the JSON document."""
-        message = str(self).encode(errors="replace").decode()  # it may repeat what a client sent, and JSON has no lone surrogates
+        message = str(self)[:_MAX_MESSAGE].encode(errors="replace").decode()  # it may repeat what a client sent: no lone surrogates
         return {"error": {"message": message, "type": self.kind, "param": self.param, "code": self.code}}
 
     def json(self) -> bytes:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from octavo.server.edge.body import read_body
 from octavo.server.edge.context import CONTEXT, ServerContext
@@ -98,7 +98,8 @@ async def answer(request: web.Request, body_model: type[GenerationBody], open_re
         headers = {"X-Request-Id": reply.request_id}
         if body.stream:
             return await send_events(request, reply.send_chunks, stall_s=context.stall_s, headers=headers)
-        document = await reply.whole()
+        with context.half_closed.probing(request.transport, partial(_say_continue, request)):
+            document = await reply.whole()
     return web.Response(body=document, content_type="application/json", headers=headers)
 
 
@@ -106,3 +107,9 @@ def _size(delta: Delta) -> int:
     """Return about how many parts the documents of `delta` have: a token with log-probabilities has many."""
     rows = [*(delta.logprobs or ()), *(delta.prompt_logprobs or ())]
     return len(delta.token_ids) + sum(8 + 8 * len(row.top) for row in rows if row is not None)
+
+
+def _say_continue(request: web.Request) -> None:
+    """Send an interim response, which HTTP/1.1 clients read over."""
+    if request.transport is not None and request.version >= HttpVersion11:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import orjson
 from aiohttp import web
 
 from octavo.log import get_logger
+from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.errors import to_api_error
 
 __all__ = ["Send", "send_events", "stall_guard"]
@@ -43,9 +44,14 @@ async def send_events(
         with stall_guard(transport, stall_s):
             await response.write(event)
 
+    def probe() -> None:
+        comments.append(asyncio.ensure_future(_quietly(response.write(b":\n\n"))))
+
+    comments: list[asyncio.Future[None]] = []
     try:
         try:
-            await asyncio.create_task(send_documents(send))  # of its own: each token then wakes no handler and no middleware
+            with request.app[CONTEXT].half_closed.probing(request.transport, probe):
+                await asyncio.create_task(send_documents(send))  # of its own: each token then wakes no handler and no middleware
         except ConnectionError:
             raise
         except Exception as error:
@@ -55,6 +61,11 @@ async def send_events(
     except ConnectionError:
         _log.debug("the client of %s went away", headers.get("X-Request-Id"))
     return response
+
+
+async def _quietly(write: Coroutine[None, None, None]) -> None:
+    with suppress(ConnectionError):
+        await write
 
 
 @contextmanager
