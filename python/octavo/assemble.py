@@ -51,7 +51,7 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
         return Scheduler(limits, blocks), LocalRunner(executor, shape, model.vocab_size, pool)
 
     core = EngineCore(*build(), pace=StepPace(config.max_step_ms, shape.max_num_tokens))
-    info = _model_info(config, model, checkpoint, shape, config.served_model_name or found.name)
+    info = _model_info(config, model, checkpoint, shape, config.served_model_name or (found.name,))
     return AsyncEngine(
         core,
         tokenizer,
@@ -138,7 +138,7 @@ def build_executor(config: EngineConfig, model: ModelConfig, checkpoint: Checkpo
     return EagerExecutor(model, checkpoint, shape, "cpu" if config.device == "auto" else config.device)
 
 
-def _model_info(config: EngineConfig, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, name: str) -> ModelInfo:
+def _model_info(config: EngineConfig, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, names: tuple[str, ...]) -> ModelInfo:
     extra = {
         "model_type": model.model_type,
         "executor": executor_name(config),
@@ -146,4 +146,4 @@ def _model_info(config: EngineConfig, model: ModelConfig, checkpoint: Checkpoint
         "kv_cache_dtype": shape.kv_cache_dtype,
         "kv_cache_tokens": shape.num_blocks * shape.block_size,
     }
-    return ModelInfo(name, str(checkpoint.path), shape.max_model_len, model.vocab_size, int(time.time()), extra)
+    return ModelInfo(names[0], str(checkpoint.path), shape.max_model_len, model.vocab_size, int(time.time()), extra, names[1:])

@@ -25,7 +25,9 @@ class EngineConfig:
     model: str = _option(
         "", "folder (config.json + safetensors), .gguf file, or name on the Hugging Face hub; empty: the default model", positional=True
     )
-    served_model_name: str | None = _option(None, "name in the API; default: the model's folder or file name")
+    served_model_name: tuple[str, ...] = _option(
+        (), "name in the API, repeatable: the first is shown, all are taken; default: the file's name"
+    )
     device: str = _option("auto", "auto, cpu, or a torch device such as cuda", choices=None)
     executor: str = _option(
         "auto", "step_program (C++ kernels, no torch) or eager (plain torch, the oracle)", choices=("auto", "step_program", "eager")
@@ -62,6 +64,8 @@ class EngineConfig:
             raise ConfigError(f"--numa-node is {self.numa_node}; nodes are counted from 0")
         if not self.max_step_ms >= 0:
             raise ConfigError(f"--max-step-ms is {self.max_step_ms}; it must be at least 0")
+        if not isinstance(self.served_model_name, tuple):
+            object.__setattr__(self, "served_model_name", (self.served_model_name,) if self.served_model_name else ())
         for setting in fields(self):
             choices = setting.metadata.get("choices")
             if choices and getattr(self, setting.name) not in choices:

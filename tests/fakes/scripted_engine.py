@@ -22,7 +22,11 @@ Script = Callable[[GenerationRequest], AsyncIterator[Delta]]
 class FakeTemplate:
     """Writes `<role>content` lines; refuses a first turn by the assistant, as real templates do."""
 
-    def render(self, messages: list[dict], *, tools: list[dict] | None = None, add_generation_prompt: bool = True, **kwargs: object) -> str:
+    source = "<role>content, reasoning_effort"
+
+    def render(
+        self, messages: list[dict], /, *, tools: list[dict] | None = None, add_generation_prompt: bool = True, **kwargs: object
+    ) -> str:
         if messages[0]["role"] == "assistant":
             raise InvalidRequestError("the chat template refuses these messages: the first turn is the user's", "messages")
         head = "".join(f"[{key}={value}]" for key, value in kwargs.items())

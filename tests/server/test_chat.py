@@ -25,6 +25,7 @@ async def test_one_choice(server: Server) -> None:
             "logprobs": None,
             "finish_reason": "stop",
             "stop_reason": None,
+            "token_ids": None,
         }
     ]
     assert document["usage"]["completion_tokens"] == 14

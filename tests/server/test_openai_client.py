@@ -68,7 +68,7 @@ async def test_errors_become_the_client_s_own(start_server: StartServer) -> None
             await client.chat.completions.create(model="gpt-17", messages=HI)
         assert missing.value.code == "model_not_found"
         with pytest.raises(openai.BadRequestError) as bad:
-            await client.chat.completions.create(model="toy", messages=[{"role": "robot", "content": "hi"}])
+            await client.chat.completions.create(model="toy", messages=[{"role": 5, "content": "hi"}])
         assert bad.value.param == "messages[0].role"
         server.engine.dead = "the runner broke"
         with pytest.raises(openai.InternalServerError):

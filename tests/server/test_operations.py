@@ -50,11 +50,22 @@ async def test_version(server: Server) -> None:
 
 
 async def test_models(server: Server) -> None:
-    card = {"id": "toy", "object": "model", "created": 1700000000, "owned_by": "octavo", "max_model_len": 512}
+    card = {
+        "id": "toy",
+        "object": "model",
+        "created": 1700000000,
+        "owned_by": "octavo",
+        "max_model_len": 512,
+        "root": "toy",
+        "parent": None,
+    }
     async with server.http.get("/v1/models") as response:
-        assert await response.json() == {"object": "list", "data": [card]}
+        document = await response.json()
+        [permission] = document["data"][0].pop("permission")
+        assert document == {"object": "list", "data": [card]}
+        assert permission["allow_sampling"] is True
     async with server.http.get("/v1/models/toy") as response:
-        assert await response.json() == card
+        assert (await response.json()).items() >= card.items()
     status, text = await get(server, "/v1/models/org/other")
     assert status == 404
     assert "model_not_found" in text
@@ -67,6 +78,13 @@ async def test_tokenize_and_back(server: Server) -> None:
     assert document == {"prompt": "<s>é"}
     _, document = await server.post("/detokenize", {"tokens": [BOS, 97], "skip_special_tokens": True})
     assert document == {"prompt": "a"}
+
+
+async def test_the_tokenizer_is_described(server: Server) -> None:
+    async with server.http.get("/tokenizer_info") as response:
+        document = await response.json()
+    assert (document["bos_token"], document["eos_token"], document["model_max_length"]) == ("<s>", "</s>", 512)
+    assert document["chat_template"] == server.engine.tokenizer.chat_template.source
 
 
 async def test_tokenize_messages(server: Server) -> None:

@@ -23,12 +23,16 @@ USAGE = {"stream_options": {"include_usage": True}}
 CASES = {
     "completion": (COMPLETIONS, {"prompt": "hi"}),
     "completion_usage": (COMPLETIONS, {"prompt": "hi", **USAGE}),
-    "completion_continuous_usage": (COMPLETIONS, {"prompt": "hi", "stream_options": {"continuous_usage_stats": True}}),
+    "completion_continuous_usage": (
+        COMPLETIONS,
+        {"prompt": "hi", "stream_options": {"include_usage": True, "continuous_usage_stats": True}},
+    ),
     "completion_echo_logprobs_n2": (COMPLETIONS, {"prompt": "hi", "echo": True, "logprobs": 1, "n": 2, "max_tokens": 6}),
     "completion_token_ids": (COMPLETIONS, {"prompt": [104, 105], "return_token_ids": True, "prompt_logprobs": 0}),
     "completion_score_only": (COMPLETIONS, {"prompt": "hi", "echo": True, "logprobs": 0, "max_tokens": 0, **USAGE}),
     "chat": (CHAT, {"messages": HI}),
     "chat_n2_usage": (CHAT, {"messages": HI, "n": 2, **USAGE}),
+    "chat_continuous_usage": (CHAT, {"messages": HI, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}),
     "chat_logprobs": (CHAT, {"messages": HI, "logprobs": True, "top_logprobs": 2, "max_tokens": 2}),
     "chat_token_ids": (CHAT, {"messages": HI, "return_token_ids": True, "prompt_logprobs": 0, "max_tokens": 3}),
 }

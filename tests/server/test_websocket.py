@@ -81,7 +81,7 @@ async def test_closing_the_socket_aborts_its_streams(start_server: StartServer) 
         ('{"prompt": "a"}', None, "id"),
         ('{"id": true, "prompt": "a"}', None, "id"),
         ('{"id": "x", "prompt": "a", "n": 0}', "x", "n"),
-        ('{"id": "x", "messages": [{"role": "robot", "content": "a"}]}', "x", "messages[0].role"),
+        ('{"id": "x", "messages": [{"role": "", "content": "a"}]}', "x", "messages[0].role"),
         ('{"id": "x"}', "x", "prompt"),
         ('{"id": "x", "prompt": "a", "model": "gpt-17"}', "x", "model"),
     ],

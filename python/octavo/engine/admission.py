@@ -10,7 +10,9 @@ from octavo.errors import InvalidRequestError
 from octavo.step import RowSampling
 from octavo.types import GenerationRequest, SamplingParams
 
-__all__ = ["admit", "check_constraints"]
+__all__ = ["CONTEXT_LENGTH_EXCEEDED", "admit", "check_constraints"]
+
+CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"  # agents look for it, and for "maximum context length", to shorten and try again
 
 
 def admit(request: GenerationRequest, info: ModelInfo, max_sequence_length: int) -> int:
@@ -27,9 +29,10 @@ def admit(request: GenerationRequest, info: ModelInfo, max_sequence_length: int)
     room = max_sequence_length - len(request.prompt_token_ids)
     if params.max_tokens is not None and params.max_tokens > room:
         raise InvalidRequestError(
-            f"max_tokens is {params.max_tokens}, but after the prompt's {len(request.prompt_token_ids)} tokens "
-            f"{_limit(info, max_sequence_length)} has room for {room}; lower max_tokens, or leave it out",
+            f"max_tokens is {params.max_tokens}, but {_limit(info, max_sequence_length)}, of which the prompt takes "
+            f"{len(request.prompt_token_ids)}; lower max_tokens to {room}, or leave it out",
             "max_tokens",
+            CONTEXT_LENGTH_EXCEEDED,
         )
     if params.min_tokens > room:
         raise InvalidRequestError(f"min_tokens is {params.min_tokens}, but there is room for {room} tokens after the prompt", "min_tokens")
@@ -43,15 +46,15 @@ def _check_prompt(prompt_token_ids: list[int], info: ModelInfo, max_sequence_len
     if num_tokens + 1 > max_sequence_length:
         limit = _limit(info, max_sequence_length)
         raise InvalidRequestError(
-            f"the prompt has {num_tokens} tokens, but {limit} has room for {max_sequence_length - 1} and one output", "prompt"
+            f"the prompt has {num_tokens} tokens, but {limit}, one of them for the output; shorten it", "prompt", CONTEXT_LENGTH_EXCEEDED
         )
     _check_range("prompt", prompt_token_ids, info.vocab_size)
 
 
 def _limit(info: ModelInfo, max_sequence_length: int) -> str:
     if max_sequence_length < info.max_model_len:
-        return f"the KV cache (--kv-cache-bytes; {max_sequence_length} tokens)"
-    return f"the context window ({info.max_model_len} tokens)"
+        return f"the maximum context length that the KV cache holds is {max_sequence_length} tokens (--kv-cache-bytes)"
+    return f"this model's maximum context length is {info.max_model_len} tokens"
 
 
 def _check_token_ids(params: SamplingParams, vocab_size: int) -> None:

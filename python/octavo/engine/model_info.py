@@ -18,6 +18,7 @@ class ModelInfo:
         max_model_len: context window in tokens, prompt and output together.
         vocab_size: token ids are below this.
         created: when it was loaded, seconds since the epoch.
+        aliases: further names that requests may give it.
         extra: further facts to show (architecture, weight formats, kernels); plain JSON values.
     """
 
@@ -27,3 +28,4 @@ class ModelInfo:
     vocab_size: int
     created: int
     extra: dict[str, Any] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()

@@ -34,7 +34,7 @@ class RequestBody(BaseModel):
         """Refuse an unknown field here, because pydantic would make one error of each."""
         if not isinstance(data, dict):
             return data
-        for name in data:
+        for name in () if cls.model_config.get("extra") == "allow" else data:
             if name not in cls.model_fields:
                 raise PydanticCustomError("unknown_field", "{advice}", {"name": name, "advice": _advice(name, cls)})
         return {name: value for name, value in data.items() if value is not None}

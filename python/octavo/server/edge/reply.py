@@ -67,10 +67,11 @@ class Reply:
         include_usage, continuous_usage = self._body.include_usage, self._body.continuous_usage
         envelope = orjson.dumps(self._envelope | {"object": self._shape.chunk_object_name})[:-1] + b","  # {"id":...,"model":...,
         async for prompt_index, delta in self._generation:
+            before = self._usage.body() if continuous_usage else None
             self._usage.count(prompt_index, delta)
             for document in await self._workers.run(_size(delta), partial(self._shape.chunks, prompt_index, delta)):
                 if include_usage:
-                    document["usage"] = self._usage.body() if continuous_usage else None
+                    document["usage"] = before if _opens(document) or not continuous_usage else self._usage.body()
                 await send(envelope + orjson.dumps(document)[1:])
         if include_usage:
             await send(envelope + orjson.dumps({"choices": [], "usage": self._usage.body()})[1:])
@@ -82,7 +83,7 @@ class Reply:
             self._usage.count(prompt_index, delta)
             deltas.setdefault((prompt_index, delta.index), []).append(delta)
         finished = [(key[0], Delta.joined(deltas[key])) for key in sorted(deltas)]
-        envelope = self._envelope | {"object": self._shape.object_name}
+        envelope = self._envelope | {"object": self._shape.object_name, "system_fingerprint": None}
 
         def write() -> bytes:
             return orjson.dumps(envelope | self._shape.whole(finished) | {"usage": self._usage.body()})
@@ -113,3 +114,8 @@ def _say_continue(request: web.Request) -> None:
     """Send an interim response, which HTTP/1.1 clients read over."""
     if request.transport is not None and request.version >= HttpVersion11:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def _opens(document: Document) -> bool:
+    """Whether a chunk has the role and no token yet."""
+    return any("role" in choice.get("delta", ()) for choice in document["choices"])

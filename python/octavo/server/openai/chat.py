@@ -14,7 +14,7 @@ from octavo.server.edge.generation import Generation, Usage
 from octavo.server.edge.reply import Reply, answer
 from octavo.server.openai.chat_shape import ChatShape
 from octavo.server.openai.models import check_model
-from octavo.server.openai.prompts import chat_prompt
+from octavo.server.openai.prompts import chat_prompt, truncated
 from octavo.server.openai.protocol import ChatBody
 from octavo.server.openai.sampling_params import sampling_params
 from octavo.types import GenerationRequest
@@ -39,10 +39,11 @@ async def open_chat(context: ServerContext, body: ChatBody) -> AsyncIterator[Rep
     prompt = await chat_prompt(
         context,
         body.messages,
-        add_generation_prompt=body.add_generation_prompt,
+        body,
         add_special_tokens=body.add_special_tokens is True,  # templates write their own
-        template_kwargs=body.chat_template_kwargs,
+        variables={"reasoning_effort": body.reasoning_effort},
     )
+    prompt = truncated(prompt, body.truncate_prompt_tokens, engine.info.max_model_len)
     request_id = f"chatcmpl-{uuid4().hex}"
     request = GenerationRequest(request_id, prompt.token_ids, params, body.priority, body.cache_salt)
     envelope = {"id": request_id, "object": ChatShape.object_name, "created": int(time.time()), "model": model}

@@ -40,7 +40,10 @@ class ChatShape:
     def whole(self, finished: Sequence[tuple[int, Delta]]) -> dict[str, Any]:
         """See `Shape`."""
         choices = [self._choice(delta, {"message": {"role": "assistant", "content": delta.text, "refusal": None}}) for _, delta in finished]
-        return {"choices": choices} | self._prompt_fields([delta for _, delta in finished], opens=True)
+        choices = [{"token_ids": None} | choice for choice in choices]  # clients read the keys whether they asked for them or not
+        return {"choices": choices, "prompt_token_ids": None, "prompt_logprobs": None} | self._prompt_fields(
+            [delta for _, delta in finished], opens=True
+        )
 
     def _open(self, delta: Delta) -> dict[str, Any]:
         fields = self._prompt_fields([delta], opens=not self._opened)
@@ -59,7 +62,8 @@ class ChatShape:
 
     def _choice(self, delta: Delta, content: dict[str, Any]) -> dict[str, Any]:
         choice: dict[str, Any] = {"index": delta.index, **content}
-        choice["logprobs"] = None if delta.logprobs is None else chat_logprobs(self._tokenizer, delta.logprobs)
+        as_ids = self._body.return_tokens_as_token_ids
+        choice["logprobs"] = None if delta.logprobs is None else chat_logprobs(self._tokenizer, delta.logprobs, as_ids=as_ids)
         choice["finish_reason"] = delta.finish_reason
         if delta.finish_reason is not None:
             choice["stop_reason"] = delta.stop_reason

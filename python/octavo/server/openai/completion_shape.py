@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CompletionShape"]
 
+_UNASKED = dict.fromkeys(("token_ids", "prompt_token_ids", "prompt_logprobs"))  # clients read the keys whether they asked or not
+
 
 class CompletionShape:
     """Forms the documents of one completion request. Choices of prompt p are numbered p * n + index."""
@@ -39,7 +41,8 @@ class CompletionShape:
 
     def whole(self, finished: Sequence[tuple[int, Delta]]) -> dict[str, Any]:
         """See `Shape`."""
-        return {"choices": [choice for one in finished for document in self.chunks(*one) for choice in document["choices"]]}
+        choices = [choice for one in finished for document in self.chunks(*one) for choice in document["choices"]]
+        return {"choices": [_UNASKED | choice for choice in choices]}
 
     def _ready(self, prompt_index: int, delta: Delta) -> list[Delta]:
         """Other choices wait for the first delta of choice 0 where that brings prompt log-probabilities that all of them show."""
@@ -85,7 +88,11 @@ class CompletionShape:
         if position not in self._formatters:
             echoed = self._prompt_text(prompt_index) if echo else ""
             self._formatters[position] = CompletionLogprobs(
-                self._tokenizer, num_top, echoed=echoed, skip_special_tokens=self._body.skip_special_tokens
+                self._tokenizer,
+                num_top,
+                echoed=echoed,
+                skip_special_tokens=self._body.skip_special_tokens,
+                as_ids=self._body.return_tokens_as_token_ids,
             )
         token_ids, entries = delta.token_ids, list[TokenLogprobs | None](delta.logprobs or ())
         if echo:

@@ -15,7 +15,7 @@ from octavo.server.edge.generation import Generation, Usage
 from octavo.server.edge.reply import Reply, answer
 from octavo.server.openai.completion_shape import CompletionShape
 from octavo.server.openai.models import check_model
-from octavo.server.openai.prompts import completion_prompts
+from octavo.server.openai.prompts import completion_prompts, truncated
 from octavo.server.openai.protocol import CompletionBody
 from octavo.server.openai.sampling_params import sampling_params
 from octavo.types import GenerationRequest, SamplingParams
@@ -33,6 +33,7 @@ async def open_completion(context: ServerContext, body: CompletionBody) -> Async
     params = _params(body)
     engine = context.engine
     prompts = await completion_prompts(context, body.prompt, add_special_tokens=body.add_special_tokens is not False)
+    prompts = [truncated(prompt, body.truncate_prompt_tokens, engine.info.max_model_len) for prompt in prompts]
     request_id = f"cmpl-{uuid4().hex}"
     requests = [
         GenerationRequest(f"{request_id}-{index}", prompt.token_ids, params, body.priority, body.cache_salt)

@@ -16,10 +16,15 @@ __all__ = ["CompletionLogprobs", "chat_logprobs", "prompt_logprobs"]
 _FLOOR = -9999.0  # JSON has no infinity; OpenAI writes this for a token that cannot occur
 
 
-def chat_logprobs(tokenizer: Tokenizer, entries: Sequence[TokenLogprobs]) -> dict[str, Any]:
-    """Return the `logprobs` object of a chat choice: one entry per token, alternatives best first."""
+def chat_logprobs(tokenizer: Tokenizer, entries: Sequence[TokenLogprobs], *, as_ids: bool) -> dict[str, Any]:
+    """Return the `logprobs` object of a chat choice: one entry per token, alternatives best first.
+
+    Args:
+        as_ids: name a token `token_id:5`, as vLLM does, so that tokens of equal text stay apart.
+    """
     content = [
-        _chat_token(tokenizer, entry.token_id, entry.logprob) | {"top_logprobs": [_chat_token(tokenizer, *top) for top in entry.top]}
+        _chat_token(tokenizer, entry.token_id, entry.logprob, as_ids)
+        | {"top_logprobs": [_chat_token(tokenizer, *top, as_ids) for top in entry.top]}
         for entry in entries
     ]
     return {"content": content, "refusal": None}
@@ -42,9 +47,10 @@ class CompletionLogprobs:
         skip_special_tokens: whether generated special tokens are left out of the text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, num_top: int, *, echoed: str, skip_special_tokens: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, num_top: int, *, echoed: str, skip_special_tokens: bool, as_ids: bool) -> None:
         self._tokenizer = tokenizer
         self._num_top = num_top
+        self._as_ids = as_ids
         self._echoed = echoed
         self._skip_special_tokens = skip_special_tokens
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -54,7 +60,7 @@ class CompletionLogprobs:
         """Describe the next `token_ids`; an entry None (the first prompt token) has no log-probability."""
         offsets = [self._advance(token_id) for token_id in token_ids]
         return {
-            "tokens": [_name(self._tokenizer, token_id) for token_id in token_ids],
+            "tokens": [_name(self._tokenizer, token_id, self._as_ids) for token_id in token_ids],
             "token_logprobs": [None if entry is None else max(entry.logprob, _FLOOR) for entry in entries],
             "top_logprobs": [None if entry is None else self._top(entry) for entry in entries],
             "text_offset": offsets,
@@ -75,12 +81,16 @@ class CompletionLogprobs:
 
     def _top(self, entry: TokenLogprobs) -> dict[str, float]:
         top = dict(entry.top[: self._num_top]) | {entry.token_id: entry.logprob}
-        return {_name(self._tokenizer, token_id): max(logprob, _FLOOR) for token_id, logprob in top.items()}
+        return {_name(self._tokenizer, token_id, self._as_ids): max(logprob, _FLOOR) for token_id, logprob in top.items()}
 
 
-def _chat_token(tokenizer: Tokenizer, token_id: int, logprob: float) -> dict[str, Any]:
+def _chat_token(tokenizer: Tokenizer, token_id: int, logprob: float, as_ids: bool) -> dict[str, Any]:
     raw = tokenizer.token_bytes(token_id)
-    return {"token": raw.decode(errors="replace"), "logprob": max(logprob, _FLOOR), "bytes": list(raw)}
+    return {
+        "token": f"token_id:{token_id}" if as_ids else raw.decode(errors="replace"),
+        "logprob": max(logprob, _FLOOR),
+        "bytes": list(raw),
+    }
 
 
 def _ranked(tokenizer: Tokenizer, entry: TokenLogprobs) -> dict[str, Any]:
@@ -96,7 +106,9 @@ def _ranked(tokenizer: Tokenizer, entry: TokenLogprobs) -> dict[str, Any]:
     }
 
 
-def _name(tokenizer: Tokenizer, token_id: int) -> str:
+def _name(tokenizer: Tokenizer, token_id: int, as_ids: bool) -> str:
+    if as_ids:
+        return f"token_id:{token_id}"
     raw = tokenizer.token_bytes(token_id)
     try:
         return raw.decode()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from octavo.engine.admission import CONTEXT_LENGTH_EXCEEDED
 from octavo.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from octavo.server.edge.context import ServerContext
-    from octavo.server.openai.protocol import Message
+    from octavo.server.openai.messages import Message
+    from octavo.server.openai.protocol import TemplateOptions
 
-__all__ = ["Prompt", "chat_prompt", "completion_prompts"]
+__all__ = ["Prompt", "chat_prompt", "completion_prompts", "truncated"]
 
 _SHORT = 10_000  # characters; any text of so many is tokenized
 _TURN = 20  # characters that a template adds to a turn, about
@@ -49,18 +51,21 @@ async def _check_length(context: ServerContext, text: str, field: str) -> None:
     at_least = len(text) // await context.max_token_bytes()
     if at_least > window:
         message = f"this model's maximum context length is {window} tokens, but {field} has {len(text)} characters: over {at_least} tokens"
-        raise InvalidRequestError(message, field, "context_length_exceeded")
+        raise InvalidRequestError(message, field, CONTEXT_LENGTH_EXCEEDED)
 
 
 async def chat_prompt(
     context: ServerContext,
     messages: Sequence[Message],
+    body: TemplateOptions,
     *,
-    add_generation_prompt: bool,
     add_special_tokens: bool,
-    template_kwargs: dict[str, Any],
+    variables: Mapping[str, Any] | None = None,
 ) -> Prompt:
     """Render the chat template over `messages` and tokenize it.
+
+    Args:
+        variables: what the template is given where it mentions the name and the request does not set it itself.
 
     Raises:
         InvalidRequestError: the model has no chat template, or the template refuses the messages.
@@ -69,20 +74,42 @@ async def chat_prompt(
     if template is None:
         raise InvalidRequestError("this model has no chat template; use /v1/completions", "messages")
     for name in ("messages", "tools", "add_generation_prompt"):
-        if name in template_kwargs:
+        if name in body.chat_template_kwargs:
             raise InvalidRequestError(f"chat_template_kwargs cannot set {name}; use the request's own field", "chat_template_kwargs")
+    continues = body.continue_final_message
+    if continues and body.add_generation_prompt and "add_generation_prompt" in body.model_fields_set:
+        raise InvalidRequestError("continue_final_message and add_generation_prompt exclude each other", "continue_final_message")
+    known = {name: value for name, value in (variables or {}).items() if value is not None and name in template.source}
 
     def render() -> str:
-        turns = [_turn(message) for message in messages]
-        return template.render(turns, add_generation_prompt=add_generation_prompt, **template_kwargs)
+        turns = [message.turn() for message in messages]
+        if "developer" not in template.source:
+            turns = [turn | {"role": "system"} if turn["role"] == "developer" else turn for turn in turns]
+        generates = body.add_generation_prompt and not continues
+        text = template.render(turns, add_generation_prompt=generates, **{**known, **body.chat_template_kwargs})
+        return _without_end(text, messages[-1].content) if continues else text
 
-    size = sum(len(message.content) + _TURN for message in messages)
+    size = sum(message.size + _TURN for message in messages)
     text = await context.workers.run(size, render)
     return await _tokenized(context, text, "messages", add_special_tokens=add_special_tokens)
 
 
-def _turn(message: Message) -> dict[str, Any]:
-    """Templates know `system`; `developer` is OpenAI's newer name for the same role."""
-    role = "system" if message.role == "developer" else message.role
-    turn = {"role": role, "content": message.content, "name": message.name, "tool_call_id": message.tool_call_id}
-    return {key: value for key, value in turn.items() if value is not None}
+def _without_end(text: str, content: str) -> str:
+    """Cut what a template wrote behind the last turn's content, so that the answer goes on from there."""
+    content = content.strip()
+    end = text.rfind(content) + len(content)
+    if end < len(content) or not content:
+        raise InvalidRequestError("continue_final_message: the chat template does not write the last message as it is", "messages")
+    return text[:end]
+
+
+def truncated(prompt: Prompt, most: int | None, window: int) -> Prompt:
+    """Return the last `most` tokens of `prompt`; -1: as many as the context window holds beside one output; None: all."""
+    if most is None:
+        return prompt
+    most = window - 1 if most == -1 else most
+    if len(prompt.token_ids) <= most:
+        return prompt
+    if most == 0:
+        raise InvalidRequestError("truncate_prompt_tokens is 0; at least one token must stay", "truncate_prompt_tokens")
+    return Prompt(prompt.token_ids[-most:])

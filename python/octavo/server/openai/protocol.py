@@ -9,33 +9,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, FailFast, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from octavo.server.edge.body import RequestBody
-from octavo.server.openai.rejections import reject_unsupported
+from octavo.server.openai.messages import FirstFault, Messages
+from octavo.server.openai.rejections import reject_unsupported, without_neutral
 
-__all__ = ["ChatBody", "CompletionBody", "DetokenizeBody", "GenerationBody", "Message", "StreamOptions", "TokenizeBody"]
+__all__ = ["ChatBody", "CompletionBody", "DetokenizeBody", "GenerationBody", "StreamOptions", "TemplateOptions", "TokenizeBody"]
 
 
 _MAX_CHOICES = 1024  # of all prompts of a request
 _MAX_PROMPTS = 1024
-_MAX_MESSAGES = 4096
-_MAX_PARTS = 4096  # of the content of a message
 _MAX_TEXTS = 1024  # bad words
 _MAX_TEXT_LENGTH = 1024  # characters of a stop string or bad word
 _MAX_STOPS = 16
 _MAX_BIASES = 4096
-_MAX_KEY = 20  # characters of a key that a message repeats
 
 
-class _FirstFault(FailFast):
-    """One error of a list, not one for each item. `typing` wants the metadata of a part of a union to be hashable."""
-
-    __hash__ = object.__hash__
-
-
-TokenIds = Annotated[list[int], _FirstFault()]
+TokenIds = Annotated[list[int], FirstFault()]
 
 
 def _as_list(value: Any) -> Any:
@@ -57,30 +49,16 @@ def _is_token_ids(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and set(map(type, value)) == {int}
 
 
+def _off(value: Any) -> Any:
+    """-1 is vLLM's word for no limit."""
+    return 0 if value == -1 and type(value) is int else value
+
+
 def _short(texts: list[str]) -> list[str]:
     for text in texts:
         if len(text) > _MAX_TEXT_LENGTH:
             raise PydanticCustomError("text_length", "has a text of more than {most} characters", {"most": _MAX_TEXT_LENGTH})
     return texts
-
-
-def _content(value: Any) -> Any:
-    """Join text parts with newlines; other parts (images, audio) are refused by name."""
-    if not isinstance(value, list):
-        return value
-    if len(value) > _MAX_PARTS:
-        raise PydanticCustomError("parts", "has more than {most} parts", {"most": _MAX_PARTS})
-    texts = []
-    for index, part in enumerate(value):
-        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-            raise PydanticCustomError("content_part", "part {index} is {kind}; it must be {form}", _part(index, kind))
-        texts.append(part["text"])
-    return "\n".join(texts)
-
-
-def _part(index: int, kind: Any) -> dict[str, Any]:
-    return {"index": index, "kind": repr(kind)[:_MAX_KEY], "form": '{"type": "text", "text": ...}'}
 
 
 class StreamOptions(RequestBody):
@@ -100,7 +78,7 @@ class GenerationBody(RequestBody):
     n: int = 1
     min_tokens: int = 0
     temperature: float = 1.0
-    top_k: int = 0
+    top_k: Annotated[int, BeforeValidator(_off)] = 0
     top_p: float = 1.0
     min_p: float = 0.0
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
@@ -109,8 +87,8 @@ class GenerationBody(RequestBody):
     frequency_penalty: float = 0.0
     logit_bias: Annotated[dict[str, float], Field(max_length=_MAX_BIASES)] = Field(default_factory=dict)
     allowed_token_ids: TokenIds | None = None
-    bad_words: Annotated[list[str], Field(max_length=_MAX_TEXTS), _FirstFault(), AfterValidator(_short)] = Field(default_factory=list)
-    stop: Annotated[list[str], Field(max_length=_MAX_STOPS), _FirstFault(), AfterValidator(_short), BeforeValidator(_as_list)] = Field(
+    bad_words: Annotated[list[str], Field(max_length=_MAX_TEXTS), FirstFault(), AfterValidator(_short)] = Field(default_factory=list)
+    stop: Annotated[list[str], Field(max_length=_MAX_STOPS), FirstFault(), AfterValidator(_short), BeforeValidator(_as_list)] = Field(
         default_factory=list
     )
     stop_token_ids: TokenIds = Field(default_factory=list)
@@ -122,6 +100,8 @@ class GenerationBody(RequestBody):
     priority: int = 0
     cache_salt: str = ""
     return_token_ids: bool = False
+    return_tokens_as_token_ids: bool = False
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
 
     # accepted and ignored: they label, store or route a request and never change its answer
     user: Any = None
@@ -131,23 +111,30 @@ class GenerationBody(RequestBody):
     safety_identifier: Any = None
     prompt_cache_key: Any = None
     prompt_cache_retention: Any = None
+    prompt_cache_options: Any = None
+    verbosity: Any = None
+    prediction: Any = None
+    web_search_options: Any = None
+    cache_prompt: Any = None
+    keep_alive: Any = None
 
     @model_validator(mode="before")
     @classmethod
     def _supported(cls, data: Any) -> Any:
         if isinstance(data, dict):
             reject_unsupported(data)
+            return without_neutral(data, cls.model_fields)
         return data
 
     @property
     def include_usage(self) -> bool:
         """Whether a stream ends with a usage chunk."""
-        return self.stream_options is not None and (self.stream_options.include_usage or self.stream_options.continuous_usage_stats)
+        return self.stream_options is not None and self.stream_options.include_usage
 
     @property
     def continuous_usage(self) -> bool:
-        """Whether every chunk of a stream carries the usage so far."""
-        return self.stream_options is not None and self.stream_options.continuous_usage_stats
+        """Whether every chunk of a stream carries the usage so far; `include_usage` must be on too."""
+        return self.include_usage and self.stream_options is not None and self.stream_options.continuous_usage_stats
 
     @model_validator(mode="after")
     def _stream_options_need_stream(self) -> GenerationBody:
@@ -159,7 +146,7 @@ class GenerationBody(RequestBody):
 class CompletionBody(GenerationBody):
     """POST /v1/completions. `max_tokens` 0 is allowed with `echo`: the prompt is scored and nothing is generated."""
 
-    prompt: Annotated[list[str | TokenIds], _FirstFault(), BeforeValidator(_prompts)]
+    prompt: Annotated[list[str | TokenIds], FirstFault(), BeforeValidator(_prompts)]
     max_tokens: int = 16
     echo: bool = False
     logprobs: int | None = None
@@ -178,44 +165,23 @@ class CompletionBody(GenerationBody):
         return self.echo and self.max_tokens == 0
 
 
-class Message(RequestBody):
-    """One turn of a conversation. Fields of OpenAI's answers that come back with the history are taken when null or empty."""
+class TemplateOptions(RequestBody):
+    """How a chat template is rendered. `continue_final_message`: the last message stays open, and the answer goes on with it."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Annotated[str, BeforeValidator(_content)] = ""
-    name: str | None = None
-    tool_call_id: str | None = None
-    refusal: str | None = None
-    annotations: list[Any] | None = Field(default=None, max_length=0)
-    tool_calls: list[Any] | None = Field(default=None, max_length=0)
-    audio: None = None
-    function_call: None = None
-
-    @model_validator(mode="after")
-    def _content_needed(self) -> Message:
-        if "content" not in self.model_fields_set and self.role != "assistant":
-            raise PydanticCustomError("no_content", "a {role} message needs content", {"role": self.role})
-        return self
-
-
-Messages = Annotated[list[Message], Field(min_length=1, max_length=_MAX_MESSAGES), _FirstFault()]
-
-
-class ChatPrompt(RequestBody):
-    """What a chat template is rendered from."""
-
-    messages: Messages
     add_generation_prompt: bool = True
+    continue_final_message: bool = False
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
 
 
-class ChatBody(ChatPrompt, GenerationBody):
+class ChatBody(TemplateOptions, GenerationBody):
     """POST /v1/chat/completions."""
 
+    messages: Messages
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     logprobs: bool = False
     top_logprobs: int | None = Field(default=None, ge=0, le=64)
+    reasoning_effort: str | None = Field(default=None, max_length=20)
 
     # `rejections` has refused every value of these that would matter
     tools: Any = None
@@ -228,21 +194,19 @@ class ChatBody(ChatPrompt, GenerationBody):
 
     @model_validator(mode="after")
     def _consistent(self) -> ChatBody:
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
         if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
             raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
         return self
 
 
-class TokenizeBody(RequestBody):
+class TokenizeBody(TemplateOptions):
     """POST /tokenize: either `prompt` or `messages`. `add_special_tokens` defaults to true for a prompt, false for messages."""
 
     model: str | None = None
     prompt: str | None = None
     messages: Messages | None = None
-    add_generation_prompt: bool = True
-    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
     add_special_tokens: bool | None = None
     return_token_strs: bool = False
 

@@ -23,6 +23,7 @@ async def _tokenize(request: web.Request) -> web.Response:
     check_model(context, body.model)
     token_ids = (await _prompt(context, body)).token_ids
     document: dict[str, Any] = {"count": len(token_ids), "max_model_len": context.engine.info.max_model_len, "tokens": token_ids}
+    document["token_strs"] = None
     token_bytes = context.engine.tokenizer.token_bytes
 
     def describe() -> bytes:
@@ -40,9 +41,8 @@ async def _prompt(context: ServerContext, body: TokenizeBody) -> Prompt:
     return await chat_prompt(
         context,
         body.messages,
-        add_generation_prompt=body.add_generation_prompt,
+        body,
         add_special_tokens=body.add_special_tokens is True,
-        template_kwargs=body.chat_template_kwargs,
     )
 
 
@@ -62,4 +62,30 @@ async def _detokenize(request: web.Request) -> web.Response:
     return web.Response(body=await context.workers.run(len(body.tokens), decode), content_type="application/json")
 
 
-ROUTES = [web.post("/tokenize", _tokenize), web.post("/detokenize", _detokenize)]
+async def _tokenizer_info(request: web.Request) -> web.Response:
+    """What the tokenizer is, under the names of a Hugging Face tokenizer_config.json."""
+    context = request.app[CONTEXT]
+    tokenizer = context.engine.tokenizer
+    template = tokenizer.chat_template
+
+    def text(token_id: int | None) -> str | None:
+        return None if token_id is None else tokenizer.token_bytes(token_id).decode(errors="replace")
+
+    document = {
+        "tokenizer_class": type(tokenizer).__name__,
+        "vocab_size": tokenizer.vocab_size,
+        "model_max_length": context.engine.info.max_model_len,
+        "bos_token": text(tokenizer.bos_token_id),
+        "eos_token": text(next(iter(tokenizer.eos_token_ids), None)),
+        "eos_token_ids": list(tokenizer.eos_token_ids),
+        "additional_special_tokens": [text(token_id) for token_id in sorted(tokenizer.special_token_ids)],
+        "chat_template": None if template is None else template.source,
+    }
+    return web.Response(body=orjson.dumps(document), content_type="application/json")
+
+
+ROUTES = [
+    web.post("/tokenize", _tokenize),
+    web.post("/detokenize", _detokenize),
+    web.get("/tokenizer_info", _tokenizer_info),
+]
