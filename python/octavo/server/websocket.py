@@ -23,7 +23,7 @@ from octavo.server.edge.body import parse_body, parse_json
 from octavo.server.edge.context import CONTEXT, ServerContext
 from octavo.server.edge.errors import ApiError, to_api_error
 from octavo.server.edge.origins import allows_origin
-from octavo.server.edge.reply import OpenReply
+from octavo.server.edge.reply import Event
 from octavo.server.edge.sse import stall_guard
 from octavo.server.openai.chat import open_chat
 from octavo.server.openai.completions import open_completion
@@ -113,15 +113,15 @@ class StreamSocket:
     async def _stream(self, stream_id: str | int, data: dict[str, Any], size: int) -> None:
         if self._context.draining:
             raise ApiError(503, "the server is shutting down", kind="service_unavailable_error", code="shutting_down")
-        kind: tuple[type[GenerationBody], OpenReply] = (ChatBody, open_chat) if "messages" in data else (CompletionBody, open_completion)
+        kind: tuple[type[GenerationBody], Any] = (ChatBody, open_chat) if "messages" in data else (CompletionBody, open_completion)
         model, open_reply = kind
         body = await self._context.workers.run(size, lambda: parse_body(data, model))
 
-        async def send(chunk: bytes) -> None:
-            await self._send({"type": "chunk", "id": stream_id, "data": orjson.Fragment(chunk)})
+        async def send(event: Event) -> None:
+            await self._send({"type": "chunk", "id": stream_id, "data": orjson.Fragment(event.data)})
 
         async with open_reply(self._context, body) as reply:
-            await reply.send_chunks(send)
+            await reply.send_events(send)
 
     async def _send(self, message: dict[str, Any]) -> None:
         if self._socket.closed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from octavo.server.edge.errors import ApiError
@@ -18,11 +18,18 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from octavo.engine.async_engine import AsyncEngine, RequestStream
-    from octavo.server.openai.prompts import Prompt
 
-__all__ = ["Generation", "Usage"]
+__all__ = ["Generation", "Prompt", "Usage"]
 
 _AT_ONCE = 16  # submissions before others get a turn
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Token ids and, where the client sent a text, that text."""
+
+    token_ids: list[int]
+    text: str | None = None
 
 
 class Usage:

@@ -1,113 +1,113 @@
-"""One API request on its way back: deltas in, OpenAI documents out, streamed or whole.
+"""One API request on its way back: deltas in, events or one document out.
 
-`Reply` is what completions and chat have in common (order, usage, the envelope); a `Shape` is what differs.
+`Reply` knows order and threads; a `Shape` knows an API's documents, the names of its events and its last word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import orjson
 from aiohttp import HttpVersion11, web
 
-from octavo.server.edge.body import read_body
-from octavo.server.edge.context import CONTEXT, ServerContext
-from octavo.server.edge.sse import Send, send_events
+from octavo.server.edge.context import CONTEXT
+from octavo.server.edge.sse import send_events
 from octavo.types import Delta
 
 if TYPE_CHECKING:
-    from octavo.server.edge.generation import Generation, Usage
+    from octavo.server.edge.errors import ApiError
+    from octavo.server.edge.generation import Generation
     from octavo.server.edge.workers import Workers
-    from octavo.server.openai.protocol import GenerationBody
 
-__all__ = ["OpenReply", "Reply", "Shape", "answer"]
+__all__ = ["Event", "Reply", "SendEvent", "Shape", "respond"]
 
-Document = dict[str, Any]
-OpenReply = Callable[[ServerContext, Any], "AbstractAsyncContextManager[Reply]"]
+
+class Event(NamedTuple):
+    """One event of a stream: JSON, and the name that some APIs give it."""
+
+    data: bytes
+    name: str | None = None
+
+
+SendEvent = Callable[[Event], Awaitable[None]]
 
 
 class Shape(Protocol):
-    """Forms documents without their envelope (id, object, created, model)."""
+    """Forms one request's documents in the words of one API. Its methods are called in the order in which they stand here.
 
-    object_name: str
-    chunk_object_name: str
+    Attributes:
+        last_word: data of the event that ends an event stream, such as `[DONE]`; None where the API has none.
+    """
 
-    def chunks(self, prompt_index: int, delta: Delta) -> list[Document]:
-        """Return the stream documents that `delta` leads to, in order; none when it says nothing yet."""
+    last_word: bytes | None
+
+    def opening(self) -> Sequence[Event]:
+        """Return the events before the first token."""
         ...
 
-    def whole(self, finished: Sequence[tuple[int, Delta]]) -> Document:
-        """Return the one document of a request that is not streamed, from (prompt index, everything about one choice), in order."""
+    def events(self, prompt_index: int, delta: Delta) -> Sequence[Event]:
+        """Return the events that `delta` leads to, in order; none when it says nothing yet."""
+        ...
+
+    def closing(self) -> Sequence[Event]:
+        """Return the events after the last token."""
+        ...
+
+    def failed(self, error: ApiError) -> Sequence[Event]:
+        """Return the events that end a stream in the place of those that did not come any more."""
+        ...
+
+    def whole(self, finished: Sequence[tuple[int, Delta]]) -> bytes:
+        """Return the JSON document of a request that is not streamed, from (prompt index, everything about one choice), in order."""
         ...
 
 
 class Reply:
-    """The documents of one request. Await `send_chunks` or `whole`, once."""
+    """What one request is answered. Await `send_events` or `whole`, once.
 
-    def __init__(
-        self, body: GenerationBody, generation: Generation, usage: Usage, shape: Shape, envelope: Document, workers: Workers
-    ) -> None:
-        self._workers = workers
-        self._body = body
+    Attributes:
+        request_id: names the request in headers and documents.
+    """
+
+    def __init__(self, request_id: str, generation: Generation, shape: Shape, workers: Workers) -> None:
+        self.request_id = request_id
+        self.shape = shape
         self._generation = generation
-        self._usage = usage
-        self._shape = shape
-        self._envelope = envelope
+        self._workers = workers
 
-    @property
-    def request_id(self) -> str:
-        """The `id` of the documents."""
-        return self._envelope["id"]
-
-    async def send_chunks(self, send: Send) -> None:
-        """Send stream documents as JSON in the order of generation, then the usage document where asked for."""
-        include_usage, continuous_usage = self._body.include_usage, self._body.continuous_usage
-        envelope = orjson.dumps(self._envelope | {"object": self._shape.chunk_object_name})[:-1] + b","  # {"id":...,"model":...,
+    async def send_events(self, send: SendEvent) -> None:
+        """Send the stream's events in the order of generation."""
+        shape, workers = self.shape, self._workers
+        for event in shape.opening():
+            await send(event)
         async for prompt_index, delta in self._generation:
-            before = self._usage.body() if continuous_usage else None
-            self._usage.count(prompt_index, delta)
-            for document in await self._workers.run(_size(delta), partial(self._shape.chunks, prompt_index, delta)):
-                if include_usage:
-                    document["usage"] = before if _opens(document) or not continuous_usage else self._usage.body()
-                await send(envelope + orjson.dumps(document)[1:])
-        if include_usage:
-            await send(envelope + orjson.dumps({"choices": [], "usage": self._usage.body()})[1:])
+            size = _size(delta)
+            events = await workers.run(size, partial(shape.events, prompt_index, delta)) if size else shape.events(prompt_index, delta)
+            for event in events:
+                await send(event)
+        for event in shape.closing():
+            await send(event)
 
     async def whole(self) -> bytes:
         """Return the whole answer as one JSON document, choices in order of prompt and index."""
         deltas: dict[tuple[int, int], list[Delta]] = {}
         async for prompt_index, delta in self._generation:
-            self._usage.count(prompt_index, delta)
             deltas.setdefault((prompt_index, delta.index), []).append(delta)
         finished = [(key[0], Delta.joined(deltas[key])) for key in sorted(deltas)]
-        envelope = self._envelope | {"object": self._shape.object_name, "system_fingerprint": None}
-
-        def write() -> bytes:
-            return orjson.dumps(envelope | self._shape.whole(finished) | {"usage": self._usage.body()})
-
-        return await self._workers.run(sum(_size(delta) for _, delta in finished), write)
+        size = sum(len(delta.token_ids) + _size(delta) for _, delta in finished)
+        return await self._workers.run(size, partial(self.shape.whole, finished))
 
 
-async def answer(request: web.Request, body_model: type[GenerationBody], open_reply: OpenReply) -> web.StreamResponse:
-    """Serve a generation endpoint: read the body, open the reply, send it as events or as one JSON document."""
-    body = await read_body(request, body_model)
+async def respond(request: web.Request, reply: Reply, *, stream: bool) -> web.StreamResponse:
+    """Answer `request` with the events or the one document of `reply`."""
     context = request.app[CONTEXT]
-    async with open_reply(context, body) as reply:
-        headers = {"X-Request-Id": reply.request_id}
-        if body.stream:
-            return await send_events(request, reply.send_chunks, stall_s=context.stall_s, headers=headers)
-        with context.half_closed.probing(request.transport, partial(_say_continue, request)):
-            document = await reply.whole()
+    headers = {"X-Request-Id": reply.request_id}
+    if stream:
+        return await send_events(request, reply, stall_s=context.stall_s, headers=headers)
+    with context.half_closed.probing(request.transport, partial(_say_continue, request)):
+        document = await reply.whole()
     return web.Response(body=document, content_type="application/json", headers=headers)
-
-
-def _size(delta: Delta) -> int:
-    """Return about how many parts the documents of `delta` have: a token with log-probabilities has many."""
-    rows = [*(delta.logprobs or ()), *(delta.prompt_logprobs or ())]
-    return len(delta.token_ids) + sum(8 + 8 * len(row.top) for row in rows if row is not None)
 
 
 def _say_continue(request: web.Request) -> None:
@@ -116,6 +116,9 @@ def _say_continue(request: web.Request) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def _opens(document: Document) -> bool:
-    """Whether a chunk has the role and no token yet."""
-    return any("role" in choice.get("delta", ()) for choice in document["choices"])
+def _size(delta: Delta) -> int:
+    """Return about how many parts the log-probabilities of `delta` have in a document; 0 where it has none."""
+    if delta.logprobs is None and delta.prompt_logprobs is None:
+        return 0
+    rows = [*(delta.logprobs or ()), *(delta.prompt_logprobs or ())]
+    return sum(8 + 8 * len(row.top) for row in rows if row is not None)

@@ -9,34 +9,32 @@ handler too: the server runs with handler cancellation. Format: https://html.spe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
-import orjson
 from aiohttp import web
 
 from octavo.log import get_logger
 from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.errors import to_api_error
 
-__all__ = ["Send", "send_events", "stall_guard"]
+if TYPE_CHECKING:
+    from octavo.server.edge.reply import Event, Reply
 
-Send = Callable[[bytes], Awaitable[None]]
+__all__ = ["framed", "send_events", "stall_guard"]
 
 _log = get_logger(__name__)
 _SURE_TO_FIT = 32 * 1024  # half of what the transport takes before a write waits
 _HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-async def send_events(
-    request: web.Request, send_documents: Callable[[Send], Coroutine[None, None, None]], *, stall_s: float, headers: Mapping[str, str]
-) -> web.StreamResponse:
-    """Send each document (JSON) as an event, then `[DONE]`. An error on the way becomes an event with an error body before it."""
+async def send_events(request: web.Request, reply: Reply, *, stall_s: float, headers: Mapping[str, str]) -> web.StreamResponse:
+    """Send the events of `reply`, then its API's last word. An error on the way takes the place of what did not come."""
     response = web.StreamResponse(headers={**_HEADERS, **headers})
     await response.prepare(request)
 
-    async def send(data: bytes) -> None:
-        event = b"data: %b\n\n" % data
+    async def write(event: bytes) -> None:
         transport = request.transport
         if transport is not None and transport.get_write_buffer_size() + len(event) < _SURE_TO_FIT:
             await response.write(event)
@@ -47,20 +45,32 @@ async def send_events(
     def probe() -> None:
         comments.append(asyncio.ensure_future(_quietly(response.write(b":\n\n"))))
 
+    async def send(event: Event) -> None:
+        await write(framed(event))
+
     comments: list[asyncio.Future[None]] = []
     try:
         try:
             with request.app[CONTEXT].half_closed.probing(request.transport, probe):
-                await asyncio.create_task(send_documents(send))  # of its own: each token then wakes no handler and no middleware
+                await asyncio.create_task(reply.send_events(send))  # of its own: each token then wakes no handler and no middleware
         except ConnectionError:
             raise
         except Exception as error:
-            await send(orjson.dumps(to_api_error(error).body()))
-        await send(b"[DONE]")
+            for event in reply.shape.failed(to_api_error(error)):
+                await send(event)
+        if reply.shape.last_word is not None:
+            await write(b"data: %b\n\n" % reply.shape.last_word)
         await response.write_eof()
     except ConnectionError:
         _log.debug("the client of %s went away", headers.get("X-Request-Id"))
     return response
+
+
+def framed(event: Event) -> bytes:
+    """Return `event` as an event stream has it. JSON has no line breaks, so that its data is one line."""
+    if event.name is None:
+        return b"data: %b\n\n" % event.data
+    return b"event: %b\ndata: %b\n\n" % (event.name.encode(), event.data)
 
 
 async def _quietly(write: Coroutine[None, None, None]) -> None:

@@ -10,13 +10,16 @@ from uuid import uuid4
 
 from aiohttp import web
 
+from octavo.server.edge.body import read_body
+from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.generation import Generation, Usage
-from octavo.server.edge.reply import Reply, answer
+from octavo.server.edge.reply import Reply, respond
 from octavo.server.openai.chat_shape import ChatShape
 from octavo.server.openai.models import check_model
 from octavo.server.openai.prompts import chat_prompt, truncated
 from octavo.server.openai.protocol import ChatBody
 from octavo.server.openai.sampling_params import sampling_params
+from octavo.server.openai.stream_shape import StreamShape
 from octavo.types import GenerationRequest
 
 if TYPE_CHECKING:
@@ -46,13 +49,16 @@ async def open_chat(context: ServerContext, body: ChatBody) -> AsyncIterator[Rep
     prompt = truncated(prompt, body.truncate_prompt_tokens, engine.info.max_model_len)
     request_id = f"chatcmpl-{uuid4().hex}"
     request = GenerationRequest(request_id, prompt.token_ids, params, body.priority, body.cache_salt)
-    envelope = {"id": request_id, "object": ChatShape.object_name, "created": int(time.time()), "model": model}
+    envelope = {"id": request_id, "created": int(time.time()), "model": model}
+    shape = StreamShape(body, ChatShape(engine.tokenizer, body, prompt), Usage([prompt]), envelope)
     async with Generation(engine, [request]) as generation:
-        yield Reply(body, generation, Usage([prompt]), ChatShape(engine.tokenizer, body, prompt), envelope, context.workers)
+        yield Reply(request_id, generation, shape, context.workers)
 
 
 async def _chat(request: web.Request) -> web.StreamResponse:
-    return await answer(request, ChatBody, open_chat)
+    body = await read_body(request, ChatBody)
+    async with open_chat(request.app[CONTEXT], body) as reply:
+        return await respond(request, reply, stream=body.stream)
 
 
 ROUTES = [web.post("/v1/chat/completions", _chat)]

@@ -9,7 +9,7 @@ from octavo.server.openai.logprobs import chat_logprobs, prompt_logprobs
 from octavo.types import Delta
 
 if TYPE_CHECKING:
-    from octavo.server.openai.prompts import Prompt
+    from octavo.server.edge.generation import Prompt
     from octavo.server.openai.protocol import ChatBody
     from octavo.text.tokenizer import Tokenizer
 
@@ -29,7 +29,7 @@ class ChatShape:
         self._opened: set[int] = set()
 
     def chunks(self, prompt_index: int, delta: Delta) -> list[dict[str, Any]]:
-        """See `Shape`."""
+        """See `Choices`."""
         opening = [] if delta.index in self._opened else [self._open(delta)]
         shows_tokens = self._body.return_token_ids or delta.logprobs is not None
         if not (delta.text or delta.finish_reason or (shows_tokens and delta.token_ids)):
@@ -38,7 +38,7 @@ class ChatShape:
         return [*opening, {"choices": [self._choice(delta, {"delta": content})]}]
 
     def whole(self, finished: Sequence[tuple[int, Delta]]) -> dict[str, Any]:
-        """See `Shape`."""
+        """See `Choices`."""
         choices = [self._choice(delta, {"message": {"role": "assistant", "content": delta.text, "refusal": None}}) for _, delta in finished]
         choices = [{"token_ids": None} | choice for choice in choices]  # clients read the keys whether they asked for them or not
         return {"choices": choices, "prompt_token_ids": None, "prompt_logprobs": None} | self._prompt_fields(

@@ -9,7 +9,7 @@ from octavo.server.openai.logprobs import CompletionLogprobs, prompt_logprobs
 from octavo.types import Delta, TokenLogprobs
 
 if TYPE_CHECKING:
-    from octavo.server.openai.prompts import Prompt
+    from octavo.server.edge.generation import Prompt
     from octavo.server.openai.protocol import CompletionBody
     from octavo.text.tokenizer import Tokenizer
 
@@ -35,12 +35,12 @@ class CompletionShape:
         self._held: dict[int, list[Delta]] = {index: [] for index in range(len(prompts))}
 
     def chunks(self, prompt_index: int, delta: Delta) -> list[dict[str, Any]]:
-        """See `Shape`."""
+        """See `Choices`."""
         ready = self._ready(prompt_index, delta) if self._shows_prompt_logprobs else [delta]
         return [{"choices": [choice]} for each in ready if (choice := self._choice(prompt_index, each)) is not None]
 
     def whole(self, finished: Sequence[tuple[int, Delta]]) -> dict[str, Any]:
-        """See `Shape`."""
+        """See `Choices`."""
         choices = [choice for one in finished for document in self.chunks(*one) for choice in document["choices"]]
         return {"choices": [_UNASKED | choice for choice in choices]}
 

@@ -11,13 +11,16 @@ from uuid import uuid4
 from aiohttp import web
 
 from octavo.errors import InvalidRequestError
+from octavo.server.edge.body import read_body
+from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.generation import Generation, Usage
-from octavo.server.edge.reply import Reply, answer
+from octavo.server.edge.reply import Reply, respond
 from octavo.server.openai.completion_shape import CompletionShape
 from octavo.server.openai.models import check_model
 from octavo.server.openai.prompts import completion_prompts, truncated
 from octavo.server.openai.protocol import CompletionBody
 from octavo.server.openai.sampling_params import sampling_params
+from octavo.server.openai.stream_shape import StreamShape
 from octavo.types import GenerationRequest, SamplingParams
 
 if TYPE_CHECKING:
@@ -39,9 +42,10 @@ async def open_completion(context: ServerContext, body: CompletionBody) -> Async
         GenerationRequest(f"{request_id}-{index}", prompt.token_ids, params, body.priority, body.cache_salt)
         for index, prompt in enumerate(prompts)
     ]
-    envelope = {"id": request_id, "object": CompletionShape.object_name, "created": int(time.time()), "model": model}
+    envelope = {"id": request_id, "created": int(time.time()), "model": model}
+    shape = StreamShape(body, CompletionShape(engine.tokenizer, body, prompts), Usage(prompts), envelope)
     async with Generation(engine, requests, score_only=body.score_only) as generation:
-        yield Reply(body, generation, Usage(prompts), CompletionShape(engine.tokenizer, body, prompts), envelope, context.workers)
+        yield Reply(request_id, generation, shape, context.workers)
 
 
 def _params(body: CompletionBody) -> SamplingParams:
@@ -54,7 +58,9 @@ def _params(body: CompletionBody) -> SamplingParams:
 
 
 async def _completions(request: web.Request) -> web.StreamResponse:
-    return await answer(request, CompletionBody, open_completion)
+    body = await read_body(request, CompletionBody)
+    async with open_completion(request.app[CONTEXT], body) as reply:
+        return await respond(request, reply, stream=body.stream)
 
 
 ROUTES = [web.post("/v1/completions", _completions)]

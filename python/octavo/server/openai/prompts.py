@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from octavo.engine.admission import CONTEXT_LENGTH_EXCEEDED
 from octavo.errors import InvalidRequestError
+from octavo.server.edge.generation import Prompt
 
 if TYPE_CHECKING:
     from octavo.server.edge.context import ServerContext
     from octavo.server.openai.messages import Message
     from octavo.server.openai.protocol import TemplateOptions
 
-__all__ = ["Prompt", "chat_prompt", "completion_prompts", "truncated"]
+__all__ = ["chat_prompt", "completion_prompts", "truncated"]
 
 _SHORT = 10_000  # characters; any text of so many is tokenized
 _TURN = 20  # characters that a template adds to a turn, about
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """Token ids and, where the client sent a text, that text."""
-
-    token_ids: list[int]
-    text: str | None = None
 
 
 async def completion_prompts(context: ServerContext, prompts: Sequence[str | list[int]], *, add_special_tokens: bool) -> list[Prompt]:

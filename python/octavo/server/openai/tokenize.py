@@ -10,8 +10,9 @@ from aiohttp import web
 from octavo.errors import InvalidRequestError
 from octavo.server.edge.body import read_body
 from octavo.server.edge.context import CONTEXT, ServerContext
+from octavo.server.edge.generation import Prompt
 from octavo.server.openai.models import check_model
-from octavo.server.openai.prompts import Prompt, chat_prompt, completion_prompts
+from octavo.server.openai.prompts import chat_prompt, completion_prompts
 from octavo.server.openai.protocol import DetokenizeBody, TokenizeBody
 
 __all__ = ["ROUTES"]
