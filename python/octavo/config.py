@@ -85,6 +85,7 @@ class ServerConfig:
     api_key_file: str | None = _option(None, "file with such keys, one a line")
     cors_origins: tuple[str, ...] = _option((), "web page's origin, such as https://app.example, that may use the API; *: any; repeatable")
     allowed_hosts: tuple[str, ...] = _option((), "further name that the server answers to when it listens on loopback; repeatable")
+    trust_request_chat_template: bool = _option(False, "let a request bring its own chat template, a program that runs in a sandbox")
     max_body_bytes: int = _option(4 * 1024 * 1024, "largest request body; eight times as much where long data URIs make up the rest")
     body_timeout_s: float = _option(30.0, "seconds that a request body may take to arrive, and one more for each 64 KiB of it")
     idle_timeout_s: float = _option(75.0, "seconds that a connection may take to send the head of its next request")

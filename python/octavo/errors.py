@@ -6,7 +6,17 @@ An error says what is wrong, names the field or file at fault, and says what to 
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "ConfigError", "EngineDeadError", "InvalidRequestError", "OctavoError", "QueueFullError"]
+__all__ = [
+    "CONTEXT_LENGTH_EXCEEDED",
+    "CheckpointError",
+    "ConfigError",
+    "EngineDeadError",
+    "InvalidRequestError",
+    "OctavoError",
+    "QueueFullError",
+]
+
+CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"  # agents look for it, and for "maximum context length", to shorten and try again
 
 
 class OctavoError(Exception):

@@ -9,6 +9,7 @@ import pytest
 
 from fakes.running_server import Server, StartServer
 from fakes.scripted_engine import ScriptedEngine
+from octavo.text.chat_template import ChatTemplate
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 HI = [{"role": "user", "content": "hi"}]
@@ -149,7 +150,8 @@ async def test_the_role_chunk_counts_no_token(server: Server) -> None:
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
         stream = await client.chat.completions.create(model="toy", messages=HI, stream=True, **USAGE)
         counts = [chunk.usage.completion_tokens async for chunk in stream]
-    assert counts == [0, 7, 14, 14, 14]
+    assert (counts[0], counts[-1]) == (0, 14)
+    assert counts == sorted(counts)
 
 
 async def test_no_usage_where_it_is_declined(server: Server) -> None:
@@ -210,3 +212,18 @@ async def test_tokens_may_be_named_by_their_ids(server: Server) -> None:
     _, document = await server.post(CHAT, body)
     [token] = document["choices"][0]["logprobs"]["content"]
     assert (token["token"], token["bytes"], token["top_logprobs"][0]["token"]) == ("token_id:72", [72], "token_id:73")
+
+
+async def test_a_request_may_bring_a_template_where_the_server_trusts_it(start_server: StartServer) -> None:
+    body = {"messages": HI, "chat_template": "{% for m in messages %}[{{ m.role }}] {{ m.content }}{{ eos_token }}{% endfor %}"}
+    error = await (await start_server()).error(CHAT, body)
+    assert (error["param"], "--trust-request-chat-template" in error["message"]) == ("chat_template", True)
+    server = await start_server(trust_request_chat_template=True)
+    server.engine.tokenizer.chat_template = ChatTemplate({"default": "none"}, {"eos_token": "</s>"})
+    status, document = await server.post(CHAT, body)
+    assert status == 200, document
+    assert prompt_of(server) == "[user] hi</s>"
+    for source in ("{% for %}", "{{ 9 ** (9 ** 9) }}", "{% for a in range(99999) %}{% for b in range(99999) %}a{% endfor %}{% endfor %}"):
+        error = await server.error(CHAT, {**body, "chat_template": source})
+        assert error["param"] in ("chat_template", "messages")
+    assert (await server.post(CHAT, body))[0] == 200

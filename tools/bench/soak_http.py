@@ -103,11 +103,7 @@ def main() -> None:
     if options.load:
         asyncio.run(load(options.load, options.requests))
         return
-    engine = (
-        scripted_engine()
-        if options.no_model
-        else build_engine(EngineConfig(model=options.model, kv_cache_bytes=64 << 20, max_model_len=1024))
-    )
+    engine = scripted_engine() if options.no_model else build_engine(EngineConfig(model=options.model, kv_cache_bytes=64 << 20))
     rss, usage = run(soak(engine, options.requests))
     print(f"memory grew {rss[-1] - rss[0]:+.1f} MiB after the first quarter")
     sys.exit((usage > 0 and not options.no_model) or rss[-1] - rss[0] > MAX_GROWTH_MIB)

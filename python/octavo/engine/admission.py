@@ -6,13 +6,11 @@ from collections.abc import Collection
 from numbers import Integral
 
 from octavo.engine.model_info import ModelInfo
-from octavo.errors import InvalidRequestError
+from octavo.errors import CONTEXT_LENGTH_EXCEEDED, InvalidRequestError
 from octavo.step import RowSampling
 from octavo.types import GenerationRequest, SamplingParams
 
-__all__ = ["CONTEXT_LENGTH_EXCEEDED", "admit", "check_constraints"]
-
-CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"  # agents look for it, and for "maximum context length", to shorten and try again
+__all__ = ["admit", "check_constraints"]
 
 
 def admit(request: GenerationRequest, info: ModelInfo, max_sequence_length: int) -> int:

@@ -10,7 +10,7 @@ from octavo.server import health, page, websocket
 from octavo.server.edge.context import CONTEXT, ServerContext
 from octavo.server.edge.middleware import MIDDLEWARES, add_headers
 from octavo.server.metrics import metrics_routes
-from octavo.server.openai import chat, completions, models, tokenize
+from octavo.server.openai import chat, completions, decisions, models, tokenize
 
 if TYPE_CHECKING:
     from octavo.config import ServerConfig
@@ -29,7 +29,7 @@ def build_app(engine: AsyncEngine, config: ServerConfig, *, stall_s: float = 30.
     """
     app = web.Application(middlewares=MIDDLEWARES, client_max_size=0)
     app[CONTEXT] = ServerContext(engine, config, stall_s)
-    for family in (page, health, models, completions, chat, tokenize, websocket):
+    for family in (page, health, models, completions, chat, decisions, tokenize, websocket):
         app.add_routes(family.ROUTES)
     app.add_routes(metrics_routes(engine))
     websocket.close_sockets_with(app)

@@ -34,6 +34,10 @@ class ChatTemplate:
         self._sources = dict(templates)
         self._special_tokens = dict(special_tokens)
 
+    def with_source(self, source: str) -> ChatTemplate:
+        """Return a template of another source, with the same special tokens."""
+        return ChatTemplate({"default": source}, self._special_tokens)
+
     @property
     def source(self) -> str:
         """Jinja source of the default template."""

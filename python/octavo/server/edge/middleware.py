@@ -14,7 +14,7 @@ from octavo.server.edge.origins import add_cors_headers, check_host, check_post,
 __all__ = ["MIDDLEWARES", "add_headers"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_GENERATION = frozenset({"/v1/completions", "/v1/chat/completions", "/v1/stream"})
+_GENERATION = frozenset({"/v1/completions", "/v1/chat/completions", "/v1/decisions", "/v1/stream"})
 _MAX_ID = 200  # characters of an X-Request-Id that comes back
 _OPEN = frozenset({"/health", "/ping"})
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from octavo.engine.admission import CONTEXT_LENGTH_EXCEEDED
-from octavo.errors import InvalidRequestError
+from octavo.errors import CONTEXT_LENGTH_EXCEEDED, CheckpointError, InvalidRequestError
 from octavo.server.edge.generation import Prompt
 
 if TYPE_CHECKING:
     from octavo.server.edge.context import ServerContext
     from octavo.server.openai.messages import Message
     from octavo.server.openai.protocol import TemplateOptions
+    from octavo.text.chat_template import ChatTemplate
 
 __all__ = ["chat_prompt", "completion_prompts", "truncated"]
 
@@ -62,9 +62,7 @@ async def chat_prompt(
     Raises:
         InvalidRequestError: the model has no chat template, or the template refuses the messages.
     """
-    template = context.engine.tokenizer.chat_template
-    if template is None:
-        raise InvalidRequestError("this model has no chat template; use /v1/completions", "messages")
+    template = _template(context, body.chat_template)
     for name in ("messages", "tools", "add_generation_prompt"):
         if name in body.chat_template_kwargs:
             raise InvalidRequestError(f"chat_template_kwargs cannot set {name}; use the request's own field", "chat_template_kwargs")
@@ -82,8 +80,32 @@ async def chat_prompt(
         return _without_end(text, messages[-1].content) if continues else text
 
     size = sum(message.size + _TURN for message in messages)
-    text = await context.workers.run(size, render)
+    try:
+        text = await context.workers.run(size + len(body.chat_template or ""), render)
+    except CheckpointError as error:
+        if body.chat_template is None:
+            raise
+        raise InvalidRequestError(f"chat_template: {error}", "chat_template") from error
     return await _tokenized(context, text, "messages", add_special_tokens=add_special_tokens)
+
+
+def _template(context: ServerContext, source: str | None) -> ChatTemplate:
+    """Return the model's template, or the request's own where the server lets it bring one."""
+    template = context.engine.tokenizer.chat_template
+    if source is not None:
+        if not context.config.trust_request_chat_template:
+            message = "chat_template: this server renders the model's own template only; --trust-request-chat-template allows others"
+            raise InvalidRequestError(message, "chat_template")
+        return _own_template(source) if template is None else template.with_source(source)
+    if template is None:
+        raise InvalidRequestError("this model has no chat template; use /v1/completions", "messages")
+    return template
+
+
+def _own_template(source: str) -> ChatTemplate:
+    from octavo.text.chat_template import ChatTemplate  # with it come the tokenizer libraries, which a server has loaded by then
+
+    return ChatTemplate({"default": source}, {})
 
 
 def _without_end(text: str, content: str) -> str:

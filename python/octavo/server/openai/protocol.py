@@ -170,6 +170,7 @@ class TemplateOptions(RequestBody):
 
     add_generation_prompt: bool = True
     continue_final_message: bool = False
+    chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
 
 
