@@ -86,14 +86,15 @@ function(octavo_add_flashinfer library)
     octavo_flashinfer_instance(${instance} SOURCES DECLARATIONS FA2_UNITS HOPPER_UNITS)
   endforeach()
   configure_file(${folder}/unit_table.h.in ${CMAKE_CURRENT_BINARY_DIR}/flashinfer_units/flashinfer_unit_table.h @ONLY)
-  add_library(octavo_flashinfer OBJECT ${SOURCES})
-  set_target_properties(octavo_flashinfer PROPERTIES CUDA_ARCHITECTURES 90a-real CUDA_VISIBILITY_PRESET hidden)
+  add_library(octavo_flashinfer STATIC ${SOURCES})
+  set_target_properties(octavo_flashinfer PROPERTIES CUDA_ARCHITECTURES 90a-real CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden)
   # CCCL of the wheel first: the toolkit's own may be too old. The shim stands in for cuRAND, of which only names are wanted.
   target_include_directories(octavo_flashinfer BEFORE PRIVATE ${data}/cccl/libcudacxx/include ${data}/cccl/cub ${data}/cccl/thrust
     ${data}/include ${data}/cutlass/include ${data}/cutlass/tools/util/include ${folder}/shim ${CMAKE_SOURCE_DIR}/cpp)
   target_compile_definitions(octavo_flashinfer PRIVATE FLASHINFER_ENABLE_F16 FLASHINFER_ENABLE_BF16 FLASHINFER_ENABLE_FP8_E4M3
     FLASHINFER_ENABLE_FP8_E5M2 FLASHINFER_ENABLE_FP8_E8M0 FLASHINFER_ENABLE_FP4_E2M1 CUTE_SM90_EXTENDED_MMA_SHAPES_ENABLED)
   target_compile_options(octavo_flashinfer PRIVATE --expt-relaxed-constexpr -use_fast_math -Xfatbin=-compress-all -w)
-  target_sources(${library} PRIVATE $<TARGET_OBJECTS:octavo_flashinfer> ${folder}/flashinfer_attention.cc)
+  target_sources(${library} PRIVATE ${folder}/flashinfer_attention.cc)
+  target_link_libraries(${library} PUBLIC octavo_flashinfer)
   target_include_directories(${library} PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/flashinfer_units)
 endfunction()
