@@ -70,7 +70,8 @@ class Coverage {
       for (int packed = tile * fa2.query_tile; packed < std::min((tile + 1) * fa2.query_tile, query_len * group); ++packed) {
         const int query = packed / group;
         const int output = planned.at(fa2.output_indptr)[row];
-        const int slot = fa2.split ? output + query * chunks_of(planned, row) + part : output + query;
+        const int num_chunks = (std::min(context, window_left + fa2.query_tile) + chunk - 1) / chunk;
+        const int slot = fa2.split ? output + query * num_chunks + part : output + query;
         outputs_[{begin + query, packed % group}].push_back(slot);
         for (int key = chunk_begin; key < chunk_end; ++key) see(begin + query, packed % group, query, query_len, context, key);
       }
@@ -135,11 +136,6 @@ class Coverage {
   }
 
  private:
-  int chunks_of(const Planned& planned, int row) const {
-    const Fa2Layout& fa2 = planned.plan.fa2;
-    const std::int32_t* merge = planned.at(fa2.merge_indptr) + step_.query_indptr[row] - fa2.first_merged_token;
-    return merge[1] - merge[0];
-  }
   void see(int token, int head, int query, int query_len, int context, int key) {
     const int position = context - query_len + query;
     if (key > position || (shape_.window > 0 && key < position - shape_.window + 1)) return;
@@ -198,6 +194,17 @@ TEST(DevicePlan, SplitsTheContextOfALoneStream) {
   EXPECT_EQ(planned.plan.fa2.num_items, (3000 + 127) / 128);
   EXPECT_EQ(planned.plan.hopper.num_items, 0);
   expect_right(shape, step);
+}
+
+TEST(DevicePlan, CountsTheChunksOfAWindowAsTheKernelDoes) {
+  for (int window : {120, 244, 250, 254, 500, 511}) {
+    const DevicePlanShape shape = shape_of(8, 2, 128, window);
+    Step step;
+    step.add(1, 3000);
+    step.add(3, 400);
+    EXPECT_TRUE(Planned(shape, step).plan.fa2.split);
+    expect_right(shape, step);
+  }
 }
 
 TEST(DevicePlan, DoesNotSplitABatchThatFillsTheProcessors) {

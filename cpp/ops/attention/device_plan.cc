@@ -139,7 +139,8 @@ DevicePlanner::PackedRow DevicePlanner::packed_row(const DevicePlanShape& shape,
   const int group = group_of(shape);
   const std::int64_t context_len = rows.context_len(row);
   PackedRow packed{ceil_div(std::int64_t{rows.query_len(row)} * group, query_tile), context_len};
-  if (shape.window > 0) packed.num_keys = std::min<std::int64_t>(context_len, shape.window + ceil_div(query_tile, group));
+  // The kernel counts a sequence's chunks by this formula too.
+  if (shape.window > 0) packed.num_keys = std::min<std::int64_t>(context_len, shape.window - 1 + query_tile);
   return packed;
 }
 
