@@ -2,7 +2,7 @@
 #include <numeric>
 
 #include "bench/harness.h"
-#include "ops/attention/attention.h"
+#include "ops/attention/attention_plan.h"
 
 namespace octavo::bench {
 namespace {
@@ -57,7 +57,8 @@ class Workload {
                                    heads_.num_heads,
                                    0.125f};
     const std::int64_t cols = heads_.num_heads * heads_.head_dim;
-    paged_attention({q_.data(), num_tokens, cols}, cache_, layer_, attention, {y_.data(), num_tokens, cols}, pool());
+    plan_.prepare(attention, cache_, pool().num_threads());
+    paged_attention({q_.data(), num_tokens, cols}, cache_, layer_, attention, plan_, {y_.data(), num_tokens, cols}, pool());
     layer_ = (layer_ + 1) % num_layers_;
   }
 
@@ -65,6 +66,7 @@ class Workload {
   Heads heads_;
   int blocks_each_, num_layers_, layer_ = 0;
   KVCache cache_;
+  AttentionPlan plan_;
   std::vector<std::int32_t> indptr_, context_lens_, tables_;
   std::vector<float> q_, y_;
 };

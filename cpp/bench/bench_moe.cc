@@ -1,9 +1,14 @@
 // Mixture of experts beside the dense feed-forward block of equal active size, [E, top_k * F]: with many tokens both are limited by
 // arithmetic and should take the same time; with few, experts are read once each, whoever wants them. Layers rotate, as in a model.
+#include <memory>
+#include <set>
+
 #include "bench/harness.h"
+#include "cpu/huge_pages.h"
 #include "ops/activation/activation.h"
 #include "ops/linear/linear.h"
-#include "ops/moe/moe.h"
+#include "ops/moe/experts.h"
+#include "ops/moe/route.h"
 
 namespace octavo::bench {
 namespace {
@@ -16,22 +21,16 @@ class Blocks {
  public:
   Blocks(int count, Format format, Arithmetic arithmetic, std::int64_t size) {
     const std::vector<std::uint8_t> raw = random_blocks(format, 2 * size * kHidden);
-    for (int index = 0; index < count; ++index) {
-      const LinearWeight* gate_up = add({raw.data(), format, 2 * size}, kHidden, arithmetic);
-      blocks_.push_back({gate_up, add({raw.data(), format, kHidden}, size, arithmetic)});
-    }
+    const auto make = [&](std::int64_t rows, std::int64_t cols) {
+      return std::make_shared<LinearWeight>(std::vector<LinearWeight::Part>{{raw.data(), format, rows}}, cols, pool(), arithmetic);
+    };
+    for (int index = 0; index < count; ++index) blocks_.push_back({make(2 * size, kHidden), make(kHidden, size)});
   }
   const std::vector<Expert>& blocks() const { return blocks_; }
-  double bytes_of_one() const { return static_cast<double>(weights_[0]->num_bytes() + weights_[1]->num_bytes()); }
+  double bytes_of_one() const { return static_cast<double>(blocks_[0].gate_up->num_bytes() + blocks_[0].down->num_bytes()); }
   double num_bytes() const { return bytes_of_one() * static_cast<double>(blocks_.size()); }
 
  private:
-  const LinearWeight* add(const LinearWeight::Part& part, std::int64_t cols, Arithmetic arithmetic) {
-    weights_.push_back(std::make_unique<LinearWeight>(std::vector<LinearWeight::Part>{part}, cols, pool(), arithmetic));
-    return weights_.back().get();
-  }
-
-  std::vector<std::unique_ptr<LinearWeight>> weights_;
   std::vector<Expert> blocks_;
 };
 
@@ -43,22 +42,25 @@ Work work_of(const Blocks& blocks, double num_read, std::int64_t num_tokens, Ari
 void bench_moe(benchmark::State& state, Format format, Arithmetic arithmetic) {
   const std::int64_t num_tokens = state.range(0);
   const Blocks& experts = kept<Blocks>(kLayers * kExperts, format, arithmetic, kSize);
-  std::vector<MixtureOfExperts> layers;
+  std::vector<ExpertsWeight> layers;
   for (auto first = experts.blocks().begin(); first != experts.blocks().end(); first += kExperts) {
-    layers.push_back({{first, first + kExperts}, kTopK, true, silu_and_mul});
+    layers.emplace_back(std::vector<Expert>(first, first + kExperts));
   }
   const std::vector<float> x = normal_floats(num_tokens * kHidden), logits = normal_floats(num_tokens * kExperts);
-  std::vector<float> rows(x.size() * kTopK), gate_up(static_cast<std::size_t>(num_tokens * 2 * kSize)), y(x.size());
-  Routing routing;
-  routing.reserve(num_tokens, kExperts, kTopK);
-  routing.route({logits.data(), num_tokens, kExperts}, kTopK, true, pool());
-  int num_read = 0;
-  for (int expert = 0; expert < kExperts; ++expert) num_read += routing.first_row(expert + 1) > routing.first_row(expert);
-  const MoeScratch scratch{{rows.data(), num_tokens * kTopK, kHidden}, {gate_up.data(), num_tokens, 2 * kSize}, routing};
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(num_tokens * kTopK));
+  std::vector<float> shares(ids.size()), y(x.size());
+  const Matrix<std::int32_t> chosen{ids.data(), num_tokens, kTopK};
+  const Matrix<float> weights{shares.data(), num_tokens, kTopK};
+  const Matrix<const float> router_logits{logits.data(), num_tokens, kExperts};
+  route(router_logits, true, chosen, weights, pool());
+  const auto num_read = static_cast<double>(std::set<std::int32_t>(ids.begin(), ids.end()).size());
+  const std::shared_ptr<std::uint8_t> memory = cpu::huge_page_memory(ExpertsScratch::num_bytes(num_tokens, kTopK, layers[0]));
+  const ExpertsScratch scratch = ExpertsScratch::in(memory.get(), num_tokens, kTopK, layers[0]);
   std::size_t next = 0;
   measure(state, work_of(experts, num_read, num_tokens, arithmetic), [&] {
-    moe({x.data(), num_tokens, kHidden}, {logits.data(), num_tokens, kExperts}, layers[next++ % kLayers], scratch,
-        {y.data(), num_tokens, kHidden}, pool());
+    route(router_logits, true, chosen, weights, pool());
+    run_experts({x.data(), num_tokens, kHidden}, {chosen, weights, layers[next++ % kLayers], silu_and_mul}, scratch,
+                {y.data(), num_tokens, kHidden}, pool());
   });
 }
 

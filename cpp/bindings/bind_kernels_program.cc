@@ -1,98 +1,154 @@
 #include <pybind11/stl.h>
 
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "batch/batch.h"
 #include "bindings/array_arg.h"
+#include "bindings/graph_arg.h"
 #include "bindings/kernels_module.h"
-#include "bindings/moe_arg.h"
-#include "program/program.h"
+#include "program/cpu_program.h"
 
 namespace octavo {
 namespace {
 
-using program::Buffer;
-using program::Program;
+using program::CacheArrays;
+using program::CpuProgram;
+using program::Graph;
 using program::StepArrays;
+using program::ValueId;
 
-std::optional<py::array> as_array(const py::object& object) {
-  return object.is_none() ? std::nullopt : std::optional<py::array>(py::cast<py::array>(object));
-}
+using Caches = std::vector<std::shared_ptr<KVCache>>;
+using RowLimits = std::map<std::string, std::int64_t>;
 
-Buffer add_linear(Program& self, Buffer x, const LinearWeight& weight, const py::object& bias) {
-  const auto array = as_array(bias);
-  const Span<const float> span = array ? span_arg<float>(*array, "bias") : Span<const float>();
-  require(!array || span.size == weight.rows(), "linear: bias has ", span.size, " entries and the weight ", weight.rows(), " rows");
-  return self.linear(x, weight, span.data);
+std::unique_ptr<CpuProgram> make_program(const std::shared_ptr<Graph>& graph, cpu::ThreadPool& pool, const Caches& caches,
+                                         const RowLimits& row_limits) {
+  return std::make_unique<CpuProgram>(graph, pool, caches, row_limits);
 }
 
 // The batch belongs to the other module; its arrays are read where they are.
-py::array run(Program& self, batch::Batch& batch) {
+py::array run(CpuProgram& self, batch::Batch& batch) {
   const std::int64_t tokens = batch.num_tokens(), rows = batch.num_rows();
+  const CacheArrays blocks{{batch.slot_mapping(), tokens}, {batch.block_tables(), rows, batch.max_blocks_per_row()}};
+  const std::vector<CacheArrays> caches(self.graph().cache_groups.size(), blocks);
   const StepArrays step{{batch.token_ids(), tokens},
                         {batch.positions(), tokens},
-                        {batch.slot_mapping(), tokens},
                         {batch.query_indptr(), rows + 1},
                         {batch.context_lens(), rows},
-                        {batch.block_tables(), rows, batch.max_blocks_per_row()},
-                        {batch.logits_indices(), batch.num_logits()}};
-  Matrix<const float> logits;
-  self.begin(step);  // letting go of the GIL may cost this thread its core, to the one that waits for the GIL: kernels run by then
+                        {batch.logits_indices(), batch.num_logits()},
+                        {caches.data(), static_cast<std::int64_t>(caches.size())}};
+  // The thread that waits for the GIL may take this one's core as soon as it is let go. So the kernels are begun first: another thread of
+  // the pool runs them in the meantime.
+  self.begin(step);
   {
     py::gil_scoped_release release;
-    logits = self.finish();
+    self.finish();
   }
+  const Matrix<const float> logits = self.output("logits");
   return py::array_t<float>({logits.rows, logits.cols}, {logits.stride * 4, std::int64_t{4}}, logits.data, py::cast(&self));
+}
+
+// ---- single ops ---------------------------------------------------------------------------------------------------------------
+
+// The int32 arrays of a step by name; those that are not given are empty, or zeros where every token needs one.
+class StepArgs {
+ public:
+  StepArgs(const py::dict& arrays, std::int64_t num_rows) : arrays_(arrays) {
+    token_ids_ = span("token_ids");
+    if (!arrays.contains("token_ids")) token_ids_ = zeros(num_rows);
+    blocks_.slot_mapping = or_zeros("slot_mapping");
+    if (arrays.contains("block_tables")) blocks_.block_tables = matrix_arg<std::int32_t>(item("block_tables"), "block_tables");
+    if (arrays.contains("query_indptr")) query_indptr_ = span("query_indptr");
+  }
+  StepArrays step(bool has_cache) {
+    return {token_ids_, or_zeros("positions"), query_indptr_, span("context_lens"), span("logits_indices"), {&blocks_, has_cache ? 1 : 0}};
+  }
+
+ private:
+  py::array item(const char* name) const { return py::cast<py::array>(arrays_[name]); }
+  Span<const std::int32_t> span(const char* name) const {
+    return arrays_.contains(name) ? span_arg<std::int32_t>(item(name), name) : Span<const std::int32_t>();
+  }
+  Span<const std::int32_t> or_zeros(const char* name) { return arrays_.contains(name) ? span(name) : zeros(token_ids_.size); }
+  Span<const std::int32_t> zeros(std::int64_t count) {
+    zeros_.resize(static_cast<std::size_t>(count));
+    return {zeros_.data(), count};
+  }
+
+  const py::dict& arrays_;
+  std::vector<std::int32_t> zeros_;
+  const std::int32_t zero_ = 0;
+  Span<const std::int32_t> token_ids_, query_indptr_{&zero_, 1};
+  CacheArrays blocks_;
+};
+
+void fill(const CpuProgram& program, ValueId x, const py::array& from) { std::memcpy(program.data_of(x), from.data(), from.nbytes()); }
+
+py::array result(const CpuProgram& program, ValueId x, std::int64_t rows) {
+  const program::Graph& graph = program.graph();
+  const std::int64_t cols = graph.values[static_cast<std::size_t>(x)].cols;
+  const bool ints = graph.storage_of(x).type == program::ValueType::int32;
+  py::array array = ints ? py::array(py::array_t<std::int32_t>({rows, cols})) : py::array(py::array_t<float>({rows, cols}));
+  std::memcpy(array.mutable_data(), program.data_of(x), array.nbytes());
+  return array;
+}
+
+// A graph of one op, run once on the arrays given: how tests call an op that serving records.
+py::list run_op(const std::string& name, const std::vector<py::array>& reads, const OptionalWeights& weights, cpu::ThreadPool& pool,
+                const std::shared_ptr<KVCache>& cache, int layer, std::optional<std::int64_t> window, const py::dict& step_arrays,
+                const py::kwargs& attributes) {
+  auto graph = std::make_shared<Graph>();
+  std::vector<ValueId> inputs;
+  for (const py::array& array : reads) {
+    const bool ints = py::isinstance<py::array_t<std::int32_t>>(array);
+    ints ? check_array<std::int32_t>(array, name.c_str(), 2) : check_array<float>(array, name.c_str(), 2);
+    const auto type = ints ? program::ValueType::int32 : program::ValueType::activation;
+    inputs.push_back(program::record_input(*graph, concat("input ", inputs.size()), "tokens", array.shape(1), type));
+  }
+  std::optional<int> handle;
+  for (int i = 0; cache && i < cache->num_layers(); ++i) {
+    const program::CacheSpec spec{program::CacheSpec::Kind::paged_kv, cache->num_kv_heads(), cache->head_dim(), window};
+    const int recorded = program::record_cache(*graph, spec);
+    if (i == layer) handle = recorded;
+  }
+  require(!cache || handle, name, ": layer ", layer, " of ", cache ? cache->num_layers() : 0);
+  const std::vector<ValueId> writes =
+      program::record(*graph, program::op_def(name), inputs, shared_weights(weights), attributes_arg(attributes), handle);
+  for (ValueId x : writes) program::record_output(*graph, concat("output ", x), x);
+
+  const std::int64_t num_rows = reads.empty() ? 0 : reads[0].shape(0);
+  for (const py::array& array : reads) require(array.shape(0) == num_rows, name, ": the operands have different numbers of rows");
+  StepArgs arrays(step_arrays, num_rows);
+  const StepArrays step = arrays.step(cache != nullptr);
+  const auto limit = [](std::int64_t rows) { return std::max<std::int64_t>(1, rows); };
+  CpuProgram program(graph, pool, cache ? Caches{cache} : Caches{},
+                     {{"tokens", limit(step.token_ids.size)}, {"logits", limit(step.logits_indices.size)}});
+  for (std::size_t i = 0; i < reads.size(); ++i) fill(program, inputs[i], reads[i]);
+  {
+    py::gil_scoped_release release;
+    program.run(step);
+  }
+  py::list results;
+  for (ValueId x : writes) {
+    const std::string& rows = graph->row_counts[static_cast<std::size_t>(graph->storage_of(x).rows)];
+    results.append(result(program, x, rows == "logits" ? step.logits_indices.size : step.token_ids.size));
+  }
+  return results;
 }
 
 }  // namespace
 
 void bind_program(py::module_& module) {
-  using KeepWeight = py::keep_alive<1, 3>;
-  py::class_<Program>(module, "Program")
-      .def(py::init<cpu::ThreadPool&>(), py::arg("pool"), py::keep_alive<1, 2>())
-      .def("embedding", &Program::embedding, py::arg("weight"), py::arg("scale"), py::keep_alive<1, 2>())
-      .def("linear", &add_linear, py::arg("x"), py::arg("weight"), py::arg("bias"), KeepWeight(), py::keep_alive<1, 4>())
-      .def("lm_head", &Program::lm_head, py::arg("x"), py::arg("weight"), KeepWeight())
-      .def(
-          "rms_norm",
-          [](Program& self, Buffer x, const py::array& weight, float eps) {
-            return self.rms_norm(x, span_arg<float>(weight, "weight"), eps);
-          },
-          py::arg("x"), py::arg("weight"), py::arg("eps"), KeepWeight())
-      .def("add", &Program::add, py::arg("x"), py::arg("y"))
-      .def(
-          "add_rms_norm",
-          [](Program& self, Buffer x, Buffer residual, const py::array& weight, float eps) {
-            return self.add_rms_norm(x, residual, span_arg<float>(weight, "weight"), eps);
-          },
-          py::arg("x"), py::arg("residual"), py::arg("weight"), py::arg("eps"), py::keep_alive<1, 4>())
-      .def("silu_and_mul", &Program::silu_and_mul, py::arg("x"))
-      .def("gelu_tanh_and_mul", &Program::gelu_tanh_and_mul, py::arg("x"))
-      .def("sigmoid_gate", &Program::sigmoid_gate, py::arg("x"), py::arg("gate"))
-      .def(
-          "moe",
-          [](Program& self, Buffer x, Buffer router_logits, const py::tuple& experts, int top_k, bool renormalise,
-             const std::string& activation) { return self.moe(x, router_logits, moe_arg(experts, top_k, renormalise, activation)); },
-          py::arg("x"), py::arg("router_logits"), py::arg("experts"), py::arg("top_k"), py::arg("renormalise"), py::arg("activation"),
-          py::keep_alive<1, 4>())
-      .def("columns", &Program::columns, py::arg("x"), py::arg("start"), py::arg("count"))
-      .def(
-          "rotary_embedding",
-          [](Program& self, Buffer x, const py::array& cos_sin, int head_dim) {
-            return self.rotary_embedding(x, matrix_arg<float>(cos_sin, "cos_sin"), head_dim);
-          },
-          py::arg("x"), py::arg("cos_sin"), py::arg("head_dim"), KeepWeight())
-      .def("store_kv", &Program::store_kv, py::arg("k"), py::arg("v"), py::arg("layer"))
-      .def("paged_attention", &Program::paged_attention, py::arg("q"), py::arg("layer"), py::arg("num_heads"), py::arg("scale"),
-           py::arg("window"), py::arg("softcap"))
-      .def("select_logits_rows", &Program::select_logits_rows, py::arg("x"))
-      .def("softcap", &Program::softcap, py::arg("x"), py::arg("cap"))
-      .def("seal", &Program::seal, py::arg("output"), py::arg("cache"), py::arg("max_num_tokens"), py::arg("max_num_logits"),
-           py::keep_alive<1, 3>())
-      .def_property_readonly("num_bytes", &Program::num_bytes)
-      .def("num_cols", &Program::num_cols, py::arg("x"))
-      .def("describe", &Program::describe)
+  py::class_<CpuProgram>(module, "CpuProgram")
+      .def(py::init(&make_program), py::arg("graph"), py::arg("pool"), py::arg("caches"), py::arg("row_limits"), py::keep_alive<1, 3>())
+      .def_property_readonly("num_bytes", &CpuProgram::num_bytes)
       .def("run", &run, py::arg("batch"))
-      .def("profile", &Program::take_profile);
+      .def("profile", &CpuProgram::take_profile);
+  module.def("run_op", &run_op, py::arg("name"), py::arg("reads"), py::arg("weights"), py::arg("pool"), py::arg("cache") = py::none(),
+             py::arg("layer") = 0, py::arg("window") = py::none(), py::arg("step") = py::dict());
 }
 
 }  // namespace octavo

@@ -4,10 +4,9 @@ PYBIND11_MODULE(_kernels, module) {
   module.doc() = "Octavo's data plane on the CPU; documented in _kernels.pyi";
   module.def("version", [] { return OCTAVO_VERSION; });
   octavo::bind_machine(module);
-  octavo::bind_linear(module);
-  octavo::bind_ops(module);
-  octavo::bind_moe(module);
-  octavo::bind_attention(module);
+  octavo::bind_weights(module);
+  octavo::bind_kv_cache(module);
+  octavo::bind_graph(module);
   octavo::bind_sampler(module);
   octavo::bind_program(module);
 }

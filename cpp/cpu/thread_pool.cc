@@ -73,7 +73,7 @@ struct ThreadPool::State {
     for (int i = 0; i < num_lanes; ++i) empty(lanes[(own_lane + i) % num_lanes], wanted);
   }
 
-  // Leads, unless nobody is wanted to or another thread does. Whether it did.
+  // Calls the leader if one is offered and no other thread has taken it. Returns whether this thread called it.
   bool take_lead() {
     Lead seen = Lead::offered;
     if (!lead.compare_exchange_strong(seen, Lead::taken, std::memory_order_acquire)) return false;
@@ -109,8 +109,8 @@ struct ThreadPool::State {
     return opened;
   }
 
-  // Returns when a job other than `last` is there, somebody is wanted to lead, or the pool stops. A worker that sleeps is woken for a
-  // job only: it could not lead sooner than the thread that would have to wake it.
+  // Waits until there is a job other than `last`, a leader is offered, or the pool stops. A sleeping worker is woken for a job but not for
+  // a leader: the thread that would wake it can call the leader sooner itself.
   std::uint32_t await_job(std::uint32_t last) {
     for (int spin = 0; spin < kSpins; ++spin) {
       const std::uint32_t now = job.load(std::memory_order_acquire);

@@ -4,8 +4,9 @@
 // starts on a run of neighbouring tasks and then helps the others, so which thread computes what varies: a task's result must not
 // depend on the thread. One caller at a time; calls do not nest. A task must not throw.
 //
-// A sequence of runs need not wait until the system gives the caller a core: `begin(leader)` offers a function that calls run() to the
-// workers, and whichever thread is free first, the caller in finish() at the latest, calls it while the others help.
+// A caller that is about to lose its core (because it lets go of the GIL, say) need not hold up a sequence of runs. It puts the sequence
+// into one function, the leader, and hands it over with `begin(leader)`. The first thread that is free calls the leader: a worker that is
+// awake, or the caller itself in `finish()`. Every other thread helps with the tasks of the leader's runs.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -42,8 +43,8 @@ class ThreadPool {
 
   int num_threads() const;
   void run(std::int64_t num_tasks, TaskRef task);
-  // Has leader(0) called once, by a worker that is awake or in finish(). It may call run() and must not throw. finish() returns when it is
-  // over; no run() of another thread in between.
+  // begin() offers leader(0) to the workers; one thread calls it, once. It may call run() and must not throw. finish() returns when the
+  // leader has returned. Between the two no other thread may call run().
   void begin(TaskRef leader);
   void finish();
   // Puts the calling thread, the one that calls run(), on the caller's cores. Does nothing without an affinity.

@@ -44,7 +44,7 @@ struct Storage {
   std::int64_t rows_factor;  // rows for each one counted: more than 1 where a token has several
   std::int64_t cols;
   ValueType type;
-  int first_op;
+  int first_op;  // -1 of an input
   int last_op;
 };
 
@@ -134,6 +134,7 @@ struct Graph {
   std::vector<Op> ops;  // in the order in which they are computed
   std::vector<CacheGroup> cache_groups;
   std::vector<Cache> caches;
+  std::map<std::string, ValueId> inputs;   // written before a step
   std::map<std::string, ValueId> outputs;  // "logits", and what else is read after a step
 
   const Storage& storage_of(ValueId x) const { return storages[static_cast<std::size_t>(values[static_cast<std::size_t>(x)].storage)]; }

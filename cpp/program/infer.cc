@@ -91,6 +91,12 @@ std::string Infer::bound_text() const {
 }
 
 ValueType Infer::read(const char* name, const char* shape) {
+  const ValueType type = read_any(name, shape);
+  require(type != ValueType::int32, name, " is of type int32, expected floats");
+  return type;
+}
+
+ValueType Infer::read_any(const char* name, const char* shape) {
   require(next_read_ < op_.reads.size(), name, " is missing");
   const Value value = graph_.values[static_cast<std::size_t>(op_.reads[next_read_])];
   const Storage& storage = graph_.storage_of(op_.reads[next_read_++]);
@@ -102,7 +108,7 @@ ValueType Infer::read(const char* name, const char* shape) {
 }
 
 void Infer::read(const char* name, const char* shape, ValueType type) {
-  const ValueType given = read(name, shape);
+  const ValueType given = read_any(name, shape);
   require(given == type, name, " is of type ", name_of(given), ", expected ", name_of(type));
 }
 

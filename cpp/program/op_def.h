@@ -30,7 +30,7 @@ class Infer {
   std::int64_t integer(const std::string& name) const { return op_.attributes.integer(name); }
   std::int64_t size(const std::string& letter) const;  // that a letter is bound to
 
-  // The next value that the op reads; returns its type.
+  // The next value that the op reads, of floats or of the type given; returns its type.
   ValueType read(const char* name, const char* shape);
   void read(const char* name, const char* shape, ValueType type);
   // The next weight, of a kind as Weight::kind names them. `optional_weight`: whether it is given.
@@ -53,6 +53,7 @@ class Infer {
     int count;
     std::int64_t factor;
   };
+  ValueType read_any(const char* name, const char* shape);
   std::int64_t word(const std::string& term) const;
   bool bind(const std::string& dimension, std::int64_t size);
   bool bind_rows(const std::string& dimension, const Storage& storage);
@@ -75,6 +76,11 @@ struct OpDef {
   void (*infer)(Infer& op);
   void (*lower_cpu)(CpuLowering& op);  // null: the processor cannot compute it
 };
+
+// Defines op `name` for the table in ops/op_table.cc.
+#define OCTAVO_DEFINE_OP(name, infer, lower_cpu) \
+  extern const OpDef name##_op;                  \
+  const OpDef name##_op { #name, infer, lower_cpu }
 
 // Throws std::invalid_argument, listing the known ops, for another name. Defined in ops/op_table.cc.
 const OpDef& op_def(const std::string& name);

@@ -58,6 +58,15 @@ int record_cache(Graph& graph, const CacheSpec& spec) {
   return static_cast<int>(graph.caches.size()) - 1;
 }
 
+ValueId record_input(Graph& graph, const std::string& name, const std::string& rows, std::int64_t cols, ValueType type) {
+  require(cols >= 1, "input ", name, ": it has ", cols, " columns");
+  graph.storages.push_back({row_count(graph, rows), 1, cols, type, -1, -1});
+  graph.values.push_back({static_cast<int>(graph.storages.size()) - 1, 0, cols});
+  const auto x = static_cast<ValueId>(graph.values.size()) - 1;
+  require(graph.inputs.emplace(name, x).second, "input ", name, ": it exists already");
+  return x;
+}
+
 void record_output(Graph& graph, const std::string& name, ValueId x) {
   require_value(graph, name, x);
   const Value& value = graph.values[static_cast<std::size_t>(x)];

@@ -20,6 +20,9 @@ ValueId record_columns(Graph& graph, ValueId x, std::int64_t first, std::int64_t
 // The cache of one more layer, in the group of its spec.
 int record_cache(Graph& graph, const CacheSpec& spec);
 
+// A value that is written before a step: rows of a named count.
+ValueId record_input(Graph& graph, const std::string& name, const std::string& rows, std::int64_t cols, ValueType type);
+
 // Names a value, which must be whole rows, as a result of the graph: its memory is not reused within a step.
 void record_output(Graph& graph, const std::string& name, ValueId x);
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -121,7 +122,7 @@ INSTANTIATE_TEST_SUITE_P(Isas, AttentionTest, ::testing::ValuesIn(cpu::available
 
 // Requests of given (new tokens, context) as a plan sees them.
 struct Batch {
-  std::vector<std::int32_t> indptr{0}, lens;
+  std::vector<std::int32_t> indptr{0}, lens, tables;
   PagedAttention attention;
 
   explicit Batch(const std::vector<std::pair<int, int>>& requests) {
@@ -131,33 +132,42 @@ struct Batch {
     }
     attention.query_indptr = {indptr.data(), static_cast<std::int64_t>(indptr.size())};
     attention.context_lens = {lens.data(), static_cast<std::int64_t>(lens.size())};
+    const int longest = (*std::max_element(lens.begin(), lens.end()) + 15) / 16;
+    tables.resize(lens.size() * static_cast<std::size_t>(longest));  // of block 0
+    attention.block_tables = {tables.data(), attention.context_lens.size, longest};
     attention.num_heads = kNumHeads;
   }
 };
 
+AttentionPlan planned(const PagedAttention& attention, const KVCache& cache, int num_threads) {
+  AttentionPlan plan;
+  plan.prepare(attention, cache, num_threads);
+  return plan;
+}
+
 TEST(AttentionPlanTest, SplitsOnlyWhatWouldKeepOthersWaiting) {
   const KVCache cache(1, 1, 16, kNumKvHeads, 8);
   const Batch alone({{1, 1000}});
-  EXPECT_EQ(AttentionPlan(alone.attention, cache, 0, 4).split.num_tasks(), kNumKvHeads * 8);
-  EXPECT_EQ(AttentionPlan(alone.attention, cache, 0, 1).split.num_tasks(), 0);
+  EXPECT_EQ(planned(alone.attention, cache, 4).split().num_tasks(), kNumKvHeads * 8);
+  EXPECT_EQ(planned(alone.attention, cache, 1).split().num_tasks(), 0);
   const Batch even(std::vector<std::pair<int, int>>(40, {1, 1000}));
-  EXPECT_EQ(AttentionPlan(even.attention, cache, 0, 4).split.num_tasks(), 0);
-  EXPECT_EQ(AttentionPlan(even.attention, cache, 0, 4).whole.num_tasks(), 40 * kNumKvHeads);
+  EXPECT_EQ(planned(even.attention, cache, 4).split().num_tasks(), 0);
+  EXPECT_EQ(planned(even.attention, cache, 4).whole().num_tasks(), 40 * kNumKvHeads);
   const Batch uneven({{1, 64}, {1, 20000}, {0, 0}, {1, 64}});
-  const AttentionPlan plan(uneven.attention, cache, 0, 4);
-  EXPECT_EQ(plan.whole.num_tasks(), 2 * kNumKvHeads);
-  EXPECT_EQ(plan.split.request_of(plan.split.num_tasks() - 1).request, 1);
-  EXPECT_EQ(plan.whole.request_of(0).request, 0);
-  EXPECT_EQ(plan.whole.request_of(2 * kNumKvHeads - 1).request, 3);
+  const AttentionPlan plan = planned(uneven.attention, cache, 4);
+  EXPECT_EQ(plan.whole().num_tasks(), 2 * kNumKvHeads);
+  EXPECT_EQ(plan.split().request_of(plan.split().num_tasks() - 1).request, 1);
+  EXPECT_EQ(plan.whole().request_of(0).request, 0);
+  EXPECT_EQ(plan.whole().request_of(2 * kNumKvHeads - 1).request, 3);
 }
 
 TEST(AttentionPlanTest, WindowsSkipSegments) {
   const KVCache cache(1, 1, 16, kNumKvHeads, 8);
   Batch batch({{1, 20000}});
   batch.attention.window = 200;
-  const AttentionPlan plan(batch.attention, cache, 0, 2);
-  EXPECT_EQ(plan.split.request_of(0).first_segment, 19800 / kSegmentTokens);
-  EXPECT_LE(plan.split.num_tasks(), kNumKvHeads * 3);
+  const AttentionPlan plan = planned(batch.attention, cache, 2);
+  EXPECT_EQ(plan.split().request_of(0).first_segment, 19800 / kSegmentTokens);
+  EXPECT_LE(plan.split().num_tasks(), kNumKvHeads * 3);
 }
 
 }  // namespace

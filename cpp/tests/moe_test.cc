@@ -1,5 +1,3 @@
-#include "ops/moe/moe.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,6 +6,8 @@
 
 #include "ops/activation/activation.h"
 #include "ops/linear/linear.h"
+#include "ops/moe/experts.h"
+#include "ops/moe/route.h"
 #include "tests/kernel_test.h"
 
 namespace octavo {
@@ -15,51 +15,57 @@ namespace {
 
 constexpr std::int64_t kHidden = 40, kSize = 24;
 
-// X random experts and the room to run them.
+std::shared_ptr<const LinearWeight> random_weight(std::int64_t rows, std::int64_t cols, unsigned seed, cpu::ThreadPool& pool) {
+  const std::vector<float> values = random_floats(rows * cols, seed);
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(values.data());
+  return std::make_shared<LinearWeight>(std::vector<LinearWeight::Part>{{bytes, Format::F32, rows}}, cols, pool);
+}
+
+std::vector<Expert> random_experts(int num_experts, cpu::ThreadPool& pool) {
+  std::vector<Expert> experts;
+  for (unsigned expert = 0; expert < static_cast<unsigned>(num_experts); ++expert) {
+    experts.push_back({random_weight(2 * kSize, kHidden, 100u + expert, pool), random_weight(kHidden, kSize, 200u + expert, pool)});
+  }
+  return experts;
+}
+
+// X random experts, of which each token takes top_k.
 struct Layer {
-  MixtureOfExperts moe;
-  std::vector<std::unique_ptr<LinearWeight>> weights;
+  ExpertsWeight blocks;
+  int top_k;
+  bool renormalise;
 
-  Layer(int num_experts, int top_k, bool renormalise, cpu::ThreadPool& pool) : moe{{}, top_k, renormalise, silu_and_mul} {
-    for (int expert = 0; expert < num_experts; ++expert) {
-      add(2 * kSize, kHidden, 100u + static_cast<unsigned>(expert), pool);
-      add(kHidden, kSize, 200u + static_cast<unsigned>(expert), pool);
-      moe.experts.push_back({weights[weights.size() - 2].get(), weights.back().get()});
-    }
-  }
-
-  void add(std::int64_t rows, std::int64_t cols, unsigned seed, cpu::ThreadPool& pool) {
-    const std::vector<float> values = random_floats(rows * cols, seed);
-    const auto* bytes = reinterpret_cast<const std::uint8_t*>(values.data());
-    weights.push_back(std::make_unique<LinearWeight>(std::vector<LinearWeight::Part>{{bytes, Format::F32, rows}}, cols, pool));
-  }
+  Layer(int num_experts, int top_k_, bool renormalise_, cpu::ThreadPool& pool)
+      : blocks(random_experts(num_experts, pool)), top_k(top_k_), renormalise(renormalise_) {}
 
   std::vector<float> run(const std::vector<float>& x, const std::vector<float>& logits, cpu::ThreadPool& pool) const {
-    const auto tokens = static_cast<std::int64_t>(x.size()) / kHidden, num_experts = static_cast<std::int64_t>(moe.experts.size());
-    std::vector<float> rows(x.size() * static_cast<std::size_t>(moe.top_k)), gate_up(static_cast<std::size_t>(tokens * 2 * kSize)),
-        y(x.size());
-    Routing routing;
-    routing.reserve(tokens, static_cast<int>(num_experts), moe.top_k);
-    octavo::moe({x.data(), tokens, kHidden}, {logits.data(), tokens, num_experts}, moe,
-                {{rows.data(), tokens * moe.top_k, kHidden}, {gate_up.data(), tokens, 2 * kSize}, routing}, {y.data(), tokens, kHidden},
-                pool);
+    const auto tokens = static_cast<std::int64_t>(x.size()) / kHidden;
+    std::vector<std::int32_t> ids(static_cast<std::size_t>(tokens * top_k));
+    std::vector<float> weights(ids.size()), y(x.size());
+    std::vector<std::uint8_t> memory(static_cast<std::size_t>(ExpertsScratch::num_bytes(tokens, top_k, blocks)) + 64);
+    auto* aligned = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
+    const Matrix<std::int32_t> chosen{ids.data(), tokens, top_k};
+    const Matrix<float> shares{weights.data(), tokens, top_k};
+    route({logits.data(), tokens, blocks.num_experts()}, renormalise, chosen, shares, pool);
+    run_experts({x.data(), tokens, kHidden}, {chosen, shares, blocks, silu_and_mul}, ExpertsScratch::in(aligned, tokens, top_k, blocks),
+                {y.data(), tokens, kHidden}, pool);
     return y;
   }
 
-  // The formula in moe.h for one token, one row through each expert: rank by rank, then the sum.
+  // The formulas in route.h and experts.h for one token, one row through each expert: rank by rank, then the sum.
   std::vector<float> literal(const float* x, const float* logits, cpu::ThreadPool& pool) const {
     std::vector<float> y(kHidden);
     std::vector<int> chosen;
     float total = 0, all = 0;
-    for (int rank = 0; rank < moe.top_k; ++rank) chosen.push_back(next(logits, chosen));
+    for (int rank = 0; rank < top_k; ++rank) chosen.push_back(next(logits, chosen));
     for (int expert : chosen) total += std::exp(logits[expert] - logits[chosen[0]]);
-    for (std::size_t expert = 0; expert < moe.experts.size(); ++expert) all += std::exp(logits[expert] - logits[chosen[0]]);
+    for (std::int64_t expert = 0; expert < blocks.num_experts(); ++expert) all += std::exp(logits[expert] - logits[chosen[0]]);
     for (int expert : chosen) {
       std::vector<float> gate_up(2 * kSize), product(kSize), output(kHidden);
-      linear({x, 1, kHidden}, *moe.experts[static_cast<std::size_t>(expert)].gate_up, nullptr, {gate_up.data(), 1, 2 * kSize}, pool);
+      linear({x, 1, kHidden}, *blocks[expert].gate_up, nullptr, {gate_up.data(), 1, 2 * kSize}, pool);
       silu_and_mul({gate_up.data(), 1, 2 * kSize}, {product.data(), 1, kSize}, pool);
-      linear({product.data(), 1, kSize}, *moe.experts[static_cast<std::size_t>(expert)].down, nullptr, {output.data(), 1, kHidden}, pool);
-      const float weight = std::exp(logits[expert] - logits[chosen[0]]) / (moe.renormalise ? total : all);
+      linear({product.data(), 1, kSize}, *blocks[expert].down, nullptr, {output.data(), 1, kHidden}, pool);
+      const float weight = std::exp(logits[expert] - logits[chosen[0]]) / (renormalise ? total : all);
       for (std::size_t i = 0; i < y.size(); ++i) y[i] += weight * output[i];
     }
     return y;
@@ -67,7 +73,7 @@ struct Layer {
 
   int next(const float* logits, const std::vector<int>& chosen) const {
     int best = -1;
-    for (int expert = 0; expert < static_cast<int>(moe.experts.size()); ++expert) {
+    for (int expert = 0; expert < static_cast<int>(blocks.num_experts()); ++expert) {
       bool taken = false;
       for (int other : chosen) taken |= other == expert;
       if (!taken && (best < 0 || logits[expert] > logits[best])) best = expert;
@@ -120,18 +126,12 @@ TEST_P(MoeTest, NaNLogitsSpoilTheirTokenOnly) {
 }
 
 TEST_P(MoeTest, RefusesWhatDoesNotFit) {
-  const Layer layer(4, 2, false, pool_);
+  std::vector<Expert> experts = random_experts(4, pool_);
+  std::swap(experts[3].gate_up, experts[3].down);
+  EXPECT_THROW(ExpertsWeight{experts}, std::invalid_argument);
+  EXPECT_THROW(ExpertsWeight{{}}, std::invalid_argument);
   const std::vector<float> x = random_floats(2 * kHidden, 1), logits(8);
-  EXPECT_NO_THROW(check_experts(layer.moe));
-  MixtureOfExperts broken = layer.moe;
-  broken.top_k = 5;
-  EXPECT_THROW(check_experts(broken), std::invalid_argument);
-  broken = layer.moe;
-  std::swap(broken.experts[3].gate_up, broken.experts[3].down);
-  EXPECT_THROW(check_experts(broken), std::invalid_argument);
-  Routing routing;
-  routing.reserve(1, 4, 2);
-  EXPECT_THROW(routing.route({logits.data(), 2, 4}, 2, false, pool_), std::invalid_argument) << "more tokens than reserved";
+  EXPECT_THROW(Layer(4, 5, false, pool_).run(x, logits, pool_), std::invalid_argument) << "more experts than there are";
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryIsa, MoeTest, ::testing::ValuesIn(cpu::available_isas()),

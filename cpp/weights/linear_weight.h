@@ -6,6 +6,7 @@
 
 #include "cpu/isa.h"
 #include "cpu/thread_pool.h"
+#include "program/graph.h"
 #include "weights/compact_bf16.h"
 #include "weights/format.h"
 #include "weights/panel_layout.h"
@@ -16,7 +17,7 @@ namespace octavo {
 // Matrices of plain floats are always multiplied exactly.
 enum class Arithmetic : std::uint8_t { exact, int8 };
 
-class LinearWeight {
+class LinearWeight : public program::Weight {
  public:
   struct Part {
     const std::uint8_t* data;  // raw blocks, row-major [rows, K]; read only by the constructor
@@ -39,6 +40,8 @@ class LinearWeight {
   // Parts stack along N. Throws std::invalid_argument when K is not a whole number of a part's blocks.
   LinearWeight(const std::vector<Part>& parts, std::int64_t cols, cpu::ThreadPool& pool, Arithmetic arithmetic = Arithmetic::exact);
 
+  const char* kind() const override { return "linear"; }
+  std::vector<std::int64_t> shape() const override { return {rows_, cols_}; }
   std::int64_t rows() const { return rows_; }
   std::int64_t cols() const { return cols_; }
   std::int64_t num_bytes() const { return num_bytes_; }

@@ -56,7 +56,16 @@ def format_bytes(format: str, num_elements: int) -> int:
 def dequantize(data: NDArray[np.uint8], format: str, num_elements: int) -> NDArray[np.float32]:
     """Raw blocks to float32 [num_elements], the value each element stands for, exactly as ggml defines it."""
 
-class LinearWeight:
+class Weight:
+    """A weight as a device holds it, recorded into a graph by handle."""
+
+    @property
+    def kind(self) -> str:
+        """linear, embedding, array or experts"""
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+class LinearWeight(Weight):
     """A weight matrix [N, K] repacked for the active ISA. Parts stack along N and may differ in format (fused q, k, v)."""
 
     def __init__(
@@ -73,41 +82,22 @@ class LinearWeight:
     @property
     def num_bytes(self) -> int: ...
 
-class EmbeddingWeight:
+class EmbeddingWeight(Weight):
     """A table [V, E], left in its raw format (borrowed memory, kept alive); rows are dequantised as they are read."""
 
     def __init__(self, data: NDArray[np.uint8], format: str, num_rows: int, num_cols: int) -> None: ...
 
-# ---- single ops (tests and benchmarks; serving goes through Program) ------------------------------------------------------------
+class ArrayWeight(Weight):
+    """A copy of a float32 array of one or two dimensions."""
 
-def embedding(token_ids: NDArray[np.int32], weight: EmbeddingWeight, scale: float, pool: ThreadPool) -> NDArray[np.float32]: ...
-def linear(x: NDArray[np.float32], weight: LinearWeight, bias: NDArray[np.float32] | None, pool: ThreadPool) -> NDArray[np.float32]: ...
-def lm_head(x: NDArray[np.float32], weight: LinearWeight, pool: ThreadPool) -> NDArray[np.float32]: ...
-def rms_norm(x: NDArray[np.float32], weight: NDArray[np.float32], eps: float, pool: ThreadPool) -> NDArray[np.float32]: ...
-def silu_and_mul(x: NDArray[np.float32], pool: ThreadPool) -> NDArray[np.float32]: ...
-def gelu_tanh_and_mul(x: NDArray[np.float32], pool: ThreadPool) -> NDArray[np.float32]: ...
-def sigmoid_gate(x: NDArray[np.float32], gate: NDArray[np.float32], pool: ThreadPool) -> NDArray[np.float32]:
-    """x / (1 + e^-gate), gate [T, 1]."""
+    def __init__(self, values: NDArray[np.float32]) -> None: ...
 
-def softcap(x: NDArray[np.float32], cap: float, pool: ThreadPool) -> NDArray[np.float32]: ...
-def rotary_embedding(
-    x: NDArray[np.float32], positions: NDArray[np.int32], cos_sin: NDArray[np.float32], num_heads: int, head_dim: int, pool: ThreadPool
-) -> NDArray[np.float32]:
-    """x [T, num_heads * head_dim]; returns a rotated copy. cos_sin [max_model_len, rotary_dim]: cosines, then sines."""
+class ExpertsWeight(Weight):
+    """The experts of a mixture: (gate_up [2F, E], down [E, F]) of each, all of one shape."""
 
-Experts = tuple[tuple[LinearWeight, LinearWeight], ...]
-"""(gate_up [2F, E], down [E, F]) of each expert, all of one shape."""
+    def __init__(self, experts: Sequence[tuple[LinearWeight, LinearWeight]]) -> None: ...
 
-def moe(
-    x: NDArray[np.float32],
-    router_logits: NDArray[np.float32],
-    experts: Experts,
-    top_k: int,
-    renormalise: bool,
-    activation: str,
-    pool: ThreadPool,
-) -> NDArray[np.float32]:
-    """Mixture of experts, cpp/ops/moe/moe.h: x [T, E], router_logits [T, X] -> [T, E]. activation: "silu", "gelu_pytorch_tanh"."""
+# ---- the graph and its program on processors ------------------------------------------------------------------------------------
 
 class KVCache:
     """[num_layers] x [num_blocks] pages in the layout of the CPU attention; memory is zero and untouched until written.
@@ -125,65 +115,75 @@ class KVCache:
     @staticmethod
     def bytes_per_block(num_layers: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str = "fp32") -> int: ...
 
-def store_kv(
-    k: NDArray[np.float32], v: NDArray[np.float32], cache: KVCache, layer: int, slot_mapping: NDArray[np.int32], pool: ThreadPool
-) -> None: ...
-def paged_attention(
-    q: NDArray[np.float32],
-    cache: KVCache,
-    layer: int,
-    query_indptr: NDArray[np.int32],
-    context_lens: NDArray[np.int32],
-    block_tables: NDArray[np.int32],
-    num_heads: int,
-    scale: float,
-    window: int | None,
-    softcap: float | None,
-    pool: ThreadPool,
-) -> NDArray[np.float32]: ...
+Value = int
+"""A matrix [rows, cols] of a graph, whose rows are tokens of the step or logits rows."""
 
-# ---- step program ---------------------------------------------------------------------------------------------------------------
+class CacheGroup:
+    """Layers whose caches have one spec, and so one block table."""
 
-Buffer = int
-"""A value of the program: [rows, cols] float32, where rows is T (tokens of the step) or L (its logits rows)."""
+    @property
+    def kv_heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def window(self) -> int | None: ...
+    @property
+    def num_layers(self) -> int: ...
 
-class Program:
-    """A model's forward pass as a list of kernel calls over buffers with symbolic row counts. Built once, run at any T <= max."""
+class Graph:
+    """A forward pass as data, cpp/program/graph.h: recorded once, lowered by each device."""
 
-    def __init__(self, pool: ThreadPool) -> None: ...
-    # Each returns the buffer it writes. Weights and arrays are kept alive by the program.
-    def embedding(self, weight: EmbeddingWeight, scale: float) -> Buffer: ...
-    def linear(self, x: Buffer, weight: LinearWeight, bias: NDArray[np.float32] | None) -> Buffer: ...
-    def lm_head(self, x: Buffer, weight: LinearWeight) -> Buffer: ...
-    def rms_norm(self, x: Buffer, weight: NDArray[np.float32], eps: float) -> Buffer:
-        """Normalises each group of len(weight) columns: the whole row, or each head of it."""
-    def add(self, x: Buffer, y: Buffer) -> Buffer: ...
-    def add_rms_norm(self, x: Buffer, residual: Buffer, weight: NDArray[np.float32], eps: float) -> tuple[Buffer, Buffer]:
-        """(rms_norm(x + residual), x + residual)"""
-    def silu_and_mul(self, x: Buffer) -> Buffer: ...
-    def gelu_tanh_and_mul(self, x: Buffer) -> Buffer: ...
-    def sigmoid_gate(self, x: Buffer, gate: Buffer) -> Buffer: ...
-    def moe(self, x: Buffer, router_logits: Buffer, experts: Experts, top_k: int, renormalise: bool, activation: str) -> Buffer: ...
-    def columns(self, x: Buffer, start: int, count: int) -> Buffer:
+    def __init__(self) -> None: ...
+    def record(
+        self,
+        name: str,
+        reads: Sequence[Value] = (),
+        weights: Sequence[Weight | None] = (),
+        *,
+        cache: int | None = None,
+        **attributes: bool | int | float | str | None,
+    ) -> Any:
+        """Append an op (cpp/ops/op_table.cc): the value that it writes, a tuple of several, None without one.
+
+        Raises ValueError, naming the op and the operand, when something is missing or does not fit.
+        """
+    def columns(self, x: Value, start: int, count: int) -> Value:
         """A view, not a copy."""
-    def rotary_embedding(self, x: Buffer, cos_sin: NDArray[np.float32], head_dim: int) -> Buffer: ...
-    def store_kv(self, k: Buffer, v: Buffer, layer: int) -> None: ...
-    def paged_attention(self, q: Buffer, layer: int, num_heads: int, scale: float, window: int | None, softcap: float | None) -> Buffer: ...
-    def select_logits_rows(self, x: Buffer) -> Buffer:
-        """The rows of logits_indices: [T, cols] -> [L, cols]."""
-    def softcap(self, x: Buffer, cap: float) -> Buffer: ...
-    def seal(self, output: Buffer, cache: KVCache, max_num_tokens: int, max_num_logits: int) -> None:
-        """End of building: buffers whose lives do not overlap share memory. No allocation happens after this."""
+    def paged_kv(self, kv_heads: int, head_dim: int, window: int | None) -> int:
+        """The cache of one more layer, for `record`."""
+    def output(self, name: str, x: Value) -> None:
+        """Name a value that is read after a step."""
+    @property
+    def cache_groups(self) -> list[CacheGroup]: ...
+    def num_cols(self, x: Value) -> int: ...
+    def describe(self) -> str:
+        """One line per op, for a person."""
+
+class CpuProgram:
+    """A graph lowered to calls on a thread pool: built once, run at any size up to the limits, allocating nothing."""
+
+    def __init__(self, graph: Graph, pool: ThreadPool, caches: Sequence[KVCache], row_limits: dict[str, int]) -> None:
+        """caches: one for each of the graph's groups. row_limits: the most "tokens" and "logits" of a step."""
     @property
     def num_bytes(self) -> int:
-        """Of all buffers, once sealed."""
-    def num_cols(self, x: Buffer) -> int: ...
-    def describe(self) -> str:
-        """One line per call, for a person."""
+        """Of all values: those that are not in use together share memory."""
     def run(self, batch: Batch) -> NDArray[np.float32]:
-        """The logits [L, V] of a prepared batch: a view, valid until the next run."""
+        """The output "logits" [L, V] of a prepared batch: a view, valid until the next run."""
     def profile(self) -> dict[str, tuple[int, float]]:
         """op -> (calls, seconds) since the last call of profile(); measured only while OCTAVO_PROFILE=1 is in the environment."""
+
+def run_op(
+    name: str,
+    reads: Sequence[NDArray[np.float32] | NDArray[np.int32]],
+    weights: Sequence[Weight | None],
+    pool: ThreadPool,
+    cache: KVCache | None = None,
+    layer: int = 0,
+    window: int | None = None,
+    step: dict[str, NDArray[np.int32]] = ...,
+    **attributes: bool | int | float | str | None,
+) -> list[NDArray[Any]]:
+    """Compute one op by itself (tests): a graph of it, run once. reads [T, cols] each; step: arrays of `Batch` by name."""
 
 # ---- sampling -------------------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fakes import kernel_ops
 from octavo import _kernels
 
 __all__ = ["PAGE", "Heads", "Runner", "Sequence", "reference"]
@@ -90,11 +91,11 @@ class Runner:
         spans = [(row, self.done[row], count) for row, count in zip(rows, counts, strict=True)]
         parts = {name: np.concatenate([getattr(self.sequences[r], name)[s : s + n] for r, s, n in spans]) for name in "qkv"}
         slots = np.concatenate([self.slots(*span) for span in spans]).astype(np.int32)
-        _kernels.store_kv(parts["k"], parts["v"], self.cache, 1, slots, self.pool)
+        kernel_ops.store_kv(parts["k"], parts["v"], self.cache, 1, slots, self.pool)
         indptr = np.cumsum([0, *counts]).astype(np.int32)
         lens = np.array([s + n for _, s, n in spans], np.int32)
         heads = self.heads
-        y = _kernels.paged_attention(
+        y = kernel_ops.paged_attention(
             parts["q"], self.cache, 1, indptr, lens, self.tables[rows], heads.num_heads, heads.scale, heads.window, heads.softcap, self.pool
         )
         for (row, start, count), first in zip(spans, indptr, strict=False):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fakes import kernel_ops
 from fakes.paged_sequences import PAGE, Heads, Runner, Sequence, reference
 from octavo import _kernels
 from octavo.ops.reference_kv import TorchKVCache
@@ -36,10 +37,10 @@ def read_back(rows: np.ndarray, dtype: str) -> np.ndarray:
     count, dim = rows.shape
     cache, pool = _kernels.KVCache(1, count, PAGE, 1, dim, dtype), _kernels.ThreadPool(2)
     blocks, ones = np.arange(count, dtype=np.int32), np.ones(count, np.int32)
-    _kernels.store_kv(np.zeros_like(rows), rows, cache, 0, blocks * PAGE + blocks % PAGE, pool)
+    kernel_ops.store_kv(np.zeros_like(rows), rows, cache, 0, blocks * PAGE + blocks % PAGE, pool)
     tables = blocks[:, None]
     window = 1  # the other tokens of the page were never written
-    return _kernels.paged_attention(
+    return kernel_ops.paged_attention(
         np.zeros_like(rows), cache, 0, np.arange(count + 1, dtype=np.int32), blocks % PAGE + ones, tables, 1, 1.0, window, None, pool
     )
 
@@ -68,10 +69,10 @@ def test_stored_values(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_oracle_stores_the_same(dtype):
     rows = awkward_rows()
-    cache = TorchKVCache(2, len(rows), 1, DIM, dtype, torch.device("cpu"))
+    cache = TorchKVCache(len(rows), 1, DIM, dtype, torch.device("cpu"))
     slots = torch.arange(len(rows)).flip(0)
-    cache.store(1, slots, torch.from_numpy(-rows), torch.from_numpy(rows))
-    keys, values = cache.load(1, slots).squeeze(2).numpy()
+    cache.store(slots, torch.from_numpy(-rows), torch.from_numpy(rows))
+    keys, values = cache.load(slots).squeeze(2).numpy()
     np.testing.assert_array_equal(values, rounded(rows, dtype))
     np.testing.assert_array_equal(keys, -values)
 
@@ -125,7 +126,7 @@ def test_stale_memory_is_never_seen(dtype):
     (clean,) = Runner(heads, [sequence], dtype=dtype).run(chunk=1)
     runner = Runner(heads, [sequence], dtype=dtype)
     poison = np.full((runner.num_blocks * PAGE, 16), np.nan, np.float32)
-    _kernels.store_kv(poison, poison, runner.cache, 1, np.arange(len(poison), dtype=np.int32), runner.pool)
+    kernel_ops.store_kv(poison, poison, runner.cache, 1, np.arange(len(poison), dtype=np.int32), runner.pool)
     (dirty,) = runner.run(chunk=1)
     assert dirty.tobytes() == clean.tobytes()
 

@@ -9,37 +9,15 @@
 namespace octavo {
 namespace {
 
-void check_request(const PagedAttention& attention, const KVCache& cache, std::int64_t request) {
-  const std::int64_t num_queries = attention.query_indptr[request + 1] - attention.query_indptr[request];
-  const std::int64_t context_len = attention.context_lens[request];
-  require(num_queries >= 0, "paged_attention: query_indptr descends at ", request);
-  require(context_len >= num_queries, "paged_attention: context_lens[", request, "] is ", context_len, ", with ", num_queries,
-          " new tokens");
-  const std::int64_t num_blocks = (context_len + cache.block_size() - 1) / cache.block_size();
-  require(num_blocks <= attention.block_tables.cols, "paged_attention: ", context_len, " tokens do not fit in a block table of ",
-          attention.block_tables.cols, " blocks");
-  const std::int32_t* table = attention.block_tables.row(request);
-  for (std::int64_t block = 0; block < num_blocks; ++block) {
-    require(table[block] >= 0 && table[block] < cache.num_blocks(), "paged_attention: block_tables[", request, "][", block, "] is ",
-            table[block], "; the cache has ", cache.num_blocks(), " blocks");
-  }
-}
-
 void check(Matrix<const float> q, const KVCache& cache, int layer, const PagedAttention& attention, Matrix<float> y) {
   const std::int64_t num_requests = attention.context_lens.size;
   require_same_shape("paged_attention", q, y);
   require(layer >= 0 && layer < cache.num_layers(), "paged_attention: layer ", layer, " of ", cache.num_layers());
-  require(attention.num_heads >= 1 && attention.num_heads % cache.num_kv_heads() == 0, "paged_attention: ", attention.num_heads,
-          " heads are not a multiple of ", cache.num_kv_heads(), " key/value heads");
   require(q.cols == std::int64_t{attention.num_heads} * cache.head_dim(), "paged_attention: q has ", q.cols, " columns, expected ",
           attention.num_heads, " heads of ", cache.head_dim());
-  require(!attention.window || *attention.window >= 1, "paged_attention: window must be at least 1");
   require(!attention.softcap || *attention.softcap > 0.0f, "paged_attention: softcap must be greater than 0");
-  require(attention.query_indptr.size == num_requests + 1 && attention.block_tables.rows == num_requests,
-          "paged_attention: query_indptr, context_lens and block_tables speak of different numbers of requests");
   require(attention.query_indptr[0] == 0 && attention.query_indptr[num_requests] == q.rows,
           "paged_attention: query_indptr must go from 0 to ", q.rows);
-  for (std::int64_t request = 0; request < num_requests; ++request) check_request(attention, cache, request);
 }
 
 struct Call {
@@ -242,18 +220,22 @@ class SplitRun {
 
 }  // namespace
 
-void paged_attention(Matrix<const float> q, const KVCache& cache, int layer, const PagedAttention& attention, Matrix<float> y,
-                     cpu::ThreadPool& pool) {
+void paged_attention(Matrix<const float> q, const KVCache& cache, int layer, const PagedAttention& attention, const AttentionPlan& plan,
+                     Matrix<float> y, cpu::ThreadPool& pool) {
   check(q, cache, layer, attention, y);
   const Call call{q, cache, layer, attention, y, attention_kernels(cpu::active_isa()), attention.num_heads / cache.num_kv_heads()};
-  for (std::int64_t request = 0; request < attention.context_lens.size; request += kMaxPlannedRequests) {
-    const AttentionPlan plan(attention, cache, request, pool.num_threads());
-    SplitRun(call, plan.split).run(pool);
-    pool.run(plan.whole.num_tasks(), [&](std::int64_t task) {
-      const RequestPlan& of_task = plan.whole.request_of(task);
-      run_whole(Unit(call, of_task, task - of_task.first_task));
-    });
-  }
+  SplitRun(call, plan.split()).run(pool);
+  pool.run(plan.whole().num_tasks(), [&](std::int64_t task) {
+    const RequestPlan& of_task = plan.whole().request_of(task);
+    run_whole(Unit(call, of_task, task - of_task.first_task));
+  });
+}
+
+void paged_attention(Matrix<const float> q, const KVCache& cache, int layer, const PagedAttention& attention, Matrix<float> y,
+                     cpu::ThreadPool& pool) {
+  AttentionPlan plan;
+  plan.prepare(attention, cache, pool.num_threads());
+  paged_attention(q, cache, layer, attention, plan, y, pool);
 }
 
 }  // namespace octavo

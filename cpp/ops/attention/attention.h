@@ -28,7 +28,8 @@ struct PagedAttention {
 };
 
 // q, y [T, H * D]; y may be q. Keys and values of the new tokens are in the cache already (store_kv). Uses the cache's scratch:
-// one call per cache at a time. Throws std::invalid_argument when a shape, a length or a block id does not fit.
+// one call per cache at a time. Throws std::invalid_argument when a shape, a length or a block id does not fit. Layers of one
+// step share a plan instead (attention_plan.h); this makes one for itself.
 void paged_attention(Matrix<const float> q, const KVCache& cache, int layer, const PagedAttention& attention, Matrix<float> y,
                      cpu::ThreadPool& pool);
 

@@ -9,13 +9,15 @@ namespace octavo {
 constexpr int kPageTokens = 16;
 constexpr int kMaxHeadDim = 256;
 
-// K [D][16], V [16][Dv], Dv = D rounded up to 16; for int8 then the scales of K [16] and of V [16] in float32. Sixteen tokens of one
-// key dimension are neighbours, so the scores of a page are vector lanes, and so are its scales; a value is a row.
+//   0              K [D][16]            16 tokens of one dimension are neighbours, so a page's scores are the lanes of a vector
+//   value_offset   V [16][Dv]           a token's value is a row; Dv = D rounded up to 16
+//   scale_offset   K's [16], V's [16]   float32 scales of the tokens; int8 only
+//   num_bytes      the next page
 struct KVPageLayout {
   int head_dim;               // D
   std::int64_t value_stride;  // Dv, in elements
-  std::int64_t value_offset;  // in bytes from the page's beginning, as is
-  std::int64_t scale_offset;  // this one
+  std::int64_t value_offset;  // in bytes from the beginning of the page
+  std::int64_t scale_offset;  // in bytes from the beginning of the page
   std::int64_t num_bytes;     // a multiple of 64
 
   KVPageLayout(int dim, KVDtype dtype)

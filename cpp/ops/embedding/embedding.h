@@ -4,17 +4,9 @@
 
 #include "base/tensor_view.h"
 #include "cpu/thread_pool.h"
-#include "weights/format.h"
+#include "weights/embedding_weight.h"
 
 namespace octavo {
-
-// A table [V, E] in its raw format: borrowed memory, row-major. Rows are dequantised as they are read.
-struct EmbeddingWeight {
-  const std::uint8_t* data;
-  Format format;
-  std::int64_t rows;
-  std::int64_t cols;
-};
 
 // token_ids [T], y [T, E]. Throws std::invalid_argument when shapes disagree or a token id is not a row of the table.
 void embedding(Span<const std::int32_t> token_ids, const EmbeddingWeight& weight, float scale, Matrix<float> y, cpu::ThreadPool& pool);

@@ -9,6 +9,7 @@ from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.linear import Linear
 from octavo.layers.norm import RMSNorm
 from octavo.layers.weights import Weights
+from octavo.ops.cache import PagedKV
 from octavo.ops.ops import Step, Tensor
 
 __all__ = ["Attention", "QkNorm"]
@@ -50,14 +51,13 @@ class Attention:
         fused: bool = False,
     ) -> None:
         self.ops = weights.ops
-        self.layer = layer
         self.rope = rope
         self.head_dim = config.head_dim
         self.num_heads = config.num_heads
         self.q_cols = config.num_heads * config.head_dim
         self.kv_cols = config.num_kv_heads * config.head_dim
         self.scale = config.attention_scale
-        self.window = config.windows[layer]
+        self.cache = weights.cache(PagedKV(config.num_kv_heads, config.head_dim, config.windows[layer]))
         self.softcap = softcap
         parts = {f"{prefix}.q_proj": self.q_cols, f"{prefix}.k_proj": self.kv_cols, f"{prefix}.v_proj": self.kv_cols}
         if fused:
@@ -80,10 +80,8 @@ class Attention:
             k = self.ops.rotary_embedding(step, k, self.rope, self.head_dim)
         if self.norm_after_rotation:
             q, k = self._normalise(q, k)
-        self.ops.store_kv(step, k, v, self.layer)
-        attended = self.ops.paged_attention(
-            step, q, self.layer, num_heads=self.num_heads, scale=self.scale, window=self.window, softcap=self.softcap
-        )
+        self.ops.store_kv(step, k, v, self.cache)
+        attended = self.ops.paged_attention(step, q, self.cache, num_heads=self.num_heads, scale=self.scale, softcap=self.softcap)
         return self.out(attended)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

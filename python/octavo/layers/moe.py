@@ -22,7 +22,7 @@ class MoeMLP:
     def __init__(self, weights: Weights, prefix: str, hidden_size: int, moe: MoeConfig, activation: str) -> None:
         self.ops = weights.ops
         self.router = Linear(weights, {f"{prefix}.gate": moe.num_experts}, hidden_size)
-        self.experts = tuple(_expert(weights, f"{prefix}.experts.{index}", hidden_size, moe) for index in range(moe.num_experts))
+        self.experts = weights.experts(f"{prefix}.experts", moe.num_experts, hidden_size, moe.expert_size)
         self.top_k = moe.top_k
         self.renormalise = moe.renormalise
         self.activation = activation
@@ -32,7 +32,8 @@ class MoeMLP:
             self.shared_gate = Linear(weights, {f"{prefix}.shared_expert_gate": 1}, hidden_size)
 
     def __call__(self, x: Tensor) -> Tensor:
-        y = self.ops.moe(x, self.router(x), self.experts, top_k=self.top_k, renormalise=self.renormalise, activation=self.activation)
+        ids, weights = self.ops.route(self.router(x), top_k=self.top_k, renormalise=self.renormalise)
+        y = self.ops.experts(x, ids, weights, self.experts, activation=self.activation)
         if self.shared is None:
             return y
         return self.ops.add(y, self.ops.sigmoid_gate(self.shared(x), self.shared_gate(x)))
@@ -44,9 +45,3 @@ def feed_forward(weights: Weights, config: ModelConfig, layer: int) -> GatedMLP 
     if config.moe and config.moe.sparse_layers[layer]:
         return MoeMLP(weights, prefix, config.hidden_size, config.moe, config.activation)
     return GatedMLP(weights, prefix, config.hidden_size, config.intermediate_size, config.activation, bias=config.mlp_bias)
-
-
-def _expert(weights: Weights, prefix: str, hidden_size: int, moe: MoeConfig) -> tuple[Tensor, Tensor]:
-    """gate_up [2F, E], down [E, F]."""
-    gate_up = {f"{prefix}.gate_proj.weight": moe.expert_size, f"{prefix}.up_proj.weight": moe.expert_size}
-    return weights.linear(gate_up, hidden_size), weights.linear({f"{prefix}.down_proj.weight": hidden_size}, moe.expert_size)

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from octavo.ops.ops import Ops
+from octavo.ops.cache import PagedKV
+from octavo.ops.ops import Cache, Ops
 
 __all__ = ["Weights"]
 
@@ -24,6 +25,10 @@ class Weights(Protocol):
         """A matrix [sum of rows, in_features]: the tensors `name -> rows` stacked in order (fused q, k, v)."""
         ...
 
+    def experts(self, prefix: str, num_experts: int, hidden_size: int, expert_size: int) -> Any:
+        """All of a mixture's experts, one handle: `<prefix>.<index>.{gate,up,down}_proj`, each [F, E], [F, E] and [E, F]."""
+        ...
+
     def embedding(self, name: str, num_rows: int, num_cols: int) -> Any:
         """A table [num_rows, num_cols] whose rows are looked up."""
         ...
@@ -34,6 +39,10 @@ class Weights(Protocol):
 
     def constant(self, values: NDArray[np.float32]) -> Any:
         """A computed table, such as rotary cosines and sines."""
+        ...
+
+    def cache(self, spec: PagedKV) -> Cache:
+        """The cache of one more layer."""
         ...
 
     def has(self, name: str) -> bool:

@@ -2,22 +2,30 @@
 
 Letters: T tokens in the step, L rows whose logits are wanted, H query heads, K key/value heads, D head dim, E hidden size,
 F feed-forward size, X experts, V vocabulary. `Tensor` is whatever the implementation computes with: a torch tensor, or a symbol of a
-program. All activations are float32 matrices; a head is D consecutive columns.
+program. A tensor is a matrix of the executor's own float type, where an op does not say otherwise; a head is D consecutive columns.
 """
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
-__all__ = ["Ops", "Step", "Tensor"]
+from octavo.ops.cache import PagedKV
+
+__all__ = ["Cache", "Ops", "Step", "Tensor"]
 
 Tensor = Any
 Step = Any
 """The inputs of one step (token ids, positions, where K and V go, who attends to what), as the implementation holds them."""
+Cache = Any
+"""The cache of one layer: what `Ops.cache` gave for its spec."""
 
 
 class Ops(Protocol):
     """One method per op. Weights are what the executor's placement made of the checkpoint's tensors."""
+
+    def cache(self, spec: PagedKV) -> Cache:
+        """A cache for one more layer."""
+        ...
 
     def embedding(self, step: Step, weight: Any, scale: float) -> Tensor:
         """[T, E]: rows of the table [V, E] for the step's token ids, times scale."""
@@ -28,7 +36,7 @@ class Ops(Protocol):
         ...
 
     def lm_head(self, x: Tensor, weight: Any) -> Tensor:
-        """x @ weight.T: [L, E] -> [L, V]; the largest logits of a row are in exact arithmetic, whatever `linear` uses for this weight."""
+        """x @ weight.T: [L, E] -> float32 [L, V]; a row's largest logits are exact, whatever arithmetic `linear` uses for this weight."""
         ...
 
     def rms_norm(self, x: Tensor, weight: Any, eps: float) -> Tensor:
@@ -55,20 +63,18 @@ class Ops(Protocol):
         """x * sigmoid(gate): [rows, cols], gate [rows, 1]."""
         ...
 
-    def moe(
-        self,
-        x: Tensor,
-        router_logits: Tensor,
-        experts: tuple[tuple[Any, Any], ...],
-        *,
-        top_k: int,
-        renormalise: bool,
-        activation: str,
-    ) -> Tensor:
-        """Sum over a row's top_k experts of weight * down(act(gate(x)) * up(x)): [rows, E] (Shazeer et al. 2017; Jiang et al. 2024).
+    def route(self, router_logits: Tensor, *, top_k: int, renormalise: bool) -> tuple[Tensor, Tensor]:
+        """The experts of each row and their weights: [rows, X] -> int32 [rows, top_k], float32 [rows, top_k].
 
-        experts: X pairs of weights, gate_up [2F, E] and down [E, F]. A row's experts are those of its greatest router_logits [rows, X],
-        equal ones by lower id; weights are softmax(router_logits), divided by their sum if `renormalise`. activation: "silu" or
+        A row's experts are those of its greatest logits, equal ones by lower id; weights are softmax(router_logits), divided by
+        their sum if `renormalise` (Shazeer et al. 2017; Jiang et al. 2024).
+        """
+        ...
+
+    def experts(self, x: Tensor, ids: Tensor, weights: Tensor, experts: Any, *, activation: str) -> Tensor:
+        """Sum over a row's experts of weight * down(act(gate(x)) * up(x)): [rows, E].
+
+        ids, weights [rows, top_k]: of `route`. experts: the handle that `Weights.experts` gave. activation: "silu" or
         "gelu_pytorch_tanh".
         """
         ...
@@ -85,16 +91,14 @@ class Ops(Protocol):
         """
         ...
 
-    def store_kv(self, step: Step, k: Tensor, v: Tensor, layer: int) -> None:
-        """Write k and v [T, K * D] to the step's slots of the layer's KV cache."""
+    def store_kv(self, step: Step, k: Tensor, v: Tensor, cache: Cache) -> None:
+        """Write k and v [T, K * D] to the step's slots of the cache."""
         ...
 
-    def paged_attention(
-        self, step: Step, q: Tensor, layer: int, *, num_heads: int, scale: float, window: int | None, softcap: float | None
-    ) -> Tensor:
+    def paged_attention(self, step: Step, q: Tensor, cache: Cache, *, num_heads: int, scale: float, softcap: float | None) -> Tensor:
         """Causal attention of q [T, H * D] over the pages of each token's sequence: [T, H * D].
 
-        A token at position p sees positions max(0, p - window + 1) .. p. Scores are q.k * scale, then
+        A token at position p sees positions max(0, p - window + 1) .. p, with the cache's window. Scores are q.k * scale, then
         softcap * tanh(scores / softcap) where a softcap is given.
         """
         ...

@@ -1,68 +1,72 @@
-"""`Ops` that compute nothing: each call is recorded into a C++ step program (`_kernels.Program`), and tensors are its buffers."""
+"""`Ops` that compute nothing: each call is recorded into a graph (`_kernels.Graph`), and tensors are its values."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from octavo._kernels import Program
+from octavo._kernels import Graph
+from octavo.ops.cache import PagedKV
 
 __all__ = ["RecordOps"]
 
 
 class RecordOps:
-    """Records a forward pass. `Tensor` is a buffer number; `Step` is None, because the program binds the step when it runs."""
+    """Records a forward pass. `Tensor` is a value's number; `Step` is None, because a program binds the step when it runs."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._record = graph.record
+
+    def cache(self, spec: PagedKV) -> int:
+        return self._graph.paged_kv(spec.kv_heads, spec.head_dim, spec.window)
 
     def embedding(self, step: None, weight: Any, scale: float) -> int:
-        return self.program.embedding(weight, scale)
+        return self._record("embedding", (), (weight,), scale=scale)
 
     def linear(self, x: int, weight: Any, bias: Any | None) -> int:
-        return self.program.linear(x, weight, bias)
+        return self._record("linear", (x,), (weight, bias))
 
     def lm_head(self, x: int, weight: Any) -> int:
-        return self.program.lm_head(x, weight)
+        return self._record("lm_head", (x,), (weight,))
 
     def rms_norm(self, x: int, weight: Any, eps: float) -> int:
-        return self.program.rms_norm(x, weight, eps)
+        return self._record("rms_norm", (x,), (weight,), eps=eps)
 
     def add(self, x: int, y: int) -> int:
-        return self.program.add(x, y)
+        return self._record("add", (x, y))
 
     def add_rms_norm(self, x: int, residual: int, weight: Any, eps: float) -> tuple[int, int]:
-        return self.program.add_rms_norm(x, residual, weight, eps)
+        return self._record("add_rms_norm", (x, residual), (weight,), eps=eps)
 
     def silu_and_mul(self, x: int) -> int:
-        return self.program.silu_and_mul(x)
+        return self._record("silu_and_mul", (x,))
 
     def gelu_tanh_and_mul(self, x: int) -> int:
-        return self.program.gelu_tanh_and_mul(x)
+        return self._record("gelu_tanh_and_mul", (x,))
 
     def sigmoid_gate(self, x: int, gate: int) -> int:
-        return self.program.sigmoid_gate(x, gate)
+        return self._record("sigmoid_gate", (x, gate))
 
-    def moe(
-        self, x: int, router_logits: int, experts: tuple[tuple[Any, Any], ...], *, top_k: int, renormalise: bool, activation: str
-    ) -> int:
-        return self.program.moe(x, router_logits, experts, top_k, renormalise, activation)
+    def route(self, router_logits: int, *, top_k: int, renormalise: bool) -> tuple[int, int]:
+        return self._record("route", (router_logits,), top_k=top_k, renormalise=renormalise)
+
+    def experts(self, x: int, ids: int, weights: int, experts: Any, *, activation: str) -> int:
+        return self._record("experts", (x, ids, weights), (experts,), activation=activation)
 
     def columns(self, x: int, start: int, count: int) -> int:
-        return self.program.columns(x, start, count)
+        return self._graph.columns(x, start, count)
 
     def rotary_embedding(self, step: None, x: int, cos_sin: Any, head_dim: int) -> int:
-        return self.program.rotary_embedding(x, cos_sin, head_dim)
+        return self._record("rotary_embedding", (x,), (cos_sin,), head_dim=head_dim)
 
-    def store_kv(self, step: None, k: int, v: int, layer: int) -> None:
-        self.program.store_kv(k, v, layer)
+    def store_kv(self, step: None, k: int, v: int, cache: int) -> None:
+        self._record("store_kv", (k, v), cache=cache)
 
-    def paged_attention(
-        self, step: None, q: int, layer: int, *, num_heads: int, scale: float, window: int | None, softcap: float | None
-    ) -> int:
-        return self.program.paged_attention(q, layer, num_heads, scale, window, softcap)
+    def paged_attention(self, step: None, q: int, cache: int, *, num_heads: int, scale: float, softcap: float | None) -> int:
+        return self._record("paged_attention", (q,), cache=cache, num_heads=num_heads, scale=scale, softcap=softcap)
 
     def select_logits_rows(self, step: None, x: int) -> int:
-        return self.program.select_logits_rows(x)
+        return self._record("select_logits_rows", (x,))
 
     def softcap(self, x: int, cap: float) -> int:
-        return self.program.softcap(x, cap)
+        return self._record("softcap", (x,), cap=cap)

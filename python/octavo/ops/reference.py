@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from octavo.ops.cache import PagedKV
 from octavo.ops.reference_kv import TorchKVCache
 
 __all__ = ["ReferenceOps", "TorchStep"]
@@ -26,7 +27,7 @@ class TorchStep:
         context_lens: R lengths, the step's tokens included.
         block_tables: int64 [R, M].
         logits_indices: int64 [L].
-        kv_cache: keys and values of every slot, slot = block * block_size + offset.
+        kv_caches: of each cache, keys and values of every slot, slot = block * block_size + offset.
         block_size: tokens in a block.
     """
 
@@ -37,12 +38,19 @@ class TorchStep:
     context_lens: list[int]
     block_tables: Tensor
     logits_indices: Tensor
-    kv_cache: TorchKVCache
+    kv_caches: list[TorchKVCache]
     block_size: int
 
 
 class ReferenceOps:
-    """`Ops` over torch tensors."""
+    """`Ops` over torch tensors. A cache is its number in `cache_specs`."""
+
+    def __init__(self) -> None:
+        self.cache_specs: list[PagedKV] = []
+
+    def cache(self, spec: PagedKV) -> int:
+        self.cache_specs.append(spec)
+        return len(self.cache_specs) - 1
 
     def embedding(self, step: TorchStep, weight: Tensor, scale: float) -> Tensor:
         return weight[step.token_ids] * scale
@@ -75,24 +83,18 @@ class ReferenceOps:
     def sigmoid_gate(self, x: Tensor, gate: Tensor) -> Tensor:
         return x * torch.sigmoid(gate)
 
-    def moe(
-        self,
-        x: Tensor,
-        router_logits: Tensor,
-        experts: tuple[tuple[Tensor, Tensor], ...],
-        *,
-        top_k: int,
-        renormalise: bool,
-        activation: str,
-    ) -> Tensor:
-        ranked = torch.sort(router_logits, dim=-1, descending=True, stable=True).indices[:, :top_k]  # [rows, top_k]
-        weights = router_logits.softmax(-1).gather(1, ranked)
+    def route(self, router_logits: Tensor, *, top_k: int, renormalise: bool) -> tuple[Tensor, Tensor]:
+        ids = torch.sort(router_logits, dim=-1, descending=True, stable=True).indices[:, :top_k]  # [rows, top_k]
+        weights = router_logits.softmax(-1).gather(1, ids)
         if renormalise:
             weights = weights / weights.sum(-1, keepdim=True)
+        return ids, weights
+
+    def experts(self, x: Tensor, ids: Tensor, weights: Tensor, experts: list[tuple[Tensor, Tensor]], *, activation: str) -> Tensor:
         activate_and_mul = {"silu": self.silu_and_mul, "gelu_pytorch_tanh": self.gelu_tanh_and_mul}[activation]
         y = torch.zeros_like(x)
         for index, (gate_up, down) in enumerate(experts):
-            rows, ranks = torch.nonzero(ranked == index, as_tuple=True)
+            rows, ranks = torch.nonzero(ids == index, as_tuple=True)
             outputs = self.linear(activate_and_mul(self.linear(x[rows], gate_up, None)), down, None)
             y.index_add_(0, rows, outputs * weights[rows, ranks].unsqueeze(1))
         return y
@@ -106,16 +108,15 @@ class ReferenceOps:
         first, second, rest = x.unflatten(-1, (-1, head_dim)).split([half, half, head_dim - 2 * half], dim=-1)
         return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1).flatten(-2)
 
-    def store_kv(self, step: TorchStep, k: Tensor, v: Tensor, layer: int) -> None:
-        step.kv_cache.store(layer, step.slot_mapping, k, v)
+    def store_kv(self, step: TorchStep, k: Tensor, v: Tensor, cache: int) -> None:
+        step.kv_caches[cache].store(step.slot_mapping, k, v)
 
-    def paged_attention(
-        self, step: TorchStep, q: Tensor, layer: int, *, num_heads: int, scale: float, window: int | None, softcap: float | None
-    ) -> Tensor:
+    def paged_attention(self, step: TorchStep, q: Tensor, cache: int, *, num_heads: int, scale: float, softcap: float | None) -> Tensor:
+        window = self.cache_specs[cache].window
         outputs = []
         for row, context_len in enumerate(step.context_lens):
             tokens = slice(step.query_indptr[row], step.query_indptr[row + 1])
-            k, v = self._context(step, layer, row, context_len, num_heads)  # [H, context, D] each
+            k, v = self._context(step, step.kv_caches[cache], row, context_len, num_heads)  # [H, context, D] each
             queries = q[tokens].unflatten(-1, (num_heads, -1)).transpose(0, 1)  # [H, tokens, D]
             scores = queries @ k.transpose(1, 2) * scale
             if softcap is not None:
@@ -124,10 +125,10 @@ class ReferenceOps:
             outputs.append((scores.softmax(-1) @ v).transpose(0, 1).flatten(-2))
         return torch.cat(outputs)
 
-    def _context(self, step: TorchStep, layer: int, row: int, context_len: int, num_heads: int) -> tuple[Tensor, Tensor]:
+    def _context(self, step: TorchStep, cache: TorchKVCache, row: int, context_len: int, num_heads: int) -> tuple[Tensor, Tensor]:
         places = torch.arange(context_len, device=step.block_tables.device)
         slots = step.block_tables[row, places // step.block_size] * step.block_size + places % step.block_size
-        k, v = step.kv_cache.load(layer, slots)  # [context, K, D] each
+        k, v = cache.load(slots)  # [context, K, D] each
         group = num_heads // k.shape[1]
         return k.repeat_interleave(group, dim=1).transpose(0, 1), v.repeat_interleave(group, dim=1).transpose(0, 1)
 

@@ -1,4 +1,4 @@
-"""The KV cache of the oracle: keys and values rounded to the cache's element type, as cpp/ops/attention/kv_dtype.h defines it."""
+"""A layer's KV cache of the oracle: keys and values rounded to the cache's element type, as cpp/ops/attention/kv_dtype.h defines it."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, 
 
 
 class TorchKVCache:
-    """[num_layers, 2, num_slots, K, D] elements, keys then values; zeros until they are stored.
+    """[2, num_slots, K, D] elements, keys then values; zeros until they are stored.
 
     Args:
         dtype: fp32, bf16, fp16, or int8 with a float32 scale per slot, key/value head, and key or value.
     """
 
-    def __init__(self, num_layers: int, num_slots: int, num_kv_heads: int, head_dim: int, dtype: str, device: torch.device) -> None:
-        sizes = (num_layers, 2, num_slots, num_kv_heads, head_dim)
+    def __init__(self, num_slots: int, num_kv_heads: int, head_dim: int, dtype: str, device: torch.device) -> None:
+        sizes = (2, num_slots, num_kv_heads, head_dim)
         self._heads = sizes[-2:]
         self._elements = torch.zeros(sizes, dtype=_TYPES[dtype], device=device)
         self._scales = torch.zeros((*sizes[:-1], 1), device=device) if dtype == "int8" else None
 
-    def store(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
-        """Round k and v, float32 [T, K * D], into int64 slots [T] of a layer."""
+    def store(self, slots: Tensor, k: Tensor, v: Tensor) -> None:
+        """Round k and v, float32 [T, K * D], into int64 slots [T]."""
         x = torch.stack([k, v]).unflatten(-1, self._heads)
         if self._scales is None:
-            self._elements[layer, :, slots] = _rounded(x, self._elements.dtype)
+            self._elements[:, slots] = _rounded(x, self._elements.dtype)
             return
         scales = x.abs().amax(-1, keepdim=True) / 127
         codes = torch.where(scales > 0, x / scales, 0).nan_to_num(0).round().clamp(-127, 127)
-        self._elements[layer, :, slots] = codes.to(torch.int8)
-        self._scales[layer, :, slots] = scales
+        self._elements[:, slots] = codes.to(torch.int8)
+        self._scales[:, slots] = scales
 
-    def load(self, layer: int, slots: Tensor) -> Tensor:
+    def load(self, slots: Tensor) -> Tensor:
         """Keys and values of int64 slots [N]: float32 [2, N, K, D]."""
-        elements = self._elements[layer, :, slots].float()
-        return elements if self._scales is None else elements * self._scales[layer, :, slots]
+        elements = self._elements[:, slots].float()
+        return elements if self._scales is None else elements * self._scales[:, slots]
 
 
 def _rounded(x: Tensor, dtype: torch.dtype) -> Tensor:

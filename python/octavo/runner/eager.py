@@ -30,6 +30,9 @@ class TorchPlacement:
         rows, cols = table.shape
         return self.array(dequantize(table.data, table.format, rows * cols)).view(rows, cols)
 
+    def experts(self, experts: list[tuple[torch.Tensor, torch.Tensor]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return experts
+
     def array(self, values: NDArray[np.float32]) -> torch.Tensor:
         return torch.from_numpy(values).to(self._device)
 
@@ -44,10 +47,12 @@ class EagerExecutor:
     def __init__(self, config: ModelConfig, checkpoint: Checkpoint, shape: StepShape, device: str) -> None:
         self._device = torch.device(device)
         self._block_size = shape.block_size
+        ops = ReferenceOps()
+        self._model = build_model(config, checkpoint, TorchPlacement(self._device), ops, shape)
         num_slots = shape.num_blocks * shape.block_size
-        sizes = (config.num_layers, num_slots, config.num_kv_heads, config.head_dim)
-        self._kv_cache = TorchKVCache(*sizes, shape.kv_cache_dtype, self._device)
-        self._model = build_model(config, checkpoint, TorchPlacement(self._device), ReferenceOps(), shape)
+        self._kv_caches = [
+            TorchKVCache(num_slots, spec.kv_heads, spec.head_dim, shape.kv_cache_dtype, self._device) for spec in ops.cache_specs
+        ]
 
     @torch.inference_mode()
     def execute(self, batch: Batch) -> NDArray[np.float32]:
@@ -63,7 +68,7 @@ class EagerExecutor:
             context_lens=batch.context_lens.tolist(),
             block_tables=self._indices(batch.block_tables),
             logits_indices=self._indices(batch.logits_indices),
-            kv_cache=self._kv_cache,
+            kv_caches=self._kv_caches,
             block_size=self._block_size,
         )
 

@@ -1,11 +1,11 @@
-"""Executor for processors: the forward pass recorded once into a C++ step program, then replayed. Needs no torch."""
+"""Executor for processors: the forward pass recorded once as a graph, lowered to C++ calls, replayed for every step. Needs no torch."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from octavo._kernels import EmbeddingWeight, KVCache, LinearWeight, Program, ThreadPool
+from octavo._kernels import ArrayWeight, CpuProgram, EmbeddingWeight, ExpertsWeight, Graph, KVCache, LinearWeight, ThreadPool
 from octavo._runtime import Batch
 from octavo.checkpoint import Checkpoint, RawTensor
 from octavo.checkpoint.model_config import ModelConfig
@@ -32,19 +32,25 @@ class PackedPlacement:
     def embedding(self, table: RawTensor) -> EmbeddingWeight:
         return EmbeddingWeight(table.data, table.format, table.shape[0], table.shape[1])
 
-    def array(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return values
+    def experts(self, experts: list[tuple[LinearWeight, LinearWeight]]) -> ExpertsWeight:
+        return ExpertsWeight(experts)
+
+    def array(self, values: NDArray[np.float32]) -> ArrayWeight:
+        return ArrayWeight(values)
 
 
 class StepProgramExecutor:
     """Runs a model's step program on a thread pool. `arithmetic`: see `PackedPlacement`."""
 
     def __init__(self, config: ModelConfig, checkpoint: Checkpoint, shape: StepShape, pool: ThreadPool, arithmetic: str = "exact") -> None:
-        sizes = (config.num_layers, shape.num_blocks, shape.block_size, config.num_kv_heads, config.head_dim)
-        self.cache = KVCache(*sizes, shape.kv_cache_dtype)
-        self.program = Program(pool)
-        model = build_model(config, checkpoint, PackedPlacement(pool, arithmetic), RecordOps(self.program), shape)
-        self.program.seal(model.forward(None), self.cache, shape.max_num_tokens, shape.max_num_logits)
+        graph = Graph()
+        model = build_model(config, checkpoint, PackedPlacement(pool, arithmetic), RecordOps(graph), shape)
+        graph.output("logits", model.forward(None))
+        self.caches = [
+            KVCache(group.num_layers, shape.num_blocks, shape.block_size, group.kv_heads, group.head_dim, shape.kv_cache_dtype)
+            for group in graph.cache_groups
+        ]
+        self.program = CpuProgram(graph, pool, self.caches, {"tokens": shape.max_num_tokens, "logits": shape.max_num_logits})
 
     def execute(self, batch: Batch) -> NDArray[np.float32]:
         """See `Executor.execute`."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from octavo._kernels import dequantize
 from octavo.checkpoint import Checkpoint, RawTensor
 from octavo.errors import CheckpointError
-from octavo.ops.ops import Ops
+from octavo.ops.cache import PagedKV
+from octavo.ops.ops import Cache, Ops
 
 __all__ = ["CheckpointWeights", "Placement"]
 
@@ -23,6 +24,10 @@ class Placement(Protocol):
 
     def linear(self, parts: list[RawTensor]) -> Any:
         """Matrices [rows, cols] of equal cols, stacked along rows."""
+        ...
+
+    def experts(self, experts: list[tuple[Any, Any]]) -> Any:
+        """(gate_up, down) of each expert, both made by `linear`, as one handle."""
         ...
 
     def embedding(self, table: RawTensor) -> Any:
@@ -55,6 +60,15 @@ class CheckpointWeights:
                 raw.drop_pages()
         return self._linears[key]
 
+    def experts(self, prefix: str, num_experts: int, hidden_size: int, expert_size: int) -> Any:
+        """See `Weights.experts`."""
+        experts = []
+        for index in range(num_experts):
+            gate_up = {f"{prefix}.{index}.{part}_proj.weight": expert_size for part in ("gate", "up")}
+            down = {f"{prefix}.{index}.down_proj.weight": hidden_size}
+            experts.append((self.linear(gate_up, hidden_size), self.linear(down, expert_size)))
+        return self._placement.experts(experts)
+
     def embedding(self, name: str, num_rows: int, num_cols: int) -> Any:
         """See `Weights.embedding`."""
         return self._placement.embedding(self._take(name, (num_rows, num_cols)))
@@ -68,6 +82,10 @@ class CheckpointWeights:
     def constant(self, values: NDArray[np.float32]) -> Any:
         """See `Weights.constant`."""
         return self._placement.array(np.ascontiguousarray(values, dtype=np.float32))
+
+    def cache(self, spec: PagedKV) -> Cache:
+        """See `Weights.cache`."""
+        return self.ops.cache(spec)
 
     def has(self, name: str) -> bool:
         """See `Weights.has`."""

@@ -1,19 +1,23 @@
 #include <pybind11/stl.h>
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "bindings/array_arg.h"
 #include "bindings/kernels_module.h"
-#include "ops/embedding/embedding.h"
-#include "ops/linear/lm_head.h"
+#include "weights/array_weight.h"
 #include "weights/dequantize.h"
+#include "weights/embedding_weight.h"
+#include "weights/experts_weight.h"
+#include "weights/linear_weight.h"
 
 namespace octavo {
 namespace {
+
+using program::Weight;
 
 // Raw blocks: one-dimensional bytes that hold exactly `num_elements` elements.
 const std::uint8_t* raw_arg(const py::array& array, const char* name, Format format, std::int64_t num_elements) {
@@ -54,49 +58,41 @@ std::shared_ptr<LinearWeight> make_linear_weight(const std::vector<RawPart>& raw
   return std::make_shared<LinearWeight>(parts, num_cols, pool, arithmetic);
 }
 
-EmbeddingWeight make_embedding_weight(const py::array& data, const std::string& format_name, std::int64_t num_rows, std::int64_t num_cols) {
+// Keeps a Python object alive for as long as C++ does, on whatever thread that ends.
+std::shared_ptr<const void> owner_of(const py::object& object) {
+  return {new py::object(object), [](const void* owned) {
+            py::gil_scoped_acquire acquire;
+            delete static_cast<const py::object*>(owned);
+          }};
+}
+
+std::shared_ptr<EmbeddingWeight> make_embedding_weight(const py::array& data, const std::string& format_name, std::int64_t num_rows,
+                                                       std::int64_t num_cols) {
   const Format format = format_from_name(format_name);
   format_bytes(format, num_cols);  // every row must be whole blocks
-  return {raw_arg(data, "data", format, num_rows * num_cols), format, num_rows, num_cols};
+  const std::uint8_t* raw = raw_arg(data, "data", format, num_rows * num_cols);
+  return std::make_shared<EmbeddingWeight>(raw, format, num_rows, num_cols, owner_of(data));
 }
 
-py::array_t<float> bound_linear(const py::array& x, const LinearWeight& weight, const std::optional<py::array>& bias,
-                                cpu::ThreadPool& pool) {
-  const Matrix<const float> rows = matrix_arg<float>(x, "x");
-  const Span<const float> bias_values = bias ? span_arg<float>(*bias, "bias") : Span<const float>{};
-  require(!bias || bias_values.size == weight.rows(), "bias: ", bias_values.size, " values, expected ", weight.rows());
-  OutputMatrix<float> y(rows.rows, weight.rows());
-  {
-    py::gil_scoped_release release;
-    linear(rows, weight, bias_values.data, y.view, pool);
-  }
-  return y.array;
+std::shared_ptr<ArrayWeight> make_array_weight(const py::array& values) {
+  require(values.ndim() == 1 || values.ndim() == 2, "values: expected 1 or 2 dimensions, got ", values.ndim());
+  check_array<float>(values, "values", static_cast<int>(values.ndim()));
+  const auto* data = static_cast<const float*>(values.data());
+  return std::make_shared<ArrayWeight>(std::vector<float>(data, data + values.size()),
+                                       std::vector<std::int64_t>(values.shape(), values.shape() + values.ndim()));
 }
 
-py::array_t<float> bound_lm_head(const py::array& x, const LinearWeight& weight, cpu::ThreadPool& pool) {
-  const Matrix<const float> rows = matrix_arg<float>(x, "x");
-  require(rows.cols == weight.cols(), "x: ", rows.cols, " columns, expected ", weight.cols());
-  OutputMatrix<float> y(rows.rows, weight.rows());
-  {
-    py::gil_scoped_release release;
-    lm_head(rows, weight, y.view, pool);
-  }
-  return y.array;
-}
+using ExpertPair = std::pair<std::shared_ptr<LinearWeight>, std::shared_ptr<LinearWeight>>;
 
-py::array_t<float> bound_embedding(const py::array& token_ids, const EmbeddingWeight& weight, float scale, cpu::ThreadPool& pool) {
-  const Span<const std::int32_t> ids = span_arg<std::int32_t>(token_ids, "token_ids");
-  OutputMatrix<float> y(ids.size, weight.cols);
-  {
-    py::gil_scoped_release release;
-    embedding(ids, weight, scale, y.view, pool);
-  }
-  return y.array;
+std::shared_ptr<ExpertsWeight> make_experts_weight(const std::vector<ExpertPair>& pairs) {
+  std::vector<Expert> experts;
+  for (const auto& [gate_up, down] : pairs) experts.push_back({gate_up, down});
+  return std::make_shared<ExpertsWeight>(std::move(experts));
 }
 
 }  // namespace
 
-void bind_linear(py::module_& module) {
+void bind_weights(py::module_& module) {
   module.def("formats", [] {
     std::vector<std::string> names;
     for (Format format : all_formats()) names.emplace_back(name_of(format));
@@ -108,18 +104,19 @@ void bind_linear(py::module_& module) {
       py::arg("format"), py::arg("num_elements"));
   module.def("dequantize", &bound_dequantize, py::arg("data"), py::arg("format"), py::arg("num_elements"));
 
-  py::class_<LinearWeight, std::shared_ptr<LinearWeight>>(module, "LinearWeight")
+  py::class_<Weight, std::shared_ptr<Weight>>(module, "Weight")
+      .def_property_readonly("kind", &Weight::kind)
+      .def_property_readonly("shape", [](const Weight& weight) { return py::tuple(py::cast(weight.shape())); });
+  py::class_<LinearWeight, Weight, std::shared_ptr<LinearWeight>>(module, "LinearWeight")
       .def(py::init(&make_linear_weight), py::arg("parts"), py::arg("num_cols"), py::arg("pool"), py::arg("arithmetic") = "exact")
       .def_property_readonly("num_rows", &LinearWeight::rows)
       .def_property_readonly("num_cols", &LinearWeight::cols)
       .def_property_readonly("num_bytes", &LinearWeight::num_bytes);
-  py::class_<EmbeddingWeight, std::shared_ptr<EmbeddingWeight>>(module, "EmbeddingWeight")
-      .def(py::init(&make_embedding_weight), py::arg("data"), py::arg("format"), py::arg("num_rows"), py::arg("num_cols"),
-           py::keep_alive<1, 2>());
-
-  module.def("linear", &bound_linear, py::arg("x"), py::arg("weight"), py::arg("bias").none(true), py::arg("pool"));
-  module.def("lm_head", &bound_lm_head, py::arg("x"), py::arg("weight"), py::arg("pool"));
-  module.def("embedding", &bound_embedding, py::arg("token_ids"), py::arg("weight"), py::arg("scale"), py::arg("pool"));
+  py::class_<EmbeddingWeight, Weight, std::shared_ptr<EmbeddingWeight>>(module, "EmbeddingWeight")
+      .def(py::init(&make_embedding_weight), py::arg("data"), py::arg("format"), py::arg("num_rows"), py::arg("num_cols"));
+  py::class_<ArrayWeight, Weight, std::shared_ptr<ArrayWeight>>(module, "ArrayWeight").def(py::init(&make_array_weight), py::arg("values"));
+  py::class_<ExpertsWeight, Weight, std::shared_ptr<ExpertsWeight>>(module, "ExpertsWeight")
+      .def(py::init(&make_experts_weight), py::arg("experts"));
 }
 
 }  // namespace octavo

@@ -1,0 +1,39 @@
+// Every op there is: one line each. Its definition stands in the folder of its family, <family>/<family>_op.cc.
+#include "program/op_def.h"
+
+#define OCTAVO_OPS(OP)   \
+  OP(add)                \
+  OP(add_rms_norm)       \
+  OP(embedding)          \
+  OP(experts)            \
+  OP(gelu_tanh_and_mul)  \
+  OP(linear)             \
+  OP(lm_head)            \
+  OP(paged_attention)    \
+  OP(rms_norm)           \
+  OP(rotary_embedding)   \
+  OP(route)              \
+  OP(select_logits_rows) \
+  OP(sigmoid_gate)       \
+  OP(silu_and_mul)       \
+  OP(softcap)            \
+  OP(store_kv)
+
+namespace octavo::program {
+
+#define OCTAVO_DECLARE(name) extern const OpDef name##_op;
+#define OCTAVO_ADDRESS(name) &name##_op,
+
+OCTAVO_OPS(OCTAVO_DECLARE)
+
+const OpDef& op_def(const std::string& name) {
+  static constexpr const OpDef* ops[] = {OCTAVO_OPS(OCTAVO_ADDRESS)};
+  std::string known;
+  for (const OpDef* op : ops) {
+    if (name == op->name) return *op;
+    known += concat(known.empty() ? "" : ", ", op->name);
+  }
+  throw std::invalid_argument(concat("there is no op ", name, "; known: ", known));
+}
+
+}  // namespace octavo::program

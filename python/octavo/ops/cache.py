@@ -1,0 +1,22 @@
+"""What a layer may keep of the tokens it has seen: the specs of caches, which `Ops.cache` turns into handles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["PagedKV"]
+
+
+@dataclass(frozen=True, slots=True)
+class PagedKV:
+    """Keys and values of every token in pages (Kwon et al. 2023). Layers of equal specs share block tables.
+
+    Attributes:
+        kv_heads: key/value heads, K.
+        head_dim: elements of a head, D.
+        window: tokens that a query sees, its own included; all of them without one.
+    """
+
+    kv_heads: int
+    head_dim: int
+    window: int | None = None
