@@ -48,13 +48,6 @@ def test_metadata_are_those_the_gguf_package_reads(tmp_path: Path) -> None:
         assert value == theirs[key].contents(), key
 
 
-def test_a_tensor_outlives_its_pages(path: Path) -> None:
-    raw = GgufFile(path).tensor("model.embed_tokens.weight")
-    before = raw.data.copy()
-    raw.drop_pages()
-    assert np.array_equal(raw.data, before)
-
-
 @pytest.mark.parametrize("kind", [name for name in BLOCK_FORMATS if name not in ("F32", "F16") and not name.startswith("U")])
 def test_block_formats_come_back_byte_for_byte(tmp_path: Path, kind: str) -> None:
     values, size = BLOCK_FORMATS[kind]
@@ -121,7 +114,7 @@ def test_stacked_experts_are_read_where_they_lie(tmp_path: Path) -> None:
     checkpoint = GgufFile(write_gguf(tmp_path / "x.gguf", _with_experts("qwen2moe"), converted_tensors() | stacks, formats))
     for expert in range(3):
         raw = checkpoint.tensor(f"model.layers.0.mlp.experts.{expert}.down_proj.weight", (HIDDEN, 64))
-        assert (raw.format, raw.data.flags.owndata) == ("Q4_0", False)
+        assert raw.format == "Q4_0"
         assert np.array_equal(raw.data, down[expert].reshape(-1))
         assert np.array_equal(_floats(checkpoint, f"model.layers.0.mlp.experts.{expert}.gate_proj.weight"), gate[expert])
     assert checkpoint.tensor("model.layers.0.mlp.shared_expert_gate.weight").shape == (1, HIDDEN)  # the converter may drop the 1

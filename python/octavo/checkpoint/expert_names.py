@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from math import prod
 
-from octavo.checkpoint.raw_tensor import RawTensor, num_bytes
+from octavo.checkpoint.raw_tensor import num_bytes
 
 __all__ = ["TensorPart", "tensor_parts"]
 
@@ -30,11 +30,6 @@ class TensorPart:
     shape: tuple[int, ...]
     stored_name: str
     first: int = 0
-
-    def of(self, stored: RawTensor) -> RawTensor:
-        """The tensor, a view of the stored one."""
-        begin, size = self.bytes_in(stored.format)
-        return RawTensor(self.name, self.shape, stored.format, stored.data[begin : begin + size])
 
     def bytes_in(self, format_name: str) -> tuple[int, int]:
         """(offset, size) in the stored tensor. Raises ValueError when rows are not whole blocks."""

@@ -19,7 +19,7 @@ from octavo.checkpoint.expert_names import tensor_parts
 from octavo.checkpoint.family_files import GgufFamily, gguf_family
 from octavo.checkpoint.gguf_config import derive_config, derive_generation_config
 from octavo.checkpoint.gguf_header import GgufTensor, read_header
-from octavo.checkpoint.mapped_file import MappedBytes, map_file
+from octavo.checkpoint.model_file import ModelFile
 from octavo.checkpoint.raw_tensor import RawTensor, check_shape
 from octavo.checkpoint.row_order import rows_in_halves
 from octavo.errors import CheckpointError
@@ -46,13 +46,13 @@ class GgufFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Map the file and read its header.
+        """Open the file and read its header.
 
         Raises:
             CheckpointError: missing, truncated or malformed file, one of several shards, or an unknown architecture.
         """
         self.path = Path(path)
-        self._file = map_file(self.path)
+        self._file = ModelFile(self.path)
         self.metadata, directory = read_header(self.path, self._file)
         self._refuse_shards()
         architecture = MetadataKeys(self.path, self.metadata).name("general.architecture")
@@ -68,16 +68,15 @@ class GgufFile:
         return set(self._tensors)
 
     def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> RawTensor:
-        """Return a tensor; see `Checkpoint.tensor`. Converted tensors are copies, all others views of the file."""
+        """Read a tensor; see `Checkpoint.tensor`."""
         entry = self._tensors.get(name)
         if entry is None:
             raise CheckpointError(f"{self.path}: tensor {name} is missing; the file is incomplete or of another architecture than it says")
         check_shape(self.path, name, entry.shape, shape)
-        source = MappedBytes(self._file, entry.start, entry.size)
-        return RawTensor(name, entry.shape, entry.format, self._unconverted(name, entry), source)
+        return RawTensor(name, entry.shape, entry.format, self._unconverted(name, entry))
 
     def _bytes(self, entry: GgufTensor) -> NDArray[np.uint8]:
-        return np.frombuffer(self._file, np.uint8, entry.size, entry.start)
+        return self._file.read(entry.start, entry.size)
 
     def _unconverted(self, name: str, entry: GgufTensor) -> NDArray[np.uint8]:
         family = self._family

@@ -4,12 +4,11 @@ Layout (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md): magic, versi
 per metadata entry a string key, a type u32 and a value; per tensor a string name, dimension count u32, dimensions u64 (innermost
 first), type u32 and an offset u64 into the data section, which starts at the next multiple of `general.alignment`.
 
-A vocabulary has 10^5 strings, so `_strings` is the one hot loop; numeric arrays become numpy views of the file.
+A vocabulary has 10^5 strings, so `_strings` is the one hot loop; numeric arrays become numpy views of the bytes read.
 """
 
 from __future__ import annotations
 
-import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,14 @@ from typing import Any
 import numpy as np
 
 from octavo.checkpoint.config_keys import MetadataKeys
+from octavo.checkpoint.model_file import ModelFile
 from octavo.checkpoint.raw_tensor import num_bytes
 from octavo.errors import CheckpointError
 
 __all__ = ["GgufTensor", "read_header"]
 
 _MAGIC = b"GGUF"
+_FIRST_BYTES = 8 << 20
 _STRING, _ARRAY = 8, 9
 _DTYPES: dict[int, np.dtype[Any]] = {
     code: np.dtype(name)
@@ -59,28 +60,37 @@ class GgufTensor:
     size: int
 
 
-def read_header(path: Path, file: mmap.mmap) -> tuple[dict[str, Any], list[GgufTensor]]:
+def read_header(path: Path, file: ModelFile) -> tuple[dict[str, Any], list[GgufTensor]]:
     """Return metadata (scalars and strings as Python values, numeric arrays as numpy arrays, string arrays as lists) and tensors.
+
+    How long a header is shows only as it is read: it is read again with more of the file where the first bytes are not enough.
 
     Raises:
         CheckpointError: not a GGUF file, another version, truncated, or a tensor of an unknown type.
     """
-    if file[:4] != _MAGIC:
-        raise CheckpointError(f"{path} is not a GGUF file: it does not start with the bytes 'GGUF'")
-    try:
-        return _Header(path, file).read()
-    except (struct.error, OverflowError) as error:
-        raise CheckpointError(f"{path} is truncated: it ends inside its header; download it again") from error
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path} is damaged: its header holds a string that is not UTF-8; download it again") from error
+    size = min(_FIRST_BYTES, file.size)
+    while True:
+        data = file.read(0, size).tobytes()
+        if data[:4] != _MAGIC:
+            raise CheckpointError(f"{path} is not a GGUF file: it does not start with the bytes 'GGUF'")
+        try:
+            return _Header(path, data, file.size).read()
+        except (struct.error, OverflowError) as error:
+            if size == file.size:
+                raise CheckpointError(f"{path} is truncated: it ends inside its header; download it again") from error
+        except UnicodeDecodeError as error:
+            if size == file.size:
+                raise CheckpointError(f"{path} is damaged: its header holds a string that is not UTF-8; download it again") from error
+        size = min(4 * size, file.size)
 
 
 class _Header:
-    """A cursor over the mapped file. Reading past the end raises struct.error."""
+    """A cursor over the first bytes of a file. Reading past them raises struct.error."""
 
-    def __init__(self, path: Path, file: mmap.mmap) -> None:
+    def __init__(self, path: Path, data: bytes, file_size: int) -> None:
         self.path = path
-        self.file = file
+        self.file = data
+        self.file_size = file_size
         self.position = len(_MAGIC)
 
     def read(self) -> tuple[dict[str, Any], list[GgufTensor]]:
@@ -159,8 +169,8 @@ class _Header:
             size = num_bytes(_FORMATS[kind], shape)
         except ValueError as error:
             raise CheckpointError(f"{self.path}: tensor {name} is malformed: {error}; download the file again") from error
-        if base + offset + size > len(self.file):
-            missing = base + offset + size - len(self.file)
+        if base + offset + size > self.file_size:
+            missing = base + offset + size - self.file_size
             raise CheckpointError(
                 f"{self.path} is truncated: tensor {name} ends {missing} bytes past the end of the file; download it again"
             )

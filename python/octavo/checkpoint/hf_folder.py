@@ -44,12 +44,12 @@ class HfFolder:
         return set(self._tensors)
 
     def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> RawTensor:
-        """Return a view of a tensor; see `Checkpoint.tensor`."""
+        """Read a tensor; see `Checkpoint.tensor`."""
         if name not in self._tensors:
             raise CheckpointError(f"{self.path}: tensor {name} is missing from the safetensors files")
         weights, part = self._tensors[name]
         check_shape(weights.path, name, part.shape, shape)
-        return self._in_halves(part.of(weights.tensor(part.stored_name)))
+        return self._in_halves(weights.tensor(part.stored_name, part))
 
     def _in_halves(self, raw: RawTensor) -> RawTensor:
         """Rows of q and k in the order that kernels rotate, whatever the family's files have."""
@@ -60,7 +60,7 @@ class HfFolder:
         if rope is None:
             return raw
         data = rows_in_halves(raw.data, raw.shape, num_heads, rotary_dim=rope.rotary_dim, what=f"{self.path}: tensor {raw.name}")
-        return RawTensor(raw.name, raw.shape, raw.format, data, raw.source)
+        return RawTensor(raw.name, raw.shape, raw.format, data)
 
     def _add(self, weights: SafetensorsFile, part: TensorPart) -> None:
         if part.name in self._tensors:

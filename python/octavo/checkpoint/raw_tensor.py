@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from octavo.checkpoint.mapped_file import MappedBytes
 from octavo.errors import CheckpointError
 
 __all__ = ["BLOCK_FORMATS", "Checkpoint", "RawTensor", "check_shape", "num_bytes"]
@@ -48,20 +47,13 @@ class RawTensor:
         name: Hugging Face name.
         shape: row-major, outermost first; a matrix is [rows, cols].
         format: a key of `BLOCK_FORMATS`.
-        data: uint8 [num_bytes(format, shape)], little-endian; read-only, a view into the mapped file where no conversion was needed.
-        source: where it lies in the mapped file; None where it was made up.
+        data: uint8 [num_bytes(format, shape)], little-endian; read-only.
     """
 
     name: str
     shape: tuple[int, ...]
     format: str
     data: NDArray[np.uint8]
-    source: MappedBytes | None = None
-
-    def drop_pages(self) -> None:
-        """Say that the data were copied to where they are used. They stay valid; the mapped file's memory is given back meanwhile."""
-        if self.source is not None:
-            self.source.drop()
 
 
 class Checkpoint(Protocol):
@@ -82,10 +74,11 @@ class Checkpoint(Protocol):
         ...
 
     def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> RawTensor:
-        """Return one tensor. When `shape` is given, it must be the stored one.
+        """Read one tensor. When `shape` is given, it must be the stored one.
 
         Raises:
-            CheckpointError: no such tensor, another shape, or a data type that cannot be read. Names file and tensor.
+            CheckpointError: no such tensor, another shape, a data type that cannot be read, or a file that was changed since it was
+                opened. Names file and tensor.
         """
         ...
 

@@ -1,6 +1,6 @@
 """Reader of one safetensors file (https://huggingface.co/docs/safetensors): header length u64, JSON header, data.
 
-A reader of our own because bfloat16 then needs no torch and the data stay mapped.
+A reader of our own because bfloat16 then needs no torch and tensors are read one at a time.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from octavo.checkpoint.mapped_file import MappedBytes, map_file
+from octavo.checkpoint.expert_names import TensorPart
+from octavo.checkpoint.model_file import ModelFile
 from octavo.checkpoint.raw_tensor import BLOCK_FORMATS, RawTensor, num_bytes
 from octavo.errors import CheckpointError
 
@@ -21,18 +20,18 @@ _MAX_HEADER_BYTES = 100_000_000  # the limit of the format's own library
 
 
 class SafetensorsFile:
-    """One mapped .safetensors file: tensors of F32, F16 and BF16."""
+    """One .safetensors file: tensors of F32, F16 and BF16."""
 
     def __init__(self, path: Path) -> None:
-        """Map the file and check its directory.
+        """Open the file and check its directory.
 
         Raises:
             CheckpointError: missing, truncated or malformed.
         """
         self.path = path
-        self._file = map_file(path)
+        self._file = ModelFile(path)
         self._data_start, self._entries = self._read_header()
-        size = len(self._file) - self._data_start
+        size = self._file.size - self._data_start
         for name, entry in self._entries.items():
             if entry["data_offsets"][1] > size:
                 missing = entry["data_offsets"][1] - size
@@ -46,8 +45,8 @@ class SafetensorsFile:
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._entries[name]["shape"])
 
-    def tensor(self, name: str) -> RawTensor:
-        """Return a view of a tensor of `names()`; see `Checkpoint.tensor`."""
+    def tensor(self, name: str, part: TensorPart) -> RawTensor:
+        """Read a part of a tensor of `names()`, perhaps all of it; see `Checkpoint.tensor`."""
         entry = self._entries[name]
         found, dtype, (begin, end) = self.shape(name), entry["dtype"], entry["data_offsets"]
         if dtype not in BLOCK_FORMATS:
@@ -56,17 +55,17 @@ class SafetensorsFile:
             raise CheckpointError(
                 f"{self.path}: tensor {name} has {end - begin} bytes, not those of a {dtype} {list(found)}; download it again"
             )
-        source = MappedBytes(self._file, self._data_start + begin, end - begin)
-        return RawTensor(name, found, dtype, np.frombuffer(source.file, np.uint8, source.size, source.start), source)
+        first, size = part.bytes_in(dtype)
+        return RawTensor(part.name, part.shape, dtype, self._file.read(self._data_start + begin + first, size))
 
     def _read_header(self) -> tuple[int, dict[str, dict[str, Any]]]:
-        length = int.from_bytes(self._file[:8], "little")
-        if length > _MAX_HEADER_BYTES or len(self._file) < 8:
+        length = int.from_bytes(self._file.read(0, min(8, self._file.size)).tobytes(), "little")
+        if length > _MAX_HEADER_BYTES or self._file.size < 8:
             raise CheckpointError(f"{self.path} is not a safetensors file: its first 8 bytes are no header length")
-        if 8 + length > len(self._file):
+        if 8 + length > self._file.size:
             raise CheckpointError(f"{self.path} is truncated: it ends inside its header; download it again")
         try:
-            header = json.loads(self._file[8 : 8 + length])
+            header = json.loads(self._file.read(8, length).tobytes())
             header.pop("__metadata__", None)
             for entry in header.values():
                 begin, end = entry["data_offsets"]

@@ -56,8 +56,6 @@ class CheckpointWeights:
         if key not in self._linears:
             raws = [self._take(name, (rows, in_features)) for name, rows in parts.items()]
             self._linears[key] = self._placement.linear(raws)
-            for raw in raws:
-                raw.drop_pages()
         return self._linears[key]
 
     def experts(self, prefix: str, num_experts: int, hidden_size: int, expert_size: int) -> Any:
