@@ -6,6 +6,7 @@
   OP(add_rms_norm)       \
   OP(embedding)          \
   OP(experts)            \
+  OP(gelu_and_mul)       \
   OP(gelu_tanh_and_mul)  \
   OP(linear)             \
   OP(lm_head)            \

@@ -31,6 +31,10 @@ def silu_and_mul(x: Floats, pool: ThreadPool) -> Floats:
     return run_op("silu_and_mul", [x], [], pool)[0]
 
 
+def gelu_and_mul(x: Floats, pool: ThreadPool) -> Floats:
+    return run_op("gelu_and_mul", [x], [], pool)[0]
+
+
 def gelu_tanh_and_mul(x: Floats, pool: ThreadPool) -> Floats:
     return run_op("gelu_tanh_and_mul", [x], [], pool)[0]
 

@@ -45,7 +45,7 @@ def reference_moe(x, logits, experts, top_k: int, renormalise: bool, activation:
 @pytest.mark.parametrize("num_tokens", [1, 3, 70])
 @pytest.mark.parametrize(("num_experts", "top_k"), [(1, 1), (8, 2), (60, 4), (5, 5)])
 @pytest.mark.parametrize("renormalise", [False, True])
-@pytest.mark.parametrize("activation", ["silu", "gelu_pytorch_tanh"])
+@pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_pytorch_tanh"])
 def test_moe_equals_reference(num_tokens, num_experts, top_k, renormalise, activation, pool):
     x, logits, experts = normal(num_tokens, HIDDEN), normal(num_tokens, num_experts, seed=99), matrices(num_experts)
     expected = reference_moe(x, logits, experts, top_k, renormalise, activation)

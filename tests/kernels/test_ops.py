@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,7 @@ def test_rms_norm_refuses_partial_groups(pool):
 
 GATES = {
     "silu_and_mul": lambda z: z * sigmoid(z),
+    "gelu_and_mul": lambda z: z * np.vectorize(math.erfc)(-z / math.sqrt(2)) / 2,
     "gelu_tanh_and_mul": lambda z: z * sigmoid(2 * np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)),
 }
 
@@ -104,6 +107,7 @@ def test_bits_do_not_depend_on_the_batch(num_rows):
     for op in (
         lambda x, pool: kernel_ops.rms_norm(x, weight, 1e-6, pool),
         kernel_ops.silu_and_mul,
+        kernel_ops.gelu_and_mul,
         kernel_ops.gelu_tanh_and_mul,
         lambda x, pool: kernel_ops.softcap(x, 5.0, pool),
     ):

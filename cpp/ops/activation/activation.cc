@@ -20,6 +20,10 @@ void silu_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool)
   gate("silu_and_mul", activation_kernels(cpu::active_isa()).silu_and_mul, x, y, pool);
 }
 
+void gelu_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {
+  gate("gelu_and_mul", activation_kernels(cpu::active_isa()).gelu_and_mul, x, y, pool);
+}
+
 void gelu_tanh_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {
   gate("gelu_tanh_and_mul", activation_kernels(cpu::active_isa()).gelu_tanh_and_mul, x, y, pool);
 }

@@ -8,7 +8,11 @@ namespace octavo {
 // y[t, f] = silu(x[t, f]) * x[t, F + f], silu(z) = z / (1 + e^-z). y may be the first F columns of x.
 void silu_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 
-// The same with gelu(z) = z / 2 * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 z^3))) (Hendrycks & Gimpel, arXiv:1606.08415).
+// The same with gelu(z) = z * Phi(z), Phi the standard normal distribution: z / 2 * (1 + erf(z / sqrt(2))) (Hendrycks & Gimpel,
+// arXiv:1606.08415).
+void gelu_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
+
+// Its approximation gelu(z) = z / 2 * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 z^3))).
 void gelu_tanh_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 
 // out = x + y; out may be x or y.

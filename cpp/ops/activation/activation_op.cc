@@ -54,6 +54,7 @@ void lower_softcap(CpuLowering& op) {
 }  // namespace
 
 OCTAVO_DEFINE_OP(silu_and_mul, infer_gated, lower_gated<octavo::silu_and_mul>);
+OCTAVO_DEFINE_OP(gelu_and_mul, infer_gated, lower_gated<octavo::gelu_and_mul>);
 OCTAVO_DEFINE_OP(gelu_tanh_and_mul, infer_gated, lower_gated<octavo::gelu_tanh_and_mul>);
 OCTAVO_DEFINE_OP(add, infer_add, lower_add);
 OCTAVO_DEFINE_OP(sigmoid_gate, infer_sigmoid_gate, lower_sigmoid_gate);

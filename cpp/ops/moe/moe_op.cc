@@ -26,10 +26,10 @@ void lower_route(CpuLowering& op) {
 }
 
 ActivateAndMul activation_of(const std::string& name) {
-  static const std::map<std::string, ActivateAndMul> known{{"silu", octavo::silu_and_mul},
-                                                           {"gelu_pytorch_tanh", octavo::gelu_tanh_and_mul}};
+  static const std::map<std::string, ActivateAndMul> known{
+      {"silu", octavo::silu_and_mul}, {"gelu", octavo::gelu_and_mul}, {"gelu_pytorch_tanh", octavo::gelu_tanh_and_mul}};
   const auto found = known.find(name);
-  require(found != known.end(), "activation ", name, " is unknown; known: silu, gelu_pytorch_tanh");
+  require(found != known.end(), "activation ", name, " is unknown; known: silu, gelu, gelu_pytorch_tanh");
   return found->second;
 }
 

@@ -26,6 +26,7 @@ class GatedMLP:
     ) -> None:
         activations = {
             "silu": weights.ops.silu_and_mul,
+            "gelu": weights.ops.gelu_and_mul,
             "gelu_pytorch_tanh": weights.ops.gelu_tanh_and_mul,
         }
         if activation not in activations:

@@ -55,6 +55,10 @@ class Ops(Protocol):
         """silu(x[:, :F]) * x[:, F:]: [rows, 2F] -> [rows, F]."""
         ...
 
+    def gelu_and_mul(self, x: Tensor) -> Tensor:
+        """gelu(x[:, :F]) * x[:, F:] with gelu(z) = z / 2 * (1 + erf(z / sqrt(2))) (Hendrycks & Gimpel 2016)."""
+        ...
+
     def gelu_tanh_and_mul(self, x: Tensor) -> Tensor:
         """gelu(x[:, :F]) * x[:, F:] with the tanh approximation."""
         ...
@@ -74,7 +78,7 @@ class Ops(Protocol):
     def experts(self, x: Tensor, ids: Tensor, weights: Tensor, experts: Any, *, activation: str) -> Tensor:
         """Sum over a row's experts of weight * down(act(gate(x)) * up(x)): [rows, E].
 
-        ids, weights [rows, top_k]: of `route`. experts: the handle that `Weights.experts` gave. activation: "silu" or
+        ids, weights [rows, top_k]: of `route`. experts: the handle that `Weights.experts` gave. activation: "silu", "gelu" or
         "gelu_pytorch_tanh".
         """
         ...

@@ -41,6 +41,9 @@ class RecordOps:
     def silu_and_mul(self, x: int) -> int:
         return self._record("silu_and_mul", (x,))
 
+    def gelu_and_mul(self, x: int) -> int:
+        return self._record("gelu_and_mul", (x,))
+
     def gelu_tanh_and_mul(self, x: int) -> int:
         return self._record("gelu_tanh_and_mul", (x,))
 

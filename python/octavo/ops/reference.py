@@ -76,6 +76,10 @@ class ReferenceOps:
         gate, up = x.chunk(2, dim=-1)
         return functional.silu(gate) * up
 
+    def gelu_and_mul(self, x: Tensor) -> Tensor:
+        gate, up = x.chunk(2, dim=-1)
+        return functional.gelu(gate) * up
+
     def gelu_tanh_and_mul(self, x: Tensor) -> Tensor:
         gate, up = x.chunk(2, dim=-1)
         return functional.gelu(gate, approximate="tanh") * up
@@ -91,7 +95,7 @@ class ReferenceOps:
         return ids, weights
 
     def experts(self, x: Tensor, ids: Tensor, weights: Tensor, experts: list[tuple[Tensor, Tensor]], *, activation: str) -> Tensor:
-        activate_and_mul = {"silu": self.silu_and_mul, "gelu_pytorch_tanh": self.gelu_tanh_and_mul}[activation]
+        activate_and_mul = {"silu": self.silu_and_mul, "gelu": self.gelu_and_mul, "gelu_pytorch_tanh": self.gelu_tanh_and_mul}[activation]
         y = torch.zeros_like(x)
         for index, (gate_up, down) in enumerate(experts):
             rows, ranks = torch.nonzero(ids == index, as_tuple=True)
