@@ -43,12 +43,12 @@ py::object report_tuple(const std::optional<TokenReport>& report) {
   return py::make_tuple(report->logprob, report->rank, report->top_ids, report->top_logprobs);
 }
 
-py::tuple sample(Sampler& self, const py::array& logits, const TokenIds& rows) {
+py::tuple sample(Sampler& self, const py::array& logits, const TokenIds& rows, const TokenIds& logits_rows) {
   const auto view = matrix_arg<float>(logits, "logits");
   std::vector<SampledToken> sampled;
   {
     py::gil_scoped_release release;
-    sampled = self.sample(view, span_of(rows));
+    sampled = self.sample(view, span_of(rows), span_of(logits_rows));
   }
   py::list token_ids, reports;
   for (const SampledToken& token : sampled) {
@@ -83,7 +83,7 @@ void bind_sampler(py::module_& module) {
           },
           py::arg("row"), py::arg("token_ids"), py::arg("num_prompt_tokens"), py::arg("sampling"))
       .def("end_row", &Sampler::end_row, py::arg("row"))
-      .def("sample", &sample, py::arg("logits"), py::arg("rows"))
+      .def("sample", &sample, py::arg("logits"), py::arg("rows"), py::arg("logits_rows"))
       .def("score", &score, py::arg("logits"), py::arg("token_ids"), py::arg("num_top"));
 }
 

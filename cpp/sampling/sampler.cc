@@ -57,18 +57,26 @@ SampledToken Sampler::sample_row(Span<const float> logits, const RowState& state
   return result;
 }
 
-std::vector<SampledToken> Sampler::sample(Matrix<const float> logits, Span<const std::int32_t> rows) {
-  require(logits.cols == vocab_size_ && logits.rows == rows.size, "sampler: logits [", logits.rows, ", ", logits.cols, "] for ", rows.size,
-          " rows of ", vocab_size_);
+void Sampler::check_rows(Span<const std::int32_t> rows) {
   for (std::int64_t i = 0; i < rows.size; ++i) started(rows[i]);
   bool repeated = false;
   for (std::int64_t i = 0; i < rows.size; ++i) repeated |= std::exchange(scheduled_[rows[i]], 1) != 0;
   for (std::int64_t i = 0; i < rows.size; ++i) scheduled_[rows[i]] = 0;
   require(!repeated, "sampler: a row is named twice");
+}
+
+std::vector<SampledToken> Sampler::sample(Matrix<const float> logits, Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows) {
+  require(logits.cols == vocab_size_ && logits_rows.size == rows.size, "sampler: logits [", logits.rows, ", ", logits.cols, "] and ",
+          logits_rows.size, " logits rows for ", rows.size, " rows of ", vocab_size_);
+  for (std::int64_t i = 0; i < rows.size; ++i) {
+    require(logits_rows[i] >= 0 && logits_rows[i] < logits.rows, "sampler: logits_rows[", i, "] is ", logits_rows[i], " of ", logits.rows,
+            " rows of logits");
+  }
+  check_rows(rows);
   std::vector<SampledToken> sampled(static_cast<std::size_t>(rows.size));
   pool_.run(rows.size, [&](std::int64_t i) {
     try {
-      sampled[i] = sample_row({logits.row(i), logits.cols}, *rows_[rows[i]]);
+      sampled[i] = sample_row({logits.row(logits_rows[i]), logits.cols}, *rows_[rows[i]]);
     } catch (const std::exception&) {  // no memory for its report: this row has no token, the others have theirs
     }
   });

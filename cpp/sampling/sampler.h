@@ -31,14 +31,15 @@ class Sampler {
   void start_row(std::int64_t row, Span<const std::int32_t> token_ids, std::int64_t num_prompt_tokens, RowSampling sampling);
   void end_row(std::int64_t row);
 
-  // logits [n, V], row i of which belongs to rows[i] (distinct, started). Draws one token each and appends it to its row.
-  std::vector<SampledToken> sample(Matrix<const float> logits, Span<const std::int32_t> rows);
+  // Draws a token for each of `rows` (distinct, started), that of rows[i] from row logits_rows[i] of logits [L, V], and appends it.
+  std::vector<SampledToken> sample(Matrix<const float> logits, Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows);
 
   // Reports of given tokens, one per row of logits [n, V]; none where a logit is NaN or the largest is not finite.
   std::vector<std::optional<TokenReport>> score(Matrix<const float> logits, Span<const std::int32_t> token_ids, std::int64_t num_top);
 
  private:
   RowState& started(std::int64_t row);
+  void check_rows(Span<const std::int32_t> rows);
   SampledToken sample_row(Span<const float> logits, const RowState& state);
 
   std::int64_t vocab_size_;

@@ -118,7 +118,7 @@ TEST(SamplerTest, FailedStartLeavesTheRowFree) {
   sampler.start_row(0, {prompt, 1}, 1, RowSampling());
   const std::vector<float> logits = {0, 0, 5, 0, 0, 0, 0, 0};
   const std::int32_t rows[] = {0};
-  EXPECT_EQ(sampler.sample({logits.data(), 1, 8}, {rows, 1}).front().token_id, 2);
+  EXPECT_EQ(sampler.sample({logits.data(), 1, 8}, {rows, 1}, {rows, 1}).front().token_id, 2);
 }
 
 }  // namespace

@@ -194,8 +194,10 @@ class Sampler:
     def start_row(self, row: int, token_ids: Sequence[int], num_prompt_tokens: int, sampling: Any) -> None:
         """sampling: an `octavo.step.RowSampling`, read attribute by attribute."""
     def end_row(self, row: int) -> None: ...
-    def sample(self, logits: NDArray[np.float32], rows: Sequence[int]) -> tuple[list[int], list[tuple | None]]:
-        """logits [len(rows), V], not modified; row i is that of rows[i]. Draws one token per row and remembers it.
+    def sample(
+        self, logits: NDArray[np.float32], rows: Sequence[int], logits_rows: Sequence[int]
+    ) -> tuple[list[int | None], list[tuple | None]]:
+        """Draws a token for each of `rows`, that of rows[i] from row logits_rows[i] of logits [L, V], and remembers it.
 
         Returns (token_ids, reports); a report is (logprob, rank, top_ids, top_logprobs), None where not asked for. A row with a logit
         that is NaN or with no finite logit gets token id None and remembers nothing.

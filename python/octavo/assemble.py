@@ -16,7 +16,8 @@ from octavo.fetch import find_model
 from octavo.log import get_logger
 from octavo.models import model_config
 from octavo.platforms.cpu import available_memory_bytes, place_threads
-from octavo.runner.executor import Executor, StepShape
+from octavo.runner.executor import ForwardPass, StepShape
+from octavo.runner.host_executor import HostExecutor
 from octavo.runner.local_runner import LocalRunner
 from octavo.scheduler import Scheduler, SchedulerLimits
 from octavo.step import Runner
@@ -46,9 +47,9 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     limits = SchedulerLimits(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len)
 
     def build() -> tuple[Scheduler, Runner]:
-        executor = build_executor(config, model, checkpoint, shape, pool)
+        forward = build_executor(config, model, checkpoint, shape, pool)
         blocks = BlockManager(shape.num_blocks, shape.block_size, prefix_caching=config.prefix_caching)
-        return Scheduler(limits, blocks), LocalRunner(executor, shape, model.vocab_size, pool)
+        return Scheduler(limits, blocks), LocalRunner(HostExecutor(forward, shape, model.vocab_size, pool))
 
     core = EngineCore(*build(), pace=StepPace(config.max_step_ms, shape.max_num_tokens))
     info = _model_info(config, model, checkpoint, shape, config.served_model_name or (found.name,))
@@ -124,7 +125,7 @@ def _kv_cache_dtype(config: EngineConfig) -> str:
     return "fp32" if config.arithmetic == "exact" or executor_name(config) == "eager" else "fp16"
 
 
-def build_executor(config: EngineConfig, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, pool: ThreadPool) -> Executor:
+def build_executor(config: EngineConfig, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, pool: ThreadPool) -> ForwardPass:
     if executor_name(config) == "step_program":
         if config.device not in ("auto", "cpu"):
             raise ConfigError(f"--executor step_program runs on the processor, not on --device {config.device}; use --executor eager")

@@ -107,7 +107,7 @@ class StepResult:
         token_ids: one per entry of `rows`.
         logprobs: one per entry of `rows`; None where not asked for.
         prompt_logprobs: row -> entries for the prompt positions of this step's logits, in order: the entry made from the
-            logits at position p describes the prompt token at p + 1.
+            logits at position p describes the prompt token at p + 1; None where the logits are not finite.
         errors: row -> why it cannot go on (logits that are not finite). Such a row is not in `rows`.
         run_ms: time from the first kernel to the last, milliseconds.
     """
@@ -116,7 +116,7 @@ class StepResult:
     rows: list[int]
     token_ids: list[int]
     logprobs: list[TokenLogprobs | None]
-    prompt_logprobs: dict[int, list[TokenLogprobs]] = field(default_factory=dict)
+    prompt_logprobs: dict[int, list[TokenLogprobs | None]] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
     run_ms: float = 0.0
 

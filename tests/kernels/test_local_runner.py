@@ -11,15 +11,16 @@ import pytest
 from octavo._kernels import ThreadPool
 from octavo.cache import BlockManager
 from octavo.runner.executor import StepShape
+from octavo.runner.host_executor import HostExecutor
 from octavo.runner.local_runner import LocalRunner
 from octavo.scheduler import NewRequest, Scheduler, SchedulerLimits, Sequence
-from octavo.step import RowSampling, RowStart, StepPlan
+from octavo.step import RowSampling, RowStart, StepPlan, StepResult
 
 VOCAB = 64
 SHAPE = StepShape(max_num_seqs=4, max_num_tokens=32, max_num_logits=32, max_model_len=64, num_blocks=64, block_size=4)
 
 
-class SuccessorExecutor:
+class Successors:
     """The most probable token after t is t + 1.
 
     Attributes:
@@ -39,7 +40,7 @@ class SuccessorExecutor:
 
 @pytest.fixture
 def runner(pool: ThreadPool) -> Iterator[LocalRunner]:
-    runner = LocalRunner(SuccessorExecutor(), SHAPE, VOCAB, pool)
+    runner = LocalRunner(HostExecutor(Successors(), SHAPE, VOCAB, pool))
     yield runner
     runner.close()
 
@@ -99,7 +100,7 @@ def test_the_blocks_of_a_row_that_cannot_start_are_computed(runner):
     """The scheduler publishes blocks when a plan fills them: the next sequence of the same prompt may share them."""
     prompt = [*range(10), VOCAB]
     [bad] = serve(runner, (prompt, RowSampling()))
-    slots = runner._executor.slots
+    slots = runner._executor._forward.slots
     assert bad[1] is not None
     assert [slots[slot] for slot in range(11)] == [*range(10), 0]
 
@@ -135,3 +136,58 @@ def test_a_failed_row_may_be_scheduled_again_before_it_ends(runner):
     assert [result.rows for result in results] == [[1], [1], [], [0, 1]]
     assert [result.token_ids for result in results] == [[3], [4], [], [7, 5]]
     assert [list(result.errors) for result in results] == [[0], [0], [0], []]
+
+
+def test_prompt_positions_that_are_not_finite_keep_their_places(pool):
+    class Broken(Successors):
+        def execute(self, batch) -> np.ndarray:
+            logits = super().execute(batch)
+            logits[np.isin(batch.positions[batch.logits_indices], (1, 2))] = np.nan
+            return logits
+
+    runner = LocalRunner(HostExecutor(Broken(), SHAPE, VOCAB, pool))
+    start = RowStart(0, [5, 6, 7, 8, 9], 5, RowSampling(num_prompt_logprobs=0))
+    result = runner.submit(StepPlan(0, [], [start], [0], [0], [5], [[0, 1]], [5], [True])).result(timeout=60)
+    runner.close()
+    assert [entry and entry.token_id for entry in result.prompt_logprobs[0]] == [6, None, None, 9]
+    assert result.token_ids == [10]
+
+
+class Launches:
+    """An executor of depth 3 that tells what was asked of it, in order."""
+
+    depth = 3
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self._launched: list[int] = []
+
+    def bind_thread(self) -> None:
+        self.calls.append("bind")
+
+    def launch(self, plan: StepPlan) -> None:
+        if plan.step_id == 7:
+            raise RuntimeError("no such row")
+        self.calls.append(f"launch {plan.step_id}")
+        self._launched.append(plan.step_id)
+        assert len(self._launched) <= self.depth
+
+    def collect(self) -> StepResult:
+        self.calls.append(f"collect {self._launched[0]}")
+        return StepResult(self._launched.pop(0), [], [], [])
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+def test_steps_are_launched_ahead_and_collected_in_order():
+    executor = Launches()
+    runner = LocalRunner(executor)
+    futures = [runner.submit(StepPlan(step_id)) for step_id in range(9)]
+    runner.close()
+    assert [future.result().step_id for future in futures if future is not futures[7]] == [0, 1, 2, 3, 4, 5, 6, 8]
+    with pytest.raises(RuntimeError, match="no such row"):
+        futures[7].result()
+    assert executor.calls[0] == "bind" and executor.calls[-1] == "close"
+    assert [call for call in executor.calls if "collect" in call] == [f"collect {step_id}" for step_id in (0, 1, 2, 3, 4, 5, 6, 8)]
+    assert executor.calls.index("collect 6") < executor.calls.index("launch 8"), "nothing is launched over a step that failed"

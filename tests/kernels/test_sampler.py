@@ -20,10 +20,15 @@ def random_logits(num_rows: int, vocab_size: int = VOCAB, seed: int = 0, scale: 
     return (np.random.default_rng(seed).standard_normal((num_rows, vocab_size)) * scale).astype(np.float32)
 
 
+def sample(sampler, logits, rows):
+    """Row i of the logits is that of rows[i]."""
+    return sampler.sample(logits, rows, range(len(rows)))
+
+
 def sample_one(pool, logits, sampling: RowSampling, token_ids=(0,), num_prompt_tokens: int | None = None):
     sampler = _kernels.Sampler(1, len(logits), pool)
     sampler.start_row(0, list(token_ids), len(token_ids) if num_prompt_tokens is None else num_prompt_tokens, sampling)
-    ids, reports = sampler.sample(np.asarray(logits, np.float32)[None], [0])
+    ids, reports = sample(sampler, np.asarray(logits, np.float32)[None], [0])
     return ids[0], reports[0]
 
 
@@ -32,8 +37,16 @@ def draws(pool, logits, count: int, **params) -> np.ndarray:
     sampler = _kernels.Sampler(count, len(logits), pool)
     for seed in range(count):
         sampler.start_row(seed, [0], 1, RowSampling(seed=seed, **params))
-    ids, _ = sampler.sample(np.tile(np.asarray(logits, np.float32), (count, 1)), list(range(count)))
+    ids, _ = sample(sampler, np.tile(np.asarray(logits, np.float32), (count, 1)), list(range(count)))
     return np.array(ids)
+
+
+def test_rows_draw_from_the_logits_rows_that_are_named(pool):
+    logits = random_logits(5)
+    sampler = _kernels.Sampler(2, VOCAB, pool)
+    for row in range(2):
+        sampler.start_row(row, [0], 1, RowSampling())
+    assert sampler.sample(logits, [1, 0], [4, 2])[0] == logits.argmax(1)[[4, 2]].tolist()
 
 
 def kept_probabilities(logits, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0) -> np.ndarray:
@@ -61,7 +74,7 @@ def test_greedy_is_argmax(vocab_size, pool):
     sampler = _kernels.Sampler(3, vocab_size, pool)
     for row in range(3):
         sampler.start_row(row, [0], 1, RowSampling())
-    assert sampler.sample(logits, [0, 1, 2])[0] == logits.argmax(1).tolist()
+    assert sample(sampler, logits, [0, 1, 2])[0] == logits.argmax(1).tolist()
 
 
 def test_greedy_ties_go_to_the_lowest_id(pool):
@@ -88,7 +101,7 @@ def test_a_bad_row_leaves_its_neighbours_alone(pool):
     sampler = _kernels.Sampler(3, VOCAB, pool)
     for row in range(3):
         sampler.start_row(row, [0], 1, RowSampling())
-    ids, _ = sampler.sample(logits, [2, 1, 0])
+    ids, _ = sample(sampler, logits, [2, 1, 0])
     assert ids == [logits[0].argmax(), None, logits[2].argmax()]
 
 
@@ -131,11 +144,11 @@ def test_repetition_penalty_of_negative_logits_multiplies(pool):
 def test_the_sampler_remembers_what_it_drew(pool):
     sampler = _kernels.Sampler(2, 6, pool)
     sampler.start_row(1, [0], 1, RowSampling(presence_penalty=2.0, bad_words=((3, 2),)))
-    drawn = [sampler.sample(FLAT[None].astype(np.float32), [1])[0][0] for _ in range(4)]
+    drawn = [sample(sampler, FLAT[None].astype(np.float32), [1])[0][0] for _ in range(4)]
     assert drawn == [4, 3, 4, 2]  # 5 | 4 > 5 - 2 | 3, for id 2 ties but is barred after id 3 | now it is not
     sampler.end_row(1)
     sampler.start_row(1, [0], 1, RowSampling())
-    assert sampler.sample(FLAT[None].astype(np.float32), [1])[0] == [4]
+    assert sample(sampler, FLAT[None].astype(np.float32), [1])[0] == [4]
 
 
 def test_masks_that_leave_nothing_draw_nothing(pool):
@@ -149,7 +162,7 @@ def test_logits_are_not_modified(pool):
     sampler.start_row(
         0, [1, 2, 3], 1, RowSampling(repetition_penalty=1.3, temperature=0.7, top_k=9, top_p=0.8, min_tokens=9, blocked_until_min=(5,))
     )
-    sampler.sample(logits, [0])
+    sample(sampler, logits, [0])
     assert (logits == before).all()
 
 
@@ -230,11 +243,11 @@ def test_tokens_do_not_depend_on_batch_or_threads():
     crowd = _kernels.Sampler(12, VOCAB, _kernels.ThreadPool(3))
     for row, sampling in enumerate(params):
         crowd.start_row(row, [row], 1, sampling)
-    together = [crowd.sample(logits, list(range(12)))[0] for logits in steps]
+    together = [sample(crowd, logits, list(range(12)))[0] for logits in steps]
     for row, sampling in enumerate(params):
         alone = _kernels.Sampler(1, VOCAB, _kernels.ThreadPool(1))
         alone.start_row(0, [row], 1, sampling)
-        assert [alone.sample(logits[row : row + 1], [0])[0][0] for logits in steps] == [ids[row] for ids in together]
+        assert [sample(alone, logits[row : row + 1], [0])[0][0] for logits in steps] == [ids[row] for ids in together]
 
 
 def test_a_restarted_row_goes_on_as_if_it_had_never_stopped(pool):
@@ -242,10 +255,10 @@ def test_a_restarted_row_goes_on_as_if_it_had_never_stopped(pool):
     steps = [random_logits(1, seed=s) for s in range(6)]
     first = _kernels.Sampler(1, VOCAB, pool)
     first.start_row(0, [5, 6], 2, sampling)
-    drawn = [first.sample(logits, [0])[0][0] for logits in steps]
+    drawn = [sample(first, logits, [0])[0][0] for logits in steps]
     again = _kernels.Sampler(1, VOCAB, pool)
     again.start_row(0, [5, 6, *drawn[:3]], 2, sampling)
-    assert [again.sample(logits, [0])[0][0] for logits in steps[3:]] == drawn[3:]
+    assert [sample(again, logits, [0])[0][0] for logits in steps[3:]] == drawn[3:]
 
 
 # ---- reports --------------------------------------------------------------------------------------------------------------------
@@ -279,7 +292,7 @@ def test_reports_only_where_asked_for(pool):
     sampler = _kernels.Sampler(2, VOCAB, pool)
     sampler.start_row(0, [0], 1, RowSampling())
     sampler.start_row(1, [0], 1, RowSampling(num_logprobs=2))
-    reports = sampler.sample(random_logits(2), [0, 1])[1]
+    reports = sample(sampler, random_logits(2), [0, 1])[1]
     assert reports[0] is None and len(reports[1][2]) == 2
 
 
@@ -319,14 +332,16 @@ def test_bad_parameters_are_named(params, message, pool):
 def test_rows_must_be_started_once_and_named_once(pool):
     sampler = _kernels.Sampler(2, 6, pool)
     with pytest.raises(ValueError, match="row 0 is not started"):
-        sampler.sample(np.zeros((1, 6), np.float32), [0])
+        sample(sampler, np.zeros((1, 6), np.float32), [0])
     sampler.start_row(0, [1], 1, RowSampling())
     with pytest.raises(ValueError, match="row 0 is in use"):
         sampler.start_row(0, [1], 1, RowSampling())
     with pytest.raises(ValueError, match="named twice"):
-        sampler.sample(np.zeros((2, 6), np.float32), [0, 0])
+        sample(sampler, np.zeros((2, 6), np.float32), [0, 0])
     with pytest.raises(ValueError, match="row 2 of 2"):
         sampler.start_row(2, [1], 1, RowSampling())
     with pytest.raises(ValueError, match=r"logits \[1, 5\]"):
-        sampler.sample(np.zeros((1, 5), np.float32), [0])
-    assert sampler.sample(np.eye(1, 6, 2, dtype=np.float32), [0])[0] == [2]
+        sample(sampler, np.zeros((1, 5), np.float32), [0])
+    with pytest.raises(ValueError, match=r"logits_rows\[0\] is 1 of 1"):
+        sampler.sample(np.zeros((1, 6), np.float32), [0], [1])
+    assert sample(sampler, np.eye(1, 6, 2, dtype=np.float32), [0])[0] == [2]

@@ -12,7 +12,7 @@ from octavo._runtime import Batch
 from octavo.checkpoint import open_checkpoint
 from octavo.models import model_config
 from octavo.runner.eager import EagerExecutor
-from octavo.runner.executor import Executor, StepShape
+from octavo.runner.executor import ForwardPass, StepShape
 from octavo.runner.step_program import StepProgramExecutor
 
 __all__ = ["SHAPE", "all_logits", "eager", "step_program"]
@@ -20,17 +20,17 @@ __all__ = ["SHAPE", "all_logits", "eager", "step_program"]
 SHAPE = StepShape(max_num_seqs=4, max_num_tokens=512, max_num_logits=512, max_model_len=512, num_blocks=128, block_size=16)
 
 
-def step_program(path: Path, shape: StepShape = SHAPE) -> Executor:
+def step_program(path: Path, shape: StepShape = SHAPE) -> ForwardPass:
     checkpoint = open_checkpoint(path)
     return StepProgramExecutor(model_config(checkpoint), checkpoint, shape, ThreadPool(2))
 
 
-def eager(path: Path, shape: StepShape = SHAPE) -> Executor:
+def eager(path: Path, shape: StepShape = SHAPE) -> ForwardPass:
     checkpoint = open_checkpoint(path)
     return EagerExecutor(model_config(checkpoint), checkpoint, shape, "cpu")
 
 
-def all_logits(executor: Executor, token_ids: list[int], chunk: int = 512, shape: StepShape = SHAPE) -> NDArray[np.float32]:
+def all_logits(executor: ForwardPass, token_ids: list[int], chunk: int = 512, shape: StepShape = SHAPE) -> NDArray[np.float32]:
     """Logits [len(token_ids), V] of every position, computed `chunk` tokens at a time in blocks of descending ids."""
     batch = Batch(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len, shape.block_size)
     batch.start_row(0, token_ids, len(token_ids))

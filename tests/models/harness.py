@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import octavo.assemble as assemble
 from octavo.config import EngineConfig
 from octavo.engine import AsyncEngine
-from octavo.runner.local_runner import LocalRunner
+from octavo.runner.host_executor import HostExecutor
 from octavo.step import StepPlan, StepResult
 from octavo.types import GenerationRequest, SamplingParams
 
@@ -32,7 +32,7 @@ class Run:
     num_preemptions: int
 
 
-class _RecordingRunner(LocalRunner):
+class _RecordingExecutor(HostExecutor):
     logits: Logits
 
     def _draw(self, plan: StepPlan, logits: NDArray[np.float32], started: float) -> StepResult:
@@ -48,8 +48,8 @@ def run_engine(
     model: Path, prompts: Sequence[list[int]], *, max_tokens: int, together: bool = False, monkeypatch, **settings: object
 ) -> Run:
     """Generate greedily for each prompt, one after the other or all at once. `settings` are fields of `EngineConfig`."""
-    _RecordingRunner.logits = {}
-    monkeypatch.setattr(assemble, "LocalRunner", _RecordingRunner)
+    _RecordingExecutor.logits = {}
+    monkeypatch.setattr(assemble, "HostExecutor", _RecordingExecutor)
     config = replace(EngineConfig(model=str(model), max_model_len=2048, kv_cache_bytes=512 << 20), **settings)
     params = SamplingParams(temperature=0.0, max_tokens=max_tokens, ignore_eos=True)
     return asyncio.run(_run(assemble.build_engine(config), prompts, params, together))
@@ -63,7 +63,7 @@ async def _run(engine: AsyncEngine, prompts: Sequence[list[int]], params: Sampli
     finally:
         await engine.close()
     tokens, cached = zip(*results, strict=True)
-    return Run(list(tokens), _RecordingRunner.logits, list(cached), engine.stats().preemptions)
+    return Run(list(tokens), _RecordingExecutor.logits, list(cached), engine.stats().preemptions)
 
 
 async def _generate(engine: AsyncEngine, name: str, prompt: list[int], params: SamplingParams) -> tuple[list[int], int]:

@@ -84,29 +84,30 @@ class Proxy:
 
 
 def watch_runner(times: StepTimes, runner: Any) -> None:
-    """Time the parts of `LocalRunner._run`, on the runner's thread."""
+    """Time the parts of `HostExecutor.launch`, on the runner's thread."""
     running = [0]
     ended = [0.0, 0.0]
-    program = runner._executor.program
-    execute, batch = runner._executor.execute, runner._batch
-    runner._executor.execute = lambda _: execute(batch)  # the extension takes its own type, not the proxy
-    runner._batch, runner._sampler = Proxy(batch), Proxy(runner._sampler)
+    executor = runner._executor
+    forward, batch = executor._forward, executor._batch
+    program, execute = forward.program, forward.execute
+    forward.execute = lambda _: execute(batch)  # the extension takes its own type, not the proxy
+    executor._batch, executor._sampler = Proxy(batch), Proxy(executor._sampler)
     for owner, name, part in (
-        (runner, "_apply", "apply"),
-        (runner._batch, "prepare", "prepare"),
-        (runner._batch, "append_tokens", "append"),
-        (runner._executor, "execute", "execute"),
-        (runner._sampler, "sample", "sampling"),
+        (executor, "_apply", "apply"),
+        (executor._batch, "prepare", "prepare"),
+        (executor._batch, "append_tokens", "append"),
+        (forward, "execute", "execute"),
+        (executor._sampler, "sample", "sampling"),
     ):
         times.timed(owner, name, part, lambda: running[0])
-    run = runner._run
+    launch = executor.launch
 
-    def step(plan: Any) -> Any:
+    def step(plan: Any) -> None:
         started = time.perf_counter()
         step_times = times.by_step[plan.step_id]
         running[0] = plan.step_id
         times.num_decoding[plan.step_id] = len(plan.rows) if sum(plan.num_scheduled_tokens) == len(plan.rows) else 0
-        result = run(plan)
+        launch(plan)
         now = time.perf_counter()
         ops = program.profile()
         step_times.update({f"  {op}": seconds for op, (_, seconds) in ops.items()})
@@ -120,9 +121,8 @@ def watch_runner(times: StepTimes, runner: Any) -> None:
         step_times["runner cpu"] = time.thread_time() - ended[1]
         step_times["ended"] = time.perf_counter()
         ended[:] = step_times["ended"], time.thread_time()
-        return result
 
-    runner._run = step
+    executor.launch = step
 
 
 def watch_core(times: StepTimes, core: Any) -> None:

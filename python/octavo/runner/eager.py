@@ -56,7 +56,7 @@ class EagerExecutor:
 
     @torch.inference_mode()
     def execute(self, batch: Batch) -> NDArray[np.float32]:
-        """See `Executor.execute`."""
+        """See `ForwardPass.execute`."""
         return self._model.forward(self._step(batch)).float().cpu().numpy()
 
     def _step(self, batch: Batch) -> TorchStep:

@@ -1,4 +1,10 @@
-"""What executors have in common: the shape of a model's step, and how a model is built for them."""
+"""What runs the steps of one device: the executor's protocol, the shape of a step, and how a model is built.
+
+    LocalRunner (the thread, the order) --plan--> Executor.launch .. Executor.collect --> StepResult
+
+Sampling is inside the executor, beside the logits. A device that computes on its own has several steps launched before the first is
+collected (`depth`); a processor computes in `launch` and hands over in `collect`.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +21,9 @@ from octavo.models import model_class
 from octavo.models._decoder import Decoder
 from octavo.ops.ops import Ops
 from octavo.runner.weights import CheckpointWeights, Placement
+from octavo.step import StepPlan, StepResult
 
-__all__ = ["Executor", "StepShape", "build_model"]
+__all__ = ["Executor", "ForwardPass", "StepShape", "build_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,36 @@ class StepShape:
 
 
 class Executor(Protocol):
-    """Computes the logits of a prepared step."""
+    """Runs plans on one device, in order. All calls on one thread, the runner's.
+
+    A fault of one row (parameters that cannot be used, logits that are not finite) is an entry of `StepResult.errors`; what
+    `launch` and `collect` raise is a fault of the device or of the plan.
+
+    Attributes:
+        depth: steps that may be launched before the first of them is collected.
+    """
+
+    depth: int
+
+    def bind_thread(self) -> None:
+        """Called once, before anything else, on the thread that will make all other calls."""
+        ...
+
+    def launch(self, plan: StepPlan) -> None:
+        """Change the rows as the plan says and begin to compute it. At most `depth` steps are launched and not collected."""
+        ...
+
+    def collect(self) -> StepResult:
+        """The result of the oldest step that is launched and not collected; waits for it."""
+        ...
+
+    def close(self) -> None:
+        """Wait for what is launched and let the device go. Idempotent."""
+        ...
+
+
+class ForwardPass(Protocol):
+    """A model whose logits reach the host."""
 
     def execute(self, batch: Batch) -> NDArray[np.float32]:
         """Return float32 [L, V], valid until the next call; writes the step's keys and values to the KV cache."""

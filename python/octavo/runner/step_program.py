@@ -53,5 +53,5 @@ class StepProgramExecutor:
         self.program = CpuProgram(graph, pool, self.caches, {"tokens": shape.max_num_tokens, "logits": shape.max_num_logits})
 
     def execute(self, batch: Batch) -> NDArray[np.float32]:
-        """See `Executor.execute`."""
+        """See `ForwardPass.execute`."""
         return self.program.run(batch)

@@ -39,5 +39,5 @@ class SequenceOutput(NamedTuple):
     sequence: Sequence
     token_id: int | None = None
     logprobs: TokenLogprobs | None = None
-    prompt_logprobs: list[TokenLogprobs] | None = None
+    prompt_logprobs: list[TokenLogprobs | None] | None = None
     error: str | None = None

@@ -17,7 +17,7 @@ from octavo.checkpoint import open_checkpoint
 from octavo.cli.options import add_options, from_options
 from octavo.config import EngineConfig
 from octavo.models import model_config
-from octavo.runner.executor import Executor, StepShape
+from octavo.runner.executor import ForwardPass, StepShape
 
 __all__ = ["WindowScorer", "engine_config", "scored"]
 
@@ -44,7 +44,7 @@ class WindowScorer:
         model = model_config(checkpoint)
         config = replace(config, max_model_len=length, max_num_batched_tokens=length)
         self._shape: StepShape = replace(step_shape(config, model), max_num_logits=length)
-        self._executor: Executor = build_executor(config, model, checkpoint, self._shape, ThreadPool(config.threads or 1))
+        self._executor: ForwardPass = build_executor(config, model, checkpoint, self._shape, ThreadPool(config.threads or 1))
 
     def logits(self, windows: list[list[int]]) -> Iterator[NDArray[np.float32]]:
         """Yield [rows, V] for the rows of `scored`, window by window."""

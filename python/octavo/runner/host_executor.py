@@ -1,0 +1,158 @@
+"""Executor over a forward pass whose logits reach the host: the persistent batch, the sampler and the reports are here, in C++."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octavo._kernels import Sampler, ThreadPool
+from octavo._runtime import Batch
+from octavo.log import get_logger
+from octavo.runner.executor import ForwardPass, StepShape
+from octavo.step import RowStart, StepPlan, StepResult
+from octavo.types import TokenLogprobs
+
+__all__ = ["HostExecutor"]
+
+log = get_logger(__name__)
+
+_NO_TOKEN = "the model's logits are not finite, or every token is barred by the request's constraints"
+
+
+@dataclass(frozen=True, slots=True)
+class _PromptLogprobs:
+    """A row that wants log-probabilities of its prompt, and the prompt."""
+
+    prompt_token_ids: list[int]
+    num_top: int
+
+
+class HostExecutor:
+    """Implements `Executor`: `launch` computes, `collect` hands over."""
+
+    depth = 1
+
+    def __init__(self, forward: ForwardPass, shape: StepShape, vocab_size: int, pool: ThreadPool) -> None:
+        self._forward = forward
+        self._batch = Batch(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len, shape.block_size)
+        self._sampler = Sampler(shape.max_num_seqs, vocab_size, pool)
+        self._pool = pool
+        self._vocab_size = vocab_size
+        self._prompt_logprobs: dict[int, _PromptLogprobs] = {}
+        self._failed: dict[int, str] = {}  # rows that cannot draw, until their sequence ends, and why
+        self._results: deque[StepResult] = deque()
+
+    def bind_thread(self) -> None:
+        """See `Executor.bind_thread`."""
+        self._pool.place_caller()
+
+    def launch(self, plan: StepPlan) -> None:
+        """See `Executor.launch`."""
+        self._apply(plan)
+        if not plan.rows:
+            self._results.append(StepResult(plan.step_id, [], [], []))
+            return
+        started = time.perf_counter()
+        self._batch.prepare(plan.rows, plan.num_computed_tokens, plan.num_scheduled_tokens, plan.new_block_ids, plan.num_logits)
+        logits = self._forward.execute(self._batch)
+        self._results.append(self._draw(plan, logits, started))
+
+    def collect(self) -> StepResult:
+        """See `Executor.collect`."""
+        return self._results.popleft()
+
+    def close(self) -> None:
+        """See `Executor.close`."""
+
+    # ---- rows -----------------------------------------------------------------------------------------------------------------
+
+    def _apply(self, plan: StepPlan) -> None:
+        for row in plan.ended:
+            self._batch.end_row(row)
+            if self._failed.pop(row, None) is None:
+                self._sampler.end_row(row)
+            self._prompt_logprobs.pop(row, None)
+        for start in plan.started:
+            self._start(start)
+
+    def _start(self, start: RowStart) -> None:
+        """Fill a row. Where its request's parameters cannot be used it draws nothing, but its keys and values are computed all the same:
+        the blocks that the plan fills count as filled, and other sequences may share them."""
+        token_ids = start.token_ids
+        try:
+            self._sampler.start_row(start.row, token_ids, start.num_prompt_tokens, start.sampling)
+        except Exception as error:
+            log.warning("row %d cannot start: %s", start.row, error)
+            self._failed[start.row] = f"the request cannot be run: {error}"
+            token_ids = [token_id if 0 <= token_id < self._vocab_size else 0 for token_id in token_ids]
+        self._batch.start_row(start.row, token_ids, start.num_prompt_tokens)
+        if start.sampling.num_prompt_logprobs is not None:
+            prompt = token_ids[: start.num_prompt_tokens]
+            self._prompt_logprobs[start.row] = _PromptLogprobs(prompt, start.sampling.num_prompt_logprobs)
+
+    # ---- tokens ---------------------------------------------------------------------------------------------------------------
+
+    def _draw(self, plan: StepPlan, logits: NDArray[np.float32], started: float) -> StepResult:
+        errors = {row: self._failed[row] for row in plan.rows if row in self._failed} if self._failed else {}
+        prompt_logprobs = self._score_prompts(plan, logits, errors) if self._prompt_logprobs else {}
+        rows, logits_rows = _drawing(plan, errors)
+        token_ids, reports = self._sampler.sample(logits, rows, logits_rows)
+        drawn = {row: (token, report) for row, token, report in zip(rows, token_ids, reports, strict=True) if token is not None}
+        self._batch.append_tokens(list(drawn), [token for token, _ in drawn.values()])
+        if len(drawn) < sum(plan.draws):
+            # A row without a token ends, but the step after this one may be planned for it already: some token must stand there.
+            tokenless = [row for row, draws in zip(plan.rows, plan.draws, strict=True) if draws and row not in drawn]
+            self._batch.append_tokens(tokenless, [0] * len(tokenless))
+            errors = dict.fromkeys(tokenless, _NO_TOKEN) | errors
+        return StepResult(
+            plan.step_id,
+            rows=list(drawn),
+            token_ids=[token for token, _ in drawn.values()],
+            logprobs=[None if report is None else _logprobs(token, report) for token, report in drawn.values()],
+            prompt_logprobs=prompt_logprobs,
+            errors=errors,
+            run_ms=(time.perf_counter() - started) * 1e3,
+        )
+
+    def _score_prompts(self, plan: StepPlan, logits: NDArray[np.float32], errors: dict[int, str]) -> dict[int, list[TokenLogprobs | None]]:
+        """Entries for the prompt positions whose logits this step computed; those at position p describe token p + 1."""
+        scored: dict[int, list[TokenLogprobs | None]] = {}
+        for index, end in enumerate(accumulate(plan.num_logits)):
+            row, num_logits = plan.rows[index], plan.num_logits[index]
+            if row not in self._prompt_logprobs or num_logits == 0:
+                continue
+            first = plan.num_computed_tokens[index] + plan.num_scheduled_tokens[index] - num_logits
+            try:
+                scored[row] = self._score(row, first, logits[end - num_logits : end])
+            except Exception as error:
+                log.warning("row %d: no log-probabilities of the prompt: %s", row, error)
+                errors[row] = f"the prompt's log-probabilities cannot be computed: {error}"
+        return {row: entries for row, entries in scored.items() if entries}
+
+    def _score(self, row: int, first: int, logits: NDArray[np.float32]) -> list[TokenLogprobs | None]:
+        """What the logits of the row's positions from `first` on say of the prompt's tokens after them."""
+        wanted = self._prompt_logprobs[row]
+        targets = wanted.prompt_token_ids[first + 1 : first + 1 + len(logits)]
+        reports = self._sampler.score(logits[: len(targets)], targets, wanted.num_top)
+        return [None if report is None else _logprobs(token, report) for token, report in zip(targets, reports, strict=True)]
+
+
+def _drawing(plan: StepPlan, errors: dict[int, str]) -> tuple[list[int], Sequence[int]]:
+    """The rows that draw, and the row of the step's logits from which each does."""
+    if False not in plan.draws and not errors and max(plan.num_logits) == 1:  # a decode step: nothing to pick out
+        return plan.rows, range(len(plan.rows))
+    ends = accumulate(plan.num_logits)
+    entries = zip(plan.rows, ends, plan.draws, strict=True)
+    drawing = [(row, end - 1) for row, end, draws in entries if draws and row not in errors]
+    return [row for row, _ in drawing], [logits_row for _, logits_row in drawing]
+
+
+def _logprobs(token_id: int, report: tuple) -> TokenLogprobs:
+    logprob, rank, top_ids, top_logprobs = report
+    return TokenLogprobs(token_id, logprob, rank, tuple(zip(top_ids, top_logprobs, strict=True)))
