@@ -1,6 +1,5 @@
 #include "batch/batch.h"
 
-#include <algorithm>
 #include <numeric>
 
 #include "base/error.h"
@@ -18,6 +17,7 @@ const BatchLimits& checked(const BatchLimits& limits) {
   at_least_one("max_num_logits", limits.max_num_logits);
   at_least_one("max_model_len", limits.max_model_len);
   at_least_one("block_size", limits.block_size);
+  at_least_one("num_groups", limits.num_groups);
   return limits;
 }
 
@@ -34,52 +34,48 @@ std::int64_t sum(const std::vector<std::int32_t>& values) { return std::accumula
 }  // namespace
 
 Batch::Batch(const BatchLimits& limits)
-    : limits_(checked(limits)),
-      rows_(limits),
-      places_(static_cast<std::size_t>(limits.max_num_seqs)),
-      last_checked_(places_.size()),
-      token_ids_(static_cast<std::size_t>(limits.max_num_tokens)),
-      positions_(static_cast<std::size_t>(limits.max_num_tokens)),
-      slot_mapping_(static_cast<std::size_t>(limits.max_num_tokens)),
-      query_indptr_(places_.size() + 1),
-      context_lens_(places_.size()),
-      block_tables_(places_.size() * static_cast<std::size_t>(limits.max_blocks_per_row())),
-      logits_indices_(static_cast<std::size_t>(limits.max_num_logits)) {}
+    : limits_(checked(limits)), rows_(limits), arrays_(limits), last_checked_(static_cast<std::size_t>(limits.max_num_seqs)) {}
 
-void Batch::start_row(std::int32_t row, const std::vector<std::int32_t>& token_ids, std::int32_t num_prompt_tokens) {
-  rows_.start(row, token_ids, num_prompt_tokens);
+void Batch::expect_tokens(const std::vector<std::int32_t>& rows) {
+  ++num_checks_;
+  for (const std::int32_t row : rows) {
+    rows_.check_token_room(row);
+    require_first_mention(row);
+  }
+  for (const std::int32_t row : rows) rows_.expect_token(row);
 }
 
 void Batch::append_tokens(const std::vector<std::int32_t>& rows, const std::vector<std::int32_t>& token_ids) {
   require_length("token_ids", token_ids.size(), rows.size());
   ++num_checks_;
   for (const std::int32_t row : rows) {
-    rows_.check_token_room(row);
+    if (rows_.at(row).num_expected == 0) rows_.check_token_room(row);
     require_first_mention(row);
   }
   for (std::size_t i = 0; i < rows.size(); ++i) rows_.append_token(rows[i], token_ids[i]);
 }
 
-void Batch::prepare(const Step& step) {
+void Batch::prepare(const Step& step, StepArrays& arrays) {
   check(step);
-  num_rows_ = num_tokens_ = num_logits_ = 0;
+  arrays.clear();
   for (std::size_t i = 0; i < step.rows.size(); ++i) {
     const std::int32_t row = step.rows[i];
-    rows_.append_blocks(row, step.new_blocks(i), step.num_new_blocks(i));
-    place_blocks(row, num_rows_);
-    write_tokens(row, step.num_computed_tokens[i], step.num_scheduled_tokens[i]);
-    write_logits_indices(step.num_logits[i]);
-    context_lens_.data()[num_rows_] = step.num_computed_tokens[i] + step.num_scheduled_tokens[i];
-    query_indptr_.data()[++num_rows_] = num_tokens_;
+    for (std::int32_t group = 0; group < limits_.num_groups; ++group) {
+      const Step::NewBlocks& blocks = step.new_blocks[group];
+      rows_.append_blocks(group, row, blocks.of(i), blocks.count(i));
+    }
+    arrays.add_row(rows_, row, step.num_scheduled_tokens[i], step.num_logits[i]);
+    rows_.advance(row, step.num_scheduled_tokens[i]);
   }
 }
 
 void Batch::check(const Step& step) {
   const std::size_t num_rows = step.rows.size();
-  require_length("num_computed_tokens", step.num_computed_tokens.size(), num_rows);
   require_length("num_scheduled_tokens", step.num_scheduled_tokens.size(), num_rows);
-  require_length("new_block_ids", step.new_block_indptr.size() - 1, num_rows);
   require_length("num_logits", step.num_logits.size(), num_rows);
+  require(static_cast<std::int32_t>(step.new_blocks.size()) == limits_.num_groups, "new_block_ids has ", step.new_blocks.size(),
+          " entries for ", limits_.num_groups, " cache groups");
+  for (const Step::NewBlocks& blocks : step.new_blocks) require_length("new_block_ids", blocks.indptr.size() - 1, num_rows);
   ++num_checks_;
   for (std::size_t i = 0; i < num_rows; ++i) check_row(step, i);
   require_at_most("tokens", sum(step.num_scheduled_tokens), "max_num_tokens", limits_.max_num_tokens);
@@ -90,52 +86,28 @@ void Batch::check_row(const Step& step, std::size_t i) {
   const std::int32_t row = step.rows[i];
   const Row& state = rows_.at(row);
   require_first_mention(row);
-  const std::int32_t computed = step.num_computed_tokens[i];
   const std::int32_t scheduled = step.num_scheduled_tokens[i];
   const std::int32_t logits = step.num_logits[i];
-  require(computed >= 0, "row ", row, ": num_computed_tokens is ", computed, "; it must not be negative");
   require(scheduled >= 1, "row ", row, ": num_scheduled_tokens is ", scheduled, "; a scheduled row computes at least one token");
   require(logits >= 0 && logits <= scheduled, "row ", row, ": num_logits is ", logits, " of ", scheduled, " scheduled tokens");
-  const std::int64_t needed = std::int64_t{computed} + scheduled;
-  require(needed <= state.num_tokens, "row ", row, ": the step needs ", needed, " tokens, but the row has ", state.num_tokens);
-  rows_.check_blocks(row, step.new_blocks(i), step.num_new_blocks(i));
-  const std::int64_t capacity = (std::int64_t{state.num_blocks} + step.num_new_blocks(i)) * limits_.block_size;
-  require(needed <= capacity, "row ", row, ": the step needs ", needed, " tokens, but the row's blocks hold ", capacity);
+  const std::int64_t needed = std::int64_t{state.num_computed} + scheduled;
+  const std::int64_t num_tokens = std::int64_t{state.num_tokens} + state.num_expected;
+  require(needed <= num_tokens, "row ", row, ": the step needs ", needed, " tokens, but the row has ", num_tokens);
+  // ~row stands for the row's last drawn token, so of unknown tokens a step can compute that one only.
+  require(needed <= state.num_tokens || (needed == num_tokens && state.num_computed >= num_tokens - 1) ||
+              (needed == num_tokens && state.num_expected == 1),
+          "row ", row, ": the step needs a token that is neither known nor the last one drawn");
+  for (std::int32_t group = 0; group < limits_.num_groups; ++group) {
+    const Step::NewBlocks& blocks = step.new_blocks[group];
+    rows_.check_blocks(group, row, blocks.of(i), blocks.count(i));
+    const std::int64_t capacity = (std::int64_t{rows_.num_blocks(group, row)} + blocks.count(i)) * limits_.block_size;
+    require(needed <= capacity, "row ", row, ": the step needs ", needed, " tokens, but the row's blocks hold ", capacity);
+  }
 }
 
 void Batch::require_first_mention(std::int32_t row) {
   require(last_checked_[row] != num_checks_, "row ", row, ": is named twice in one step");
   last_checked_[row] = num_checks_;
-}
-
-void Batch::place_blocks(std::int32_t row, std::int32_t place) {
-  const Row& state = rows_.at(row);
-  Place& known = places_[place];
-  if (known.start_serial != state.start_serial) known = {state.start_serial, 0};
-  const std::int32_t* blocks = rows_.block_ids(row);
-  std::int32_t* table = block_tables_.data() + static_cast<std::size_t>(place) * limits_.max_blocks_per_row();
-  std::copy(blocks + known.num_blocks, blocks + state.num_blocks, table + known.num_blocks);
-  known.num_blocks = state.num_blocks;
-}
-
-void Batch::write_tokens(std::int32_t row, std::int32_t first_position, std::int32_t count) {
-  std::copy_n(rows_.token_ids(row) + first_position, count, token_ids_.data() + num_tokens_);
-  std::iota(positions_.data() + num_tokens_, positions_.data() + num_tokens_ + count, first_position);
-  const std::int32_t* blocks = rows_.block_ids(row);
-  std::int32_t* slots = slot_mapping_.data() + num_tokens_;
-  std::int32_t offset = first_position % limits_.block_size;
-  for (std::int32_t block = first_position / limits_.block_size; count > 0; ++block, offset = 0) {
-    const std::int32_t run = std::min(count, limits_.block_size - offset);
-    std::iota(slots, slots + run, blocks[block] * limits_.block_size + offset);
-    slots += run;
-    num_tokens_ += run;
-    count -= run;
-  }
-}
-
-void Batch::write_logits_indices(std::int32_t count) {
-  std::iota(logits_indices_.data() + num_logits_, logits_indices_.data() + num_logits_ + count, num_tokens_ - count);
-  num_logits_ += count;
 }
 
 }  // namespace octavo::batch

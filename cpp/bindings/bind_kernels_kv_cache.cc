@@ -16,6 +16,7 @@ void bind_kv_cache(py::module_& module) {
            }),
            py::arg("num_layers"), py::arg("num_blocks"), py::arg("block_size"), py::arg("num_kv_heads"), py::arg("head_dim"),
            py::arg("dtype") = "fp32")
+      .def("copy_block", &KVCache::copy_block, py::arg("source"), py::arg("destination"))
       .def_property_readonly("num_bytes", &KVCache::num_bytes)
       .def_property_readonly("dtype", [](const KVCache& cache) { return name_of(cache.dtype()); })
       .def_static(

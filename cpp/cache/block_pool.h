@@ -33,6 +33,7 @@ class BlockPool {
   // Counts the resets. A table whose content is older than the last reset publishes nothing more.
   std::uint64_t cache_epoch() const { return cache_epoch_; }
 
+  bool is_cached(const BlockHash& hash) const { return index_.find(hash).has_value(); }
   // Takes a free block with one reference; evicts it from the index where it is cached. num_free() must not be 0.
   BlockId allocate();
   // Adds a reference to the cached block of this hash and returns it; nothing where none is cached.

@@ -103,13 +103,15 @@ class BlockTableTest : public ::testing::Test {
   static constexpr std::int32_t kBlockSize = 4;
 
   std::unique_ptr<BlockTable> filled(const std::vector<std::int32_t>& tokens) {
-    auto table = std::make_unique<BlockTable>(pool_);
+    auto table = std::make_unique<BlockTable>(groups());
     const auto matched = static_cast<std::size_t>(table->match_prefix(tokens.data(), tokens.size()));
     EXPECT_TRUE(table->grow(static_cast<std::int64_t>(tokens.size())));
     table->commit(tokens.data() + matched, tokens.size() - matched);
     pool_->check_integrity();
     return table;
   }
+
+  std::vector<CacheGroup> groups() const { return {{pool_, std::nullopt}}; }
 
   std::shared_ptr<BlockPool> pool_ = std::make_shared<BlockPool>(8, kBlockSize, true, 42);
   std::vector<std::int32_t> tokens_ = {1, 2, 3, 4, 5, 6, 7, 8, 9};
@@ -119,44 +121,45 @@ TEST_F(BlockTableTest, SharesCachedBlocksWithALiveSequence) {
   const auto first = filled(tokens_);
   const auto second = filled(tokens_);
   EXPECT_EQ(second->num_committed(), 9);
-  EXPECT_TRUE(std::equal(first->block_ids().begin(), first->block_ids().begin() + 2, second->block_ids().begin()));
-  EXPECT_NE(first->block_ids()[2], second->block_ids()[2]);
+  const std::vector<BlockId> ids = first->block_ids(0), others = second->block_ids(0);
+  EXPECT_TRUE(std::equal(ids.begin(), ids.begin() + 2, others.begin()));
+  EXPECT_NE(first->block_ids(0)[2], second->block_ids(0)[2]);
   EXPECT_EQ(pool_->num_free(), 4);
   EXPECT_EQ(pool_->num_cached(), 2);
 }
 
 TEST_F(BlockTableTest, LeavesOneTokenToCompute) {
   filled(tokens_)->free();
-  BlockTable table(pool_);
+  BlockTable table(groups());
   EXPECT_EQ(table.match_prefix(tokens_.data(), 8), 4);
 }
 
 TEST_F(BlockTableTest, KeepsADuplicateUnpublished) {
-  BlockTable first(pool_);
-  BlockTable second(pool_);
+  BlockTable first(groups());
+  BlockTable second(groups());
   for (BlockTable* table : {&first, &second}) {
     ASSERT_TRUE(table->grow(4));
     table->commit(tokens_.data(), 4);
   }
   EXPECT_EQ(pool_->num_cached(), 1);
-  const BlockId duplicate = second.block_ids()[0];
+  const BlockId duplicate = second.block_ids(0)[0];
   second.free();
-  BlockTable next(pool_);
-  EXPECT_EQ(next.grow(1), std::vector<BlockId>{duplicate});  // not cached: taken first
+  BlockTable next(groups());
+  EXPECT_EQ(next.grow(1), BlockTable::BlockIds{{duplicate}});  // not cached: taken first
 }
 
 TEST_F(BlockTableTest, GrowsByAllOrNothing) {
-  BlockTable table(pool_);
+  BlockTable table(groups());
   ASSERT_TRUE(table.grow(8));
   EXPECT_EQ(table.grow(33), std::nullopt);
-  EXPECT_EQ(table.block_ids().size(), 2u);
-  EXPECT_EQ(table.grow(32)->size(), 6u);
-  EXPECT_TRUE(table.grow(5)->empty());
+  EXPECT_EQ(table.block_ids(0).size(), 2u);
+  EXPECT_EQ(table.grow(32)->front().size(), 6u);
+  EXPECT_TRUE(table.grow(5)->front().empty());
   EXPECT_THROW(table.grow(-1), std::invalid_argument);
 }
 
 TEST_F(BlockTableTest, RefusesToCommitBeyondItsBlocks) {
-  BlockTable table(pool_);
+  BlockTable table(groups());
   ASSERT_TRUE(table.grow(4));
   EXPECT_THROW(table.commit(tokens_.data(), 5), std::invalid_argument);
   EXPECT_EQ(table.num_committed(), 0);
@@ -168,7 +171,7 @@ TEST_F(BlockTableTest, PublishesNothingOlderThanAReset) {
   ASSERT_TRUE(table->grow(12));
   table->commit(tokens_.data(), 3);
   EXPECT_EQ(pool_->num_cached(), 0);
-  BlockTable fork(pool_);
+  BlockTable fork(groups());
   EXPECT_EQ(fork.fork(*table, 12), 12);
   ASSERT_TRUE(fork.grow(16));
   fork.commit(tokens_.data(), 4);
@@ -178,17 +181,51 @@ TEST_F(BlockTableTest, PublishesNothingOlderThanAReset) {
 TEST_F(BlockTableTest, ForksWithoutPrefixCaching) {
   pool_ = std::make_shared<BlockPool>(8, kBlockSize, false, 42);
   const auto parent = filled(tokens_);
-  BlockTable child(pool_);
+  BlockTable child(groups());
   EXPECT_EQ(child.fork(*parent, 9), 8);
   EXPECT_EQ(pool_->num_free(), 5);
   EXPECT_EQ(pool_->num_cached(), 0);
   pool_->check_integrity();
 }
 
+TEST_F(BlockTableTest, ForksInsideABlockByACopy) {
+  const auto parent = filled(tokens_);
+  BlockTable child(groups());
+  EXPECT_EQ(child.fork(*parent, 7), 4);
+  const auto copies = child.copy_last(*parent, 7);
+  ASSERT_TRUE(copies);
+  EXPECT_EQ(copies->front().first, parent->block_ids(0)[1]);
+  EXPECT_EQ(copies->front().second, child.block_ids(0)[1]);
+  child.commit(tokens_.data() + 4, 3);
+  EXPECT_EQ(child.num_committed(), 7);
+  EXPECT_THROW(child.copy_last(*parent, 10), std::invalid_argument);
+  pool_->check_integrity();
+}
+
+TEST_F(BlockTableTest, GivesBlocksBehindAWindowBack) {
+  const auto full = std::make_shared<BlockPool>(8, kBlockSize, true, 42);
+  const std::vector<CacheGroup> two{{full, std::nullopt}, {pool_, 5}};
+  BlockTable table(two);
+  ASSERT_TRUE(table.grow(16));
+  table.commit(std::vector<std::int32_t>(16, 3).data(), 16);
+  table.release_before(12);  // token 12 sees tokens 8 .. 12
+  EXPECT_EQ(table.num_held(0), 4);
+  EXPECT_EQ(table.first_held(1), 2);
+  EXPECT_EQ(table.num_held(1), 2);
+  EXPECT_EQ(pool_->num_free(), 6);
+  EXPECT_EQ(pool_->num_cached(), 4);
+  BlockTable other(two);
+  EXPECT_EQ(other.fork(table, 8), std::nullopt);  // it would see what was given back
+  EXPECT_EQ(other.match_prefix(std::vector<std::int32_t>(17, 3).data(), 17), 16);
+  EXPECT_EQ(other.num_held(1), 1);
+  pool_->check_integrity();
+  full->check_integrity();
+}
+
 TEST_F(BlockTableTest, OutlivesEveryOtherOwnerOfThePool) {
   auto table = filled(tokens_);
   pool_.reset();
-  EXPECT_EQ(table->grow(32)->size(), 5u);
+  EXPECT_EQ(table->grow(32)->front().size(), 5u);
 }
 
 TEST(BlockPool, NamesTheBlockOfABrokenInvariant) {

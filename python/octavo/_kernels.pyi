@@ -108,6 +108,8 @@ class KVCache:
     def __init__(
         self, num_layers: int, num_blocks: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str = "fp32"
     ) -> None: ...
+    def copy_block(self, source: int, destination: int) -> None:
+        """Copy all that a block holds."""
     @property
     def num_bytes(self) -> int: ...
     @property

@@ -6,7 +6,7 @@ import time
 from importlib.util import find_spec
 
 from octavo._kernels import KVCache, ThreadPool, active_isa, bind_memory_to_node
-from octavo.cache import BlockManager
+from octavo.cache import BlockGroup, BlockManager
 from octavo.checkpoint import Checkpoint, open_checkpoint
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.config import EngineConfig
@@ -48,7 +48,7 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
 
     def build() -> tuple[Scheduler, Runner]:
         forward = build_executor(config, model, checkpoint, shape, pool)
-        blocks = BlockManager(shape.num_blocks, shape.block_size, prefix_caching=config.prefix_caching)
+        blocks = BlockManager([BlockGroup(shape.num_blocks)], shape.block_size, prefix_caching=config.prefix_caching)
         return Scheduler(limits, blocks), LocalRunner(HostExecutor(forward, shape, model.vocab_size, pool))
 
     core = EngineCore(*build(), pace=StepPace(config.max_step_ms, shape.max_num_tokens))

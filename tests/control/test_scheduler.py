@@ -27,10 +27,10 @@ def test_one_request_from_start_to_end():
     driver = StepDriver()
     group = driver.add(prompt(5), max_tokens=3)
     first, second, third = driver.step(), driver.step(), driver.step()
-    assert (first.rows, first.num_computed_tokens, first.num_scheduled_tokens, first.draws) == ([0], [0], [5], [True])
+    assert (first.rows, driver.begins(first), first.num_scheduled_tokens, first.draws) == ([0], [0], [5], [True])
     assert first.started[0].token_ids == prompt(5)
-    assert (second.num_computed_tokens, second.num_scheduled_tokens) == ([5], [1])  # the value of token 5 is still in flight
-    assert third.num_computed_tokens == [6]
+    assert (driver.begins(second), second.num_scheduled_tokens) == ([5], [1])  # the value of token 5 is still in flight
+    assert driver.begins(third) == [6]
     assert driver.step() is None  # the third output is drawn already: nothing beyond max_tokens is computed
     assert driver.step().ended == [0]
     driver.run()
@@ -78,8 +78,8 @@ def test_prefix_cache_serves_full_blocks_of_a_second_request():
     driver.run()
     again = driver.add(prompt(18), max_tokens=2)
     plan = driver.step()
-    assert plan.num_computed_tokens == [16] and plan.num_scheduled_tokens == [2]
-    assert len(plan.new_block_ids[0]) == 5  # a started row gets its whole table
+    assert driver.begins(plan) == [16] and plan.num_scheduled_tokens == [2]
+    assert len(plan.new_block_ids[0][0]) == 5  # a started row gets its whole table
     driver.run()
     assert again.num_cached_tokens == 16
     assert outputs_of(again) == expected(prompt(18), 2)
@@ -91,7 +91,7 @@ def test_blocks_are_shared_as_soon_as_a_submitted_step_computes_them():
     second = driver.add([*prompt(16), 1, 2, 3], max_tokens=4)
     driver.step()
     plan = driver.step()  # the first step's result has not come back
-    assert plan.num_computed_tokens == [16, 16]
+    assert driver.begins(plan) == [16, 16]
     driver.run()
     assert second.num_cached_tokens == 16
     assert outputs_of(second) == expected([*prompt(16), 1, 2, 3], 4)
@@ -112,9 +112,12 @@ def test_choices_wait_for_the_prompt_and_fork_it(prefix_caching: bool):
     group = driver.add(prompt(14), max_tokens=5, n=3)
     assert [len(driver.step().rows) for _ in range(2)] == [1, 1]  # 8 + 6 prompt tokens: choice 0 alone
     plan = driver.step()
-    assert plan.num_computed_tokens == [14, 12, 12] and plan.num_scheduled_tokens == [1, 2, 2]
-    shared = [block_ids[:3] for block_ids in plan.new_block_ids[1:]]
-    assert shared[0] == shared[1] == group.sequences[0].table.block_ids[:3]
+    assert driver.begins(plan) == [14, 13, 13] and plan.num_scheduled_tokens == [1, 1, 1]
+    blocks = group.sequences[0].table.block_ids[0]
+    assert [(fork.source_row, fork.num_tokens, fork.token_id) for fork in plan.forked] == [(0, 13, prompt(14)[13])] * 2
+    copies = [fork_blocks[0] for fork_blocks in plan.new_block_ids[0][1:]]
+    assert plan.copied_blocks == [(0, blocks[3], copy) for copy in copies]  # the last block is not full: each has its own
+    assert all(sequence.table.block_ids[0][:3] == blocks[:3] for sequence in group.sequences)
     driver.run()
     assert outputs_of(group) == expected(prompt(14), 5, n=3)
     assert len({tuple(output) for output in outputs_of(group)}) == 3
@@ -126,7 +129,7 @@ def test_a_fork_leaves_the_last_prompt_token_to_compute():
     driver.add(prompt(8), max_tokens=3, n=2)
     driver.step()
     plan = driver.step()
-    assert plan.num_computed_tokens == [8, 4] and plan.num_scheduled_tokens == [1, 4]
+    assert driver.begins(plan) == [8, 7] and plan.num_scheduled_tokens == [1, 1]
 
 
 def test_choices_come_through_though_choice_0_ends_before_they_start():
@@ -160,7 +163,7 @@ def test_a_late_result_of_a_preempted_sequence_counts():
     known = sequence.num_known_tokens
     assert known + sequence.num_in_flight_tokens > 8
     driver.run()
-    drawn = [output.token_id for output in driver.outputs if output.sequence is sequence]
+    drawn = [token_id for output in driver.outputs if output.sequence is sequence for token_id in output.token_ids]
     assert drawn == outputs_of(victim)[0] == expected(prompt(8, first=1), 8)[0]  # each token drawn once
 
 
@@ -201,7 +204,7 @@ def test_prompt_logprobs_ask_for_the_logits_of_every_prompt_position():
     driver.outputs.clear()
     group = driver.add(prompt(18), max_tokens=1, prompt_logprobs=1)
     plan = driver.step()
-    assert (plan.num_computed_tokens, plan.num_scheduled_tokens, plan.num_logits) == ([0], [4], [4])  # no prefix lookup
+    assert (driver.begins(plan), plan.num_scheduled_tokens, plan.num_logits) == ([0], [4], [4])  # no prefix lookup
     driver.run()
     reported = [entry.token_id for output in driver.outputs for entry in output.prompt_logprobs or []]
     assert reported == prompt(18)[1:]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from fakes.fake_runner import FakeRunner
 from fakes.fake_tokenizer import EOS, FakeTokenizer
-from octavo.cache import BlockManager
+from octavo.cache import BlockGroup, BlockManager
 from octavo.engine import AsyncEngine, EngineCore, EngineObserver, ModelInfo, StepPace
 from octavo.engine.watchdog import Watchdog
 from octavo.scheduler import Scheduler, SchedulerLimits
@@ -36,7 +36,7 @@ def fake_engine(
     limits = SchedulerLimits(max_num_seqs, max_num_batched_tokens, 32, max_model_len)
 
     def scheduler() -> Scheduler:
-        return Scheduler(limits, BlockManager(num_blocks, 4, hash_seed=1))
+        return Scheduler(limits, BlockManager([BlockGroup(num_blocks)], 4, hash_seed=1))
 
     pace = StepPace(max_step_ms, max_num_batched_tokens)
     core = EngineCore(scheduler(), runner, pace=pace, observers=observers, clock=clock, watchdog=watchdog)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from fakes.fake_runner import FakeRunner
-from octavo.cache import BlockManager
+from octavo.cache import BlockGroup, BlockManager
 from octavo.scheduler import NewRequest, Scheduler, SchedulerLimits, Sequence, SequenceGroup, SequenceOutput
 from octavo.step import RowSampling, StepPlan, StepResult
 
@@ -13,7 +14,10 @@ __all__ = ["StepDriver"]
 
 
 class StepDriver:
-    """Sequences end at their `max_length`, or where `ends(sequence, token_id)` says so. `ahead=False`: no step ahead.
+    """Sequences end at their `max_length`, or where `ends(sequence, token_id)` says so.
+
+    `ahead` steps are planned before the result of the first one is taken; 0: none. `window_blocks`: blocks of each windowed group; None:
+    as many as the others have.
 
     Attributes:
         outputs: what the scheduler reported, in order.
@@ -29,19 +33,29 @@ class StepDriver:
         max_num_batched_tokens: int = 32,
         max_num_logits: int = 32,
         max_model_len: int = 256,
+        max_num_drafts: int = 0,
+        max_priority: int | None = None,
+        windows: tuple[int | None, ...] = (None,),
+        window_blocks: int | None = None,
         ends: Callable[[Sequence, int], bool] = lambda sequence, token_id: False,
-        ahead: bool = True,
-        **runner_options: int | None,
+        ahead: int = 1,
+        **runner_options: float | None,
     ) -> None:
-        self.blocks = BlockManager(num_blocks, block_size, prefix_caching=prefix_caching, hash_seed=1)
-        self.scheduler = Scheduler(SchedulerLimits(max_num_seqs, max_num_batched_tokens, max_num_logits, max_model_len), self.blocks)
+        groups = [BlockGroup(num_blocks if window is None else window_blocks or num_blocks, window) for window in windows]
+        self.blocks = BlockManager(groups, block_size, prefix_caching=prefix_caching, hash_seed=1)
+        limits = SchedulerLimits(max_num_seqs, max_num_batched_tokens, max_num_logits, max_model_len, max_num_drafts, max_priority)
+        self.scheduler = Scheduler(limits, self.blocks)
         self.runner = FakeRunner(
-            block_size=block_size, max_num_batched_tokens=max_num_batched_tokens, max_num_logits=max_num_logits, **runner_options
+            block_size=block_size,
+            max_num_batched_tokens=max_num_batched_tokens,
+            max_num_logits=max_num_logits,
+            windows=windows,
+            **runner_options,  # type: ignore[arg-type]
         )
         self.outputs: list[SequenceOutput] = []
         self._ends = ends
         self._ahead = ahead
-        self._in_flight: StepResult | None = None
+        self._in_flight: deque[StepResult] = deque()
 
     def add(
         self,
@@ -68,12 +82,15 @@ class StepDriver:
     def step(self, token_budget: int | None = None) -> StepPlan | None:
         """Plan and run a step, then take the result of the one before (of this one, unless one step ahead)."""
         plan = self.scheduler.schedule(token_budget)
-        result = None if plan is None else self.runner.run(plan)
-        if self._ahead:
-            result, self._in_flight = self._in_flight, result
-        if result is not None:
-            self._take(result)
+        if plan is not None:
+            self._in_flight.append(self.runner.run(plan))
+        if self._in_flight and (plan is None or len(self._in_flight) > self._ahead):
+            self._take(self._in_flight.popleft())
         return plan
+
+    def begins(self, plan: StepPlan) -> list[int]:
+        """The positions at which the rows' chunks began, as the runner counts."""
+        return self.runner.begins[plan.step_id]
 
     def run(self, max_steps: int = 10_000) -> int:
         """Step until nothing is left to do; returns how many steps that took."""
@@ -85,8 +102,8 @@ class StepDriver:
 
     def _take(self, result: StepResult) -> None:
         for output in self.scheduler.update(result):
-            self.outputs.append(output)
             sequence = output.sequence
-            done = sequence.num_known_tokens >= sequence.max_length
-            if output.error is not None or done or (output.token_id is not None and self._ends(sequence, output.token_id)):
+            self.outputs.append(output)
+            ended = any(self._ends(sequence, token_id) for token_id in output.token_ids)
+            if output.error is not None or ended or sequence.num_known_tokens >= sequence.max_length:
                 self.scheduler.finish(sequence)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from octavo._kernels import ThreadPool
-from octavo.cache import BlockManager
+from octavo.cache import BlockGroup, BlockManager
 from octavo.runner.executor import StepShape
 from octavo.runner.host_executor import HostExecutor
 from octavo.runner.local_runner import LocalRunner
 from octavo.scheduler import NewRequest, Scheduler, SchedulerLimits, Sequence
-from octavo.step import RowSampling, RowStart, StepPlan, StepResult
+from octavo.step import BlockCopy, Profile, RowFork, RowSampling, RowStart, StepPlan, StepResult
 
 VOCAB = 64
 SHAPE = StepShape(max_num_seqs=4, max_num_tokens=32, max_num_logits=32, max_model_len=64, num_blocks=64, block_size=4)
@@ -29,10 +29,20 @@ class Successors:
 
     def __init__(self) -> None:
         self.slots: dict[int, int] = {}
+        self.num_steps = 0
+
+    def copy_blocks(self, copies) -> None:
+        for _, source, destination in copies:
+            for offset in range(SHAPE.block_size):
+                self.slots[destination * SHAPE.block_size + offset] = self.slots.get(source * SHAPE.block_size + offset, -1)
+
+    def profile(self) -> dict[str, tuple[int, float]]:
+        return {"steps": (self.num_steps, 0.0)}
 
     def execute(self, batch) -> np.ndarray:
+        self.num_steps += 1
         assert all(0 <= token_id < VOCAB for token_id in batch.token_ids), "the embedding has no such row"
-        self.slots.update(zip(batch.slot_mapping.tolist(), batch.token_ids.tolist(), strict=True))
+        self.slots.update(zip(batch.slot_mapping[0].tolist(), batch.token_ids.tolist(), strict=True))
         logits = np.zeros((len(batch.logits_indices), VOCAB), np.float32)
         logits[np.arange(len(logits)), (batch.token_ids[batch.logits_indices] + 1) % VOCAB] = 5.0
         return logits
@@ -48,7 +58,7 @@ def runner(pool: ThreadPool) -> Iterator[LocalRunner]:
 def serve(runner: LocalRunner, *requests: tuple[list[int], RowSampling]) -> list[tuple[list[int], str | None]]:
     """Runs requests of 6 outputs together, one step ahead, as the engine does. Each one's tokens and its error."""
     limits = SchedulerLimits(SHAPE.max_num_seqs, SHAPE.max_num_tokens, SHAPE.max_num_logits, SHAPE.max_model_len)
-    blocks = BlockManager(SHAPE.num_blocks, SHAPE.block_size)
+    blocks = BlockManager([BlockGroup(SHAPE.num_blocks)], SHAPE.block_size)
     scheduler = Scheduler(limits, blocks)
     groups = [scheduler.add(NewRequest(str(index), prompt, (sampling,), 6)) for index, (prompt, sampling) in enumerate(requests)]
     errors: dict[Sequence, str] = {}
@@ -67,6 +77,21 @@ def serve(runner: LocalRunner, *requests: tuple[list[int], RowSampling]) -> list
     scheduler.check_integrity()
     assert blocks.num_free == blocks.num_blocks
     return [(group.sequences[0].output_token_ids, errors.get(group.sequences[0])) for group in groups]
+
+
+def step_plan(step_id: int, rows: dict[int, int], blocks: dict[int, list[int]] | None = None, **parts) -> StepPlan:
+    """A plan of these rows -> tokens, all of which draw."""
+    num_logits, num_drafts = parts.pop("num_logits", 1), parts.pop("num_drafts", 0)
+    return StepPlan(
+        step_id,
+        **parts,
+        rows=list(rows),
+        num_scheduled_tokens=list(rows.values()),
+        new_block_ids=[[(blocks or {}).get(row, []) for row in rows]],
+        num_logits=[num_logits] * len(rows),
+        draws=[True] * len(rows),
+        num_drafts=[num_drafts] * len(rows),
+    )
 
 
 GOOD = ([1, 2, 3], RowSampling())
@@ -128,13 +153,13 @@ def test_prompt_logprobs_that_cannot_be_made_end_their_request_alone(runner, num
 def test_a_failed_row_may_be_scheduled_again_before_it_ends(runner):
     sampling = RowSampling(top_k=2**31)
     starts = [RowStart(0, [5, 6], 2, sampling), RowStart(1, [1, 2], 2, RowSampling())]
-    first = StepPlan(0, [], starts, [0, 1], [0, 0], [2, 2], [[3], [4]], [1, 1], [True, True])
-    second = StepPlan(1, [], [], [0, 1], [2, 2], [1, 1], [[], []], [1, 1], [True, True])
-    only_failed = StepPlan(2, [], [], [0], [3], [1], [[]], [1], [True])
-    restarted = StepPlan(3, [0], [replace(starts[0], sampling=RowSampling())], [0, 1], [0, 3], [2, 1], [[5], []], [1, 1], [True, True])
+    first = step_plan(0, {0: 2, 1: 2}, {0: [3], 1: [4]}, started=starts)
+    second = step_plan(1, {0: 1, 1: 1})
+    only_failed = step_plan(2, {0: 1})
+    restarted = step_plan(3, {0: 2, 1: 1}, {0: [5]}, ended=[0], started=[replace(starts[0], sampling=RowSampling())])
     results = [future.result(timeout=60) for future in [runner.submit(plan) for plan in (first, second, only_failed, restarted)]]
     assert [result.rows for result in results] == [[1], [1], [], [0, 1]]
-    assert [result.token_ids for result in results] == [[3], [4], [], [7, 5]]
+    assert [result.token_ids for result in results] == [[[3]], [[4]], [], [[7], [5]]]
     assert [list(result.errors) for result in results] == [[0], [0], [0], []]
 
 
@@ -147,10 +172,39 @@ def test_prompt_positions_that_are_not_finite_keep_their_places(pool):
 
     runner = LocalRunner(HostExecutor(Broken(), SHAPE, VOCAB, pool))
     start = RowStart(0, [5, 6, 7, 8, 9], 5, RowSampling(num_prompt_logprobs=0))
-    result = runner.submit(StepPlan(0, [], [start], [0], [0], [5], [[0, 1]], [5], [True])).result(timeout=60)
+    result = runner.submit(step_plan(0, {0: 5}, {0: [0, 1]}, num_logits=5, started=[start])).result(timeout=60)
     runner.close()
     assert [entry and entry.token_id for entry in result.prompt_logprobs[0]] == [6, None, None, 9]
-    assert result.token_ids == [10]
+    assert result.token_ids == [[10]]
+
+
+def test_a_fork_goes_on_from_copied_blocks_and_a_row_can_go_back(runner):
+    """As beams do: row 1 continues the first five tokens of row 0 with another one, then row 0 itself does."""
+    start = RowStart(0, [1, 2, 3, 4, 5, 6], 6, RowSampling())
+    first = step_plan(0, {0: 6}, {0: [0, 1]}, started=[start])
+    fork, back = RowFork(1, 0, 5, 30, RowSampling()), RowFork(0, 0, 5, 40, RowSampling(bad_words=((41,),)))
+    second = step_plan(1, {1: 1, 0: 1}, {1: [2]}, forked=[fork, back], copied_blocks=[BlockCopy(0, 1, 2)])
+    runner.submit(first)
+    result = runner.submit(second).result(timeout=60)
+    assert (result.rows, result.token_ids) == ([1, 0], [[31], [0]])
+    slots = runner._executor._forward.slots
+    assert [slots[slot] for slot in (8, 9, 4, 5)] == [5, 30, 5, 40]
+    assert runner._executor._batch.row_tokens(1) == [1, 2, 3, 4, 5, 30, 31]
+
+
+def test_drafts_that_nobody_proposes_are_left_out(runner):
+    start = RowStart(0, [1, 2, 3], 3, RowSampling())
+    runner.submit(step_plan(0, {0: 3}, {0: [0, 1]}, started=[start]))
+    result = runner.submit(step_plan(1, {0: 3}, num_logits=3, num_drafts=2)).result(timeout=60)
+    assert result.token_ids == [[5]]
+
+
+def test_commands_run_in_order_with_plans(runner):
+    start = RowStart(0, [1, 2], 2, RowSampling())
+    runner.submit(step_plan(0, {0: 2}, {0: [0]}, started=[start]))
+    answer = runner.call(Profile())
+    runner.submit(step_plan(1, {0: 1}))
+    assert answer.result(timeout=60) == {"steps": (1, 0.0)}
 
 
 class Launches:

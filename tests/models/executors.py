@@ -38,6 +38,6 @@ def all_logits(executor: ForwardPass, token_ids: list[int], chunk: int = 512, sh
     logits = []
     for start in range(0, len(token_ids), chunk):
         count = min(chunk, len(token_ids) - start)
-        batch.prepare([0], [start], [count], [[] if start else blocks], [count])
+        batch.prepare([0], [count], [[[] if start else blocks]], [count])
         logits.append(executor.execute(batch).copy())
     return np.concatenate(logits)

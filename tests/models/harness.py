@@ -39,7 +39,7 @@ class _RecordingExecutor(HostExecutor):
         ends = np.cumsum(plan.num_logits)
         for index, row in enumerate(plan.rows):
             if plan.draws[index]:
-                known = self._batch.row_tokens(row)[: plan.num_computed_tokens[index] + plan.num_scheduled_tokens[index]]
+                known = self._batch.row_tokens(row)[: self._batch.num_computed_tokens(row)]
                 self.logits[tuple(known)] = logits[ends[index] - 1].copy()
         return super()._draw(plan, logits, started)
 

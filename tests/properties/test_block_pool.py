@@ -114,13 +114,30 @@ class BlockPoolMachine(RuleBasedStateMachine):
 
     @rule(target=tables, text=texts, extras=st.sampled_from([b"", b"", b"salt"]))
     def new_table(self, text: list[int], extras: bytes) -> Pair:
-        return BlockTable(self.pool, extras), TableModel(text, extras)
+        return BlockTable([(self.pool, None)], extras), TableModel(text, extras)
 
     @rule(target=tables, pair=tables, length=lengths)
     def fork(self, pair: Pair, length: int) -> Pair:
         parent, parent_model = pair
-        table, model = BlockTable(self.pool, parent_model.extras), TableModel(parent_model.text, parent_model.extras)
+        table, model = BlockTable([(self.pool, None)], parent_model.extras), TableModel(parent_model.text, parent_model.extras)
         assert table.fork(parent, length) == self.model.fork(model, parent_model, length)
+        return table, model
+
+    @rule(target=tables, pair=tables, length=lengths)
+    def fork_inside_a_block(self, pair: Pair, length: int) -> Pair:
+        parent, parent_model = pair
+        table, model = BlockTable([(self.pool, None)], parent_model.extras), TableModel(parent_model.text, parent_model.extras)
+        length = min(length, len(parent_model.tokens))
+        shared = table.fork(parent, length)
+        assert shared == self.model.fork(model, parent_model, length)
+        if shared < length:
+            copies = table.copy_last(parent, length)
+            added = self.model.grow(model, length)
+            assert copies == (None if added is None else [(parent_model.blocks[shared // BLOCK_SIZE], *added)])
+            if added is not None:
+                model.epoch = parent_model.epoch
+                self.model.commit(model, parent_model.tokens[shared:length])
+                table.commit(parent_model.tokens[shared:length])
         return table, model
 
     @rule(pair=tables, length=lengths)
@@ -135,7 +152,8 @@ class BlockPoolMachine(RuleBasedStateMachine):
     @rule(pair=tables, length=lengths)
     def grow(self, pair: Pair, length: int) -> None:
         table, model = pair
-        assert table.grow(length) == self.model.grow(model, length)
+        added = self.model.grow(model, length)
+        assert table.grow(length) == (None if added is None else [added])
 
     @rule(pair=tables, length=lengths)
     def commit(self, pair: Pair, length: int) -> None:
@@ -174,7 +192,7 @@ class BlockPoolMachine(RuleBasedStateMachine):
     @rule(pair=tables)
     def check_table(self, pair: Pair) -> None:
         table, model = pair
-        assert table.block_ids == model.blocks
+        assert table.block_ids == [model.blocks]
         assert table.num_blocks == len(model.blocks)
         assert table.num_committed == len(model.tokens)
 
@@ -190,7 +208,7 @@ TestBlockPool.settings = settings(max_examples=80, stateful_step_count=30, deadl
 
 
 def filled(pool: BlockPool, tokens: list[int]) -> BlockTable:
-    table = BlockTable(pool)
+    table = BlockTable([(pool, None)])
     matched = table.match_prefix(tokens)
     assert table.grow(len(tokens)) is not None
     table.commit(tokens[matched:])
@@ -213,9 +231,9 @@ def test_a_dead_table_frees_its_blocks_and_a_live_one_keeps_the_pool() -> None:
 def test_the_end_of_a_sequence_is_evicted_before_its_prefix() -> None:
     pool = BlockPool(4, 1, True, 1)
     filled(pool, [5, 6, 7, 8]).free()
-    other = BlockTable(pool)
+    other = BlockTable([(pool, None)])
     other.grow(2)
-    again = BlockTable(pool)
+    again = BlockTable([(pool, None)])
     assert again.match_prefix([5, 6, 7, 8]) == 2
 
 
@@ -223,9 +241,9 @@ def test_a_fork_cannot_take_blocks_of_other_content() -> None:
     pool = BlockPool(4, 1, True, 1)
     parent = filled(pool, [5, 6])
     with pytest.raises(ValueError, match="extras"):
-        BlockTable(pool, b"adapter").fork(parent, 2)
+        BlockTable([(pool, None)], b"adapter").fork(parent, 2)
     with pytest.raises(ValueError, match="another pool"):
-        BlockTable(BlockPool(4, 1, True, 1)).fork(parent, 2)
+        BlockTable([(BlockPool(4, 1, True, 1), None)]).fork(parent, 2)
 
 
 @pytest.mark.parametrize(("num_blocks", "block_size"), [(0, 16), (8, 0), (-1, 16)])
@@ -237,4 +255,4 @@ def test_a_pool_needs_blocks(num_blocks: int, block_size: int) -> None:
 @pytest.mark.parametrize(("tokens", "error"), [([1, -1], ValueError), ([2**31], ValueError), ([1.0], TypeError), (7, TypeError)])
 def test_tokens_must_be_token_ids(tokens: object, error: type[Exception]) -> None:
     with pytest.raises(error):
-        BlockTable(BlockPool(2, 1, True, 0)).match_prefix(tokens)  # type: ignore[arg-type]
+        BlockTable([(BlockPool(2, 1, True, 0), None)]).match_prefix(tokens)  # type: ignore[arg-type]

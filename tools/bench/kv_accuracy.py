@@ -51,8 +51,7 @@ class Scorer:
         tokens: list[int] = []
         rows = []
         for index in range(num_tokens):
-            start = len(prompt) + index - 1 if index else 0
-            batch.prepare([0], [start], [1 if index else len(prompt)], [[] if index else self._blocks], [1])
+            batch.prepare([0], [1 if index else len(prompt)], [[[] if index else self._blocks]], [1])
             rows.append(self._executor.execute(batch)[0].astype(np.float64))
             tokens.append(forced[index] if forced else int(rows[-1].argmax()))
             batch.append_tokens([0], [tokens[-1]])

@@ -1,5 +1,7 @@
 #include "ops/attention/kv_cache.h"
 
+#include <cstring>
+
 #include "cpu/huge_pages.h"
 #include "cpu/split.h"
 #include "ops/attention/attention_kernels.h"
@@ -26,6 +28,14 @@ KVCache::KVCache(int num_layers, int num_blocks, int block_size, int num_kv_head
 
 std::int64_t KVCache::bytes_per_block(int num_layers, int block_size, int num_kv_heads, int head_dim, KVDtype dtype) {
   return std::int64_t{num_layers} * (block_size / kPageTokens) * num_kv_heads * KVPageLayout(head_dim, dtype).num_bytes;
+}
+
+void KVCache::copy_block(std::int64_t source, std::int64_t destination) {
+  for (const std::int64_t block : {source, destination}) {
+    require(block >= 0 && block < num_blocks_, "KV cache: block ", block, " of ", num_blocks_);
+  }
+  const std::int64_t num_bytes = this->num_bytes() / num_blocks_;
+  if (source != destination) std::memcpy(pages_.get() + destination * num_bytes, pages_.get() + source * num_bytes, num_bytes);
 }
 
 std::int64_t KVCache::scratch_elements() const { return kPartialSlots * partial_elements(layout_.value_stride); }

@@ -34,6 +34,9 @@ class KVCache {
     return pages_.get() + ((page_index * num_layers_ + layer) * num_kv_heads_ + kv_head) * layout_.num_bytes;
   }
 
+  // Copies all that a block holds. Throws std::invalid_argument for a block that is not there.
+  void copy_block(std::int64_t source, std::int64_t destination);
+
   // Room for the partial results of one paged_attention at a time: scratch_elements() floats, aligned to 64 bytes.
   float* scratch() const { return reinterpret_cast<float*>(scratch_.get()); }
   std::int64_t scratch_elements() const;

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from octavo.cache.block_manager import BlockManager
+from octavo.cache.block_manager import BlockGroup, BlockManager
 
-__all__ = ["BlockManager"]
+__all__ = ["BlockGroup", "BlockManager"]

@@ -3,43 +3,78 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from octavo._runtime import BlockPool, BlockTable
 
-__all__ = ["BlockManager"]
+__all__ = ["BlockGroup", "BlockManager"]
+
+
+class BlockGroup(NamedTuple):
+    """The blocks of the layers that keep the same tokens.
+
+    Attributes:
+        num_blocks: blocks of its pool, >= 1.
+        window: tokens that a token sees, its own included; None: all of them. Blocks behind it are given back.
+    """
+
+    num_blocks: int
+    window: int | None = None
 
 
 class BlockManager:
-    """Hands out block tables over one pool and knows how much of the pool is left.
+    """Hands out block tables over a pool for each cache group and knows how much of the pools is left.
 
     Args:
-        num_blocks: blocks of the pool, >= 1.
+        groups: at least one, in the order of the runner's cache groups.
         block_size: tokens in a block.
         prefix_caching: whether full blocks stay findable by their content. `BlockTable.fork` works either way.
         hash_seed: key of the block hash; None: drawn from the operating system, so that no outsider can make prompts collide.
+
+    Attributes:
+        num_blocks: of all pools.
+        windowed: whether a group has a window.
     """
 
-    def __init__(self, num_blocks: int, block_size: int, *, prefix_caching: bool = True, hash_seed: int | None = None) -> None:
+    def __init__(self, groups: Sequence[BlockGroup], block_size: int, *, prefix_caching: bool = True, hash_seed: int | None = None) -> None:
         seed = int.from_bytes(os.urandom(8), "little") if hash_seed is None else hash_seed
-        self._pool = BlockPool(num_blocks, block_size, prefix_caching, seed)
-        self.num_blocks = num_blocks
+        self._pools = [(BlockPool(group.num_blocks, block_size, prefix_caching, seed), group.window) for group in groups]
+        self.num_blocks = sum(group.num_blocks for group in groups)
+        self.windowed = any(group.window is not None for group in groups)
         self.block_size = block_size
         self.prefix_caching = prefix_caching
 
     @property
-    def num_free(self) -> int:
-        """Blocks that can be taken now, those that a prefix may still hit included."""
-        return self._pool.num_free
+    def num_groups(self) -> int:
+        return len(self._pools)
 
     @property
-    def max_tokens(self) -> int:
-        """Tokens that the whole pool holds."""
-        return self.num_blocks * self.block_size
+    def num_free(self) -> int:
+        """Blocks that can be taken now, those that a prefix may still hit included; of all pools."""
+        return sum(pool.num_free for pool, _ in self._pools)
 
     @property
     def usage(self) -> float:
-        """Share of the blocks that sequences hold, 0..1."""
-        return 1.0 - self._pool.num_free / self.num_blocks
+        """Share of the blocks that sequences hold, 0..1; that of the fullest pool."""
+        return max(1.0 - pool.num_free / pool.num_blocks for pool, _ in self._pools)
+
+    def max_tokens(self, max_chunk: int) -> int:
+        """Most tokens of one sequence that has the pools for itself and computes at most `max_chunk` tokens in a step."""
+        most = 1 << 62
+        for pool, window in self._pools:
+            if window is None or pool.num_blocks < self._blocks_in_sight(window, max_chunk):
+                most = min(most, pool.num_blocks * self.block_size)
+        return most
+
+    def has_room(self, table: BlockTable, num_tokens: int, max_chunk: int, num_spare: int) -> bool:
+        """Whether each pool has the blocks that the table lacks for `num_tokens` tokens, and `num_spare` more."""
+        num_needed = self.blocks_for(num_tokens)
+        for (pool, window), num_held in zip(self._pools, table.num_held, strict=True):
+            most = num_needed if window is None else min(num_needed, self._blocks_in_sight(window, max_chunk))
+            if most - num_held + num_spare > pool.num_free:
+                return False
+        return True
 
     def blocks_for(self, num_tokens: int) -> int:
         """Blocks that `num_tokens` tokens of one sequence fill."""
@@ -47,12 +82,18 @@ class BlockManager:
 
     def new_table(self, extras: bytes = b"") -> BlockTable:
         """An empty block table. `extras`: whatever else the KV content depends on (adapter, media, salt)."""
-        return BlockTable(self._pool, extras)
+        return BlockTable(self._pools, extras)
 
     def reset_prefix_cache(self) -> None:
         """Forget every cached prefix; blocks in use stay in use."""
-        self._pool.reset_prefix_cache()
+        for pool, _ in self._pools:
+            pool.reset_prefix_cache()
 
     def check_integrity(self) -> None:
-        """Raise RuntimeError naming the first broken invariant of the pool. O(num_blocks)."""
-        self._pool.check_integrity()
+        """Raise RuntimeError naming the first broken invariant of a pool. O(num_blocks)."""
+        for pool, _ in self._pools:
+            pool.check_integrity()
+
+    def _blocks_in_sight(self, window: int, max_chunk: int) -> int:
+        """Most blocks that a sequence holds in a group while a step computes `max_chunk` tokens of it."""
+        return self.blocks_for(window - 1 + max_chunk) + 1

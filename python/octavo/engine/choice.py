@@ -66,8 +66,18 @@ class Choice:
         self.finish_reason: FinishReason | None = None
         self.last_token_s: float | None = None
 
-    def push(self, token_id: int, logprobs: TokenLogprobs | None, num_cached_tokens: int) -> Delta:
-        """Take the next token. The choice must not have ended."""
+    def push(self, token_ids: list[int], logprobs: list[TokenLogprobs] | None, num_cached_tokens: int) -> Delta:
+        """Take the next tokens, at least one; those after the choice's end are dropped. The choice must not have ended before."""
+        if len(token_ids) == 1:
+            return self._push(token_ids[0], logprobs[0] if logprobs else None, num_cached_tokens)
+        deltas: list[Delta] = []
+        for index, token_id in enumerate(token_ids):
+            deltas.append(self._push(token_id, logprobs[index] if logprobs else None, num_cached_tokens))
+            if self.finish_reason is not None:
+                break
+        return Delta.joined(deltas)
+
+    def _push(self, token_id: int, logprobs: TokenLogprobs | None, num_cached_tokens: int) -> Delta:
         self.num_tokens += 1
         stop_reason: int | str | None = None
         if (

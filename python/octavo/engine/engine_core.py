@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -50,13 +51,13 @@ class EngineCore:
         self._observers = list(observers)
         self._live: dict[str, LiveRequest] = {}
         self._num_open = 0  # choices that have not ended
-        self._in_flight: tuple[StepPlan, Future[StepResult]] | None = None
+        self._in_flight: deque[tuple[StepPlan, Future[StepResult]]] = deque()
         self._counters = EngineCounters()
 
     @property
     def has_work(self) -> bool:
         """Whether `step` has anything to do."""
-        return self._in_flight is not None or self.scheduler.has_work
+        return bool(self._in_flight) or self.scheduler.has_work
 
     @property
     def num_waiting_choices(self) -> int:
@@ -64,17 +65,18 @@ class EngineCore:
         return self._num_open - self.scheduler.num_running
 
     async def step(self) -> None:
-        """Submit the next step while the one before runs; then hand out what that one made.
+        """Submit the next step while the ones before run; once the runner has as many as keep it busy, hand out what the oldest made.
 
         Raises whatever broke the runner; the core can serve nothing after that.
         """
         assert self._runner is not None
         plan = self.scheduler.schedule(self._token_budget())
-        submitted = (plan, self._runner.submit(plan)) if plan is not None else None
-        running, self._in_flight = self._in_flight, submitted
-        if running is not None:
-            ran, future = running
+        if plan is not None:
+            self._in_flight.append((plan, self._runner.submit(plan)))
+        if self._in_flight and (plan is None or len(self._in_flight) >= self._runner.depth):
+            ran, future = self._in_flight[0]
             result = await _result_of(future)
+            self._in_flight.popleft()
             self._watchdog.took(result.run_ms)
             if self._pace is not None:
                 self._pace.observe(ran, result)
@@ -135,12 +137,12 @@ class EngineCore:
 
     def find_fault(self) -> Fault | None:
         """Why the runner will never answer, or None."""
-        return self._watchdog.look(alive=self._runner is not None and self._runner.alive, in_flight=self._in_flight is not None)
+        return self._watchdog.look(alive=self._runner is not None and self._runner.alive, in_flight=bool(self._in_flight))
 
     def drop_runner(self) -> None:
         """Close a broken runner and forget it and its step, so that its memory is free. Blocks; no request may live."""
         assert not self._live
-        self._in_flight = None
+        self._in_flight.clear()
         self.close()
         self._runner = None
 
@@ -174,7 +176,7 @@ class EngineCore:
             return
         delta = live.take(output)
         if delta is not None:
-            self._count_token(live, live.choice(delta.index), now_s)
+            self._count_tokens(live, live.choice(delta.index), len(delta.token_ids), now_s)
             self._put(live, output.sequence, delta)
 
     def _put(self, live: LiveRequest, sequence: Sequence, delta: Delta) -> None:
@@ -191,9 +193,9 @@ class EngineCore:
             for observer in self._observers:
                 observer.finished(live.request, summary)
 
-    def _count_token(self, live: LiveRequest, choice: Choice, now_s: float) -> None:
+    def _count_tokens(self, live: LiveRequest, choice: Choice, num_tokens: int, now_s: float) -> None:
         previous_s, choice.last_token_s = choice.last_token_s, now_s
-        self._counters.generation_tokens += 1
+        self._counters.generation_tokens += num_tokens
         if live.first_token_s is None:
             live.first_token_s = now_s
             self._counters.prompt_tokens += len(live.request.prompt_token_ids)

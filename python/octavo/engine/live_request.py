@@ -56,12 +56,13 @@ class LiveRequest:
         """The delta that a step's output makes known; None where that waits for the first token."""
         if output.prompt_logprobs is not None:
             self._prompt_logprobs += output.prompt_logprobs
-        if output.token_id is None:
+        if not output.token_ids:
             return None
         index = output.sequence.index
         choice = self.choice(index)
-        delta = choice.push(output.token_id, output.logprobs, self.num_cached_tokens)
-        if index == 0 and choice.num_tokens == 1 and self.request.params.prompt_logprobs is not None:
+        is_first = choice.num_tokens == 0
+        delta = choice.push(output.token_ids, output.logprobs, self.num_cached_tokens)
+        if index == 0 and is_first and self.request.params.prompt_logprobs is not None:
             return replace(delta, prompt_logprobs=self._prompt_logprobs)
         return delta
 

@@ -39,6 +39,13 @@ class TorchKVCache:
         elements = self._elements[:, slots].float()
         return elements if self._scales is None else elements * self._scales[:, slots]
 
+    def copy_block(self, source: int, destination: int, block_size: int) -> None:
+        """Copy the slots of a block of `block_size` tokens."""
+        slots, copies = (slice(block * block_size, (block + 1) * block_size) for block in (source, destination))
+        for values in (self._elements, self._scales):
+            if values is not None:
+                values[:, copies] = values[:, slots]
+
 
 def _rounded(x: Tensor, dtype: torch.dtype) -> Tensor:
     """To nearest, ties to even; finite values past the largest become it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from octavo.checkpoint.model_config import ModelConfig
 from octavo.ops.reference import ReferenceOps, TorchStep
 from octavo.ops.reference_kv import TorchKVCache
 from octavo.runner.executor import StepShape, build_model
+from octavo.step import BlockCopy
 
 __all__ = ["EagerExecutor", "TorchPlacement"]
 
@@ -59,14 +62,24 @@ class EagerExecutor:
         """See `ForwardPass.execute`."""
         return self._model.forward(self._step(batch)).float().cpu().numpy()
 
+    def copy_blocks(self, copies: Sequence[BlockCopy]) -> None:
+        """See `ForwardPass.copy_blocks`."""
+        for _, source, destination in copies:
+            for cache in self._kv_caches:  # all layers share one block table
+                cache.copy_block(source, destination, self._block_size)
+
+    def profile(self) -> dict[str, tuple[int, float]]:
+        """See `ForwardPass.profile`: ops are not timed."""
+        return {}
+
     def _step(self, batch: Batch) -> TorchStep:
         return TorchStep(
             token_ids=self._indices(batch.token_ids),
             positions=self._indices(batch.positions),
-            slot_mapping=self._indices(batch.slot_mapping),
+            slot_mapping=self._indices(batch.slot_mapping[0]),
             query_indptr=batch.query_indptr.tolist(),
             context_lens=batch.context_lens.tolist(),
-            block_tables=self._indices(batch.block_tables),
+            block_tables=self._indices(batch.block_tables[0]),
             logits_indices=self._indices(batch.logits_indices),
             kv_caches=self._kv_caches,
             block_size=self._block_size,

@@ -8,8 +8,9 @@ collected (`depth`); a processor computes in `launch` and hands over in `collect
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from octavo.models import model_class
 from octavo.models._decoder import Decoder
 from octavo.ops.ops import Ops
 from octavo.runner.weights import CheckpointWeights, Placement
-from octavo.step import StepPlan, StepResult
+from octavo.step import BlockCopy, Command, StepPlan, StepResult
 
 __all__ = ["Executor", "ForwardPass", "StepShape", "build_model"]
 
@@ -73,6 +74,10 @@ class Executor(Protocol):
         """The result of the oldest step that is launched and not collected; waits for it."""
         ...
 
+    def call(self, command: Command) -> Any:
+        """Run a command while no step is launched, and return its answer."""
+        ...
+
     def close(self) -> None:
         """Wait for what is launched and let the device go. Idempotent."""
         ...
@@ -83,6 +88,14 @@ class ForwardPass(Protocol):
 
     def execute(self, batch: Batch) -> NDArray[np.float32]:
         """Return float32 [L, V], valid until the next call; writes the step's keys and values to the KV cache."""
+        ...
+
+    def copy_blocks(self, copies: Sequence[BlockCopy]) -> None:
+        """Copy blocks of the KV cache, one after the other."""
+        ...
+
+    def profile(self) -> dict[str, tuple[int, float]]:
+        """Op -> (calls, seconds) since the last call; empty unless profiling."""
         ...
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from octavo._kernels import Sampler, ThreadPool
 from octavo._runtime import Batch
 from octavo.log import get_logger
 from octavo.runner.executor import ForwardPass, StepShape
-from octavo.step import RowStart, StepPlan, StepResult
+from octavo.step import Command, Profile, RowFork, RowSampling, RowStart, StepPlan, StepResult
 from octavo.types import TokenLogprobs
 
 __all__ = ["HostExecutor"]
@@ -59,13 +60,20 @@ class HostExecutor:
             self._results.append(StepResult(plan.step_id, [], [], []))
             return
         started = time.perf_counter()
-        self._batch.prepare(plan.rows, plan.num_computed_tokens, plan.num_scheduled_tokens, plan.new_block_ids, plan.num_logits)
+        if any(plan.num_drafts):
+            plan = _without_drafts(plan)
+        self._batch.prepare(plan.rows, plan.num_scheduled_tokens, plan.new_block_ids, plan.num_logits)
         logits = self._forward.execute(self._batch)
         self._results.append(self._draw(plan, logits, started))
 
     def collect(self) -> StepResult:
         """See `Executor.collect`."""
         return self._results.popleft()
+
+    def call(self, command: Command) -> Any:
+        """See `Executor.call`."""
+        assert isinstance(command, Profile)
+        return self._forward.profile()
 
     def close(self) -> None:
         """See `Executor.close`."""
@@ -80,21 +88,37 @@ class HostExecutor:
             self._prompt_logprobs.pop(row, None)
         for start in plan.started:
             self._start(start)
+        for fork in plan.forked:
+            self._fork(fork)
+        if plan.copied_blocks:
+            self._forward.copy_blocks(plan.copied_blocks)
 
     def _start(self, start: RowStart) -> None:
         """Fill a row. Where its request's parameters cannot be used it draws nothing, but its keys and values are computed all the same:
         the blocks that the plan fills count as filled, and other sequences may share them."""
         token_ids = start.token_ids
-        try:
-            self._sampler.start_row(start.row, token_ids, start.num_prompt_tokens, start.sampling)
-        except Exception as error:
-            log.warning("row %d cannot start: %s", start.row, error)
-            self._failed[start.row] = f"the request cannot be run: {error}"
+        if not self._start_sampling(start.row, token_ids, start.num_prompt_tokens, start.sampling):
             token_ids = [token_id if 0 <= token_id < self._vocab_size else 0 for token_id in token_ids]
-        self._batch.start_row(start.row, token_ids, start.num_prompt_tokens)
+        self._batch.start_row(start.row, token_ids, start.num_prompt_tokens, start.num_computed_tokens, start.first_blocks)
         if start.sampling.num_prompt_logprobs is not None:
             prompt = token_ids[: start.num_prompt_tokens]
             self._prompt_logprobs[start.row] = _PromptLogprobs(prompt, start.sampling.num_prompt_logprobs)
+
+    def _fork(self, fork: RowFork) -> None:
+        if fork.row == fork.source_row and self._failed.pop(fork.row, None) is None:
+            self._sampler.end_row(fork.row)
+        self._batch.fork_row(fork.row, fork.source_row, fork.num_tokens, fork.token_id)
+        self._start_sampling(fork.row, self._batch.row_tokens(fork.row), self._batch.num_prompt_tokens(fork.row), fork.sampling)
+
+    def _start_sampling(self, row: int, token_ids: list[int], num_prompt_tokens: int, sampling: RowSampling) -> bool:
+        """Whether the sampler can draw for the row."""
+        try:
+            self._sampler.start_row(row, token_ids, num_prompt_tokens, sampling)
+        except Exception as error:
+            log.warning("row %d cannot start: %s", row, error)
+            self._failed[row] = f"the request cannot be run: {error}"
+            return False
+        return True
 
     # ---- tokens ---------------------------------------------------------------------------------------------------------------
 
@@ -113,8 +137,8 @@ class HostExecutor:
         return StepResult(
             plan.step_id,
             rows=list(drawn),
-            token_ids=[token for token, _ in drawn.values()],
-            logprobs=[None if report is None else _logprobs(token, report) for token, report in drawn.values()],
+            token_ids=[[token] for token, _ in drawn.values()],
+            logprobs=[None if report is None else [_logprobs(token, report)] for token, report in drawn.values()],
             prompt_logprobs=prompt_logprobs,
             errors=errors,
             run_ms=(time.perf_counter() - started) * 1e3,
@@ -127,7 +151,7 @@ class HostExecutor:
             row, num_logits = plan.rows[index], plan.num_logits[index]
             if row not in self._prompt_logprobs or num_logits == 0:
                 continue
-            first = plan.num_computed_tokens[index] + plan.num_scheduled_tokens[index] - num_logits
+            first = self._batch.num_computed_tokens(row) - num_logits
             try:
                 scored[row] = self._score(row, first, logits[end - num_logits : end])
             except Exception as error:
@@ -151,6 +175,13 @@ def _drawing(plan: StepPlan, errors: dict[int, str]) -> tuple[list[int], Sequenc
     entries = zip(plan.rows, ends, plan.draws, strict=True)
     drawing = [(row, end - 1) for row, end, draws in entries if draws and row not in errors]
     return [row for row, _ in drawing], [logits_row for _, logits_row in drawing]
+
+
+def _without_drafts(plan: StepPlan) -> StepPlan:
+    """The same plan where nobody proposes drafts."""
+    num_tokens = [num_tokens - num_drafts for num_tokens, num_drafts in zip(plan.num_scheduled_tokens, plan.num_drafts, strict=True)]
+    num_logits = [num_logits - num_drafts for num_logits, num_drafts in zip(plan.num_logits, plan.num_drafts, strict=True)]
+    return replace(plan, num_scheduled_tokens=num_tokens, num_logits=num_logits, num_drafts=[0] * len(plan.rows))
 
 
 def _logprobs(token_id: int, report: tuple) -> TokenLogprobs:

@@ -11,10 +11,11 @@ import threading
 from collections import deque
 from concurrent.futures import Future
 from queue import SimpleQueue
+from typing import Any
 
 from octavo.log import get_logger
 from octavo.runner.executor import Executor
-from octavo.step import StepPlan, StepResult
+from octavo.step import Command, StepPlan, StepResult
 
 __all__ = ["LocalRunner"]
 
@@ -31,7 +32,7 @@ class LocalRunner:
     def __init__(self, executor: Executor) -> None:
         self.depth = max(2, executor.depth)
         self._executor = executor
-        self._queue: SimpleQueue[tuple[StepPlan, Future[StepResult]] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[StepPlan | Command, Future[Any]] | None] = SimpleQueue()
         self._launched: deque[tuple[StepPlan, Future[StepResult]]] = deque()
         self._thread = threading.Thread(target=self._serve, name="octavo-runner", daemon=True)
         self._thread.start()
@@ -48,6 +49,12 @@ class LocalRunner:
         self._queue.put((plan, future))
         return future
 
+    def call(self, command: Command) -> Future[Any]:
+        """See `Runner.call`."""
+        future: Future[Any] = Future()
+        self._queue.put((command, future))
+        return future
+
     def close(self) -> None:
         """See `Runner.close`."""
         self._queue.put(None)
@@ -62,21 +69,35 @@ class LocalRunner:
             job = self._queue.get()
             if job is None:
                 break
-            self._launch(*job)
-        while self._launched:
-            self._collect()
+            order, future = job
+            if isinstance(order, StepPlan):
+                self._launch(order, future)
+            else:
+                self._call(order, future)
+        self._collect_all()
         self._executor.close()
 
     def _launch(self, plan: StepPlan, future: Future[StepResult]) -> None:
         try:
             self._executor.launch(plan)
         except Exception as error:
-            while self._launched:
-                self._collect()
+            self._collect_all()
             log.exception("step %d failed", plan.step_id)
             future.set_exception(error)
         else:
             self._launched.append((plan, future))
+
+    def _call(self, command: Command, future: Future[Any]) -> None:
+        self._collect_all()
+        try:
+            future.set_result(self._executor.call(command))
+        except Exception as error:
+            log.exception("%s failed", command)
+            future.set_exception(error)
+
+    def _collect_all(self) -> None:
+        while self._launched:
+            self._collect()
 
     def _collect(self) -> None:
         plan, future = self._launched.popleft()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,7 @@ from octavo.checkpoint import Checkpoint, RawTensor
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.ops.record import RecordOps
 from octavo.runner.executor import StepShape, build_model
+from octavo.step import BlockCopy
 
 __all__ = ["PackedPlacement", "StepProgramExecutor"]
 
@@ -55,3 +58,13 @@ class StepProgramExecutor:
     def execute(self, batch: Batch) -> NDArray[np.float32]:
         """See `ForwardPass.execute`."""
         return self.program.run(batch)
+
+    def copy_blocks(self, copies: Sequence[BlockCopy]) -> None:
+        """See `ForwardPass.copy_blocks`."""
+        for _, source, destination in copies:
+            for cache in self.caches:  # all layers share one block table
+                cache.copy_block(source, destination)
+
+    def profile(self) -> dict[str, tuple[int, float]]:
+        """See `ForwardPass.profile`."""
+        return self.program.profile()

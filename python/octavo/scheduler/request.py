@@ -34,10 +34,10 @@ class NewRequest:
 
 
 class SequenceOutput(NamedTuple):
-    """What a step made for a live sequence: a token, prompt log-probabilities, or an error after which it must be finished."""
+    """What a step made for a live sequence: tokens, prompt log-probabilities, or an error after which it must be finished."""
 
     sequence: Sequence
-    token_id: int | None = None
-    logprobs: TokenLogprobs | None = None
+    token_ids: list[int]
+    logprobs: list[TokenLogprobs] | None = None
     prompt_logprobs: list[TokenLogprobs | None] | None = None
     error: str | None = None

@@ -1,4 +1,4 @@
-"""The scheduler: one token budget, running sequences first, then waiting ones; preemption by recompute. See README.md.
+"""The scheduler: one token budget, shared by the prompts that are computed; preemption by recompute. README.md is its contract.
 
 It may be asked for step N+1 while step N runs. Then the tokens that N draws count as positions whose values are not known yet.
 """
@@ -6,16 +6,22 @@ It may be asked for step N+1 while step N runs. Then the tokens that N draws cou
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from itertools import islice
 
 from octavo.cache import BlockManager
+from octavo.scheduler.budget import share_budget
 from octavo.scheduler.limits import SchedulerLimits
 from octavo.scheduler.request import NewRequest, SequenceOutput
 from octavo.scheduler.sequence import Chunk, Sequence, SequenceGroup
 from octavo.scheduler.sequence_queue import SequenceQueue
 from octavo.scheduler.step_builder import StepBuilder
-from octavo.step import StepPlan, StepResult
+from octavo.step import BlockCopy, RowFork, StepPlan, StepResult
 
 __all__ = ["Scheduler"]
+
+_MAX_OVERTAKES = 8  # starts ahead of the first waiting sequence before it starts early itself
+_MAX_LOOKED_AT = 256  # waiting sequences among which a step looks for short prompts
 
 
 class Scheduler:
@@ -36,13 +42,14 @@ class Scheduler:
         self._in_flight: deque[StepBuilder] = deque()
         self._num_arrivals = 0
         self._num_steps = 0
-        self._starved: tuple[Sequence, int] | None = None  # head of the queue that found too few blocks free, and how many
+        self._starved: tuple[Sequence, int] | None = None  # a sequence that found too few blocks free, and how many
+        self._overtaken: tuple[Sequence, int] | None = None  # head of the queue, and how many started before it
         self.num_preemptions = 0
 
     @property
     def max_sequence_length(self) -> int:
         """Most tokens of a sequence, prompt and output: the context window, or what the pool holds. The last needs no KV."""
-        return min(self._limits.max_model_len, self._blocks.max_tokens + 1)
+        return min(self._limits.max_model_len, self._blocks.max_tokens(self._limits.max_num_batched_tokens) + 1)
 
     @property
     def has_work(self) -> bool:
@@ -76,7 +83,9 @@ class Scheduler:
             raise ValueError(f"request id {request.request_id!r} is in use; choose another one")
         if not request.prompt_token_ids or request.max_tokens < 1 or max_length > self.max_sequence_length:
             raise ValueError(f"request {request.request_id!r}: prompt and max_tokens must fit 2..{self.max_sequence_length} tokens")
-        group = SequenceGroup(request.request_id, request.prompt_token_ids, request.priority, self._num_arrivals)
+        most_urgent = self._limits.max_priority
+        priority = request.priority if most_urgent is None else max(request.priority, most_urgent)
+        group = SequenceGroup(request.request_id, request.prompt_token_ids, priority, self._num_arrivals)
         for index, sampling in enumerate(request.samplings):
             group.sequences.append(Sequence(group, index, sampling, self._blocks.new_table(request.cache_extras), max_length))
         self._num_arrivals += 1
@@ -102,11 +111,13 @@ class Scheduler:
 
         `token_budget` lowers `max_num_batched_tokens` for this step; each running sequence has its token all the same.
         """
-        step = StepBuilder(self._num_steps, self._limits)
+        step = StepBuilder(self._num_steps, self._limits, self._blocks.num_groups)
         if token_budget is not None:
             step.num_tokens_left = min(step.num_tokens_left, max(token_budget, len(self._running)))
-        if self._schedule_running(step):
-            self._schedule_waiting(step)
+        early = self._early_starters(step)
+        num_drafts, shares = self._divide(step, early)
+        if self._schedule_running(step, num_drafts, shares):
+            self._schedule_waiting(step, early, shares)
         if not step.scheduled and (self._in_flight or not self._ended_rows):
             return None
         step.plan.ended.extend(self._ended_rows)
@@ -127,21 +138,21 @@ class Scheduler:
             raise RuntimeError(f"the runner returned step {result.step_id} where step {step.plan.step_id} was due")
         drawn = zip(result.rows, result.token_ids, result.logprobs, strict=True)
         outputs = []
-        for row, sequence, draws in step.scheduled:
-            token_id, logprobs, error = None, None, result.errors.get(row)
-            if draws:
-                sequence.num_in_flight_tokens -= 1
-                if error is None:
-                    drawn_row, token_id, logprobs = next(drawn, (None, None, None))
-                    if drawn_row != row:
-                        raise RuntimeError(f"the runner drew no token for row {row} in step {result.step_id}")
+        for row, sequence, chunk in step.scheduled:
+            error = result.errors.get(row)
+            token_ids: list[int] = []
+            logprobs = None
+            if chunk.draws and error is None:
+                drawn_row, token_ids, logprobs = next(drawn, (None, [], None))
+                if drawn_row != row or not 1 <= len(token_ids) <= 1 + chunk.num_drafts:
+                    raise RuntimeError(f"the runner drew {len(token_ids)} tokens for row {row} in step {result.step_id}")
             if sequence.finished:
                 continue
-            if token_id is not None:
-                sequence.append(token_id)
+            if chunk.draws:
+                sequence.take(token_ids, chunk.num_drafts)
             prompt_logprobs = result.prompt_logprobs.get(row)
-            if token_id is not None or prompt_logprobs is not None or error is not None:
-                outputs.append(SequenceOutput(sequence, token_id, logprobs, prompt_logprobs, error))
+            if token_ids or prompt_logprobs is not None or error is not None:
+                outputs.append(SequenceOutput(sequence, token_ids, logprobs, prompt_logprobs, error))
         return outputs
 
     def check_integrity(self) -> None:
@@ -155,9 +166,51 @@ class Scheduler:
             assert not self._running and not self._waiting, "a sequence outlives its request"
             assert self._blocks.num_free == self._blocks.num_blocks, "blocks are held though no request lives"
 
+    # ---- the budget -----------------------------------------------------------------------------------------------------------
+
+    def _divide(self, step: StepBuilder, early: list[Sequence]) -> tuple[int, dict[Sequence, int]]:
+        """Drafts of each sequence that decodes, and the tokens of each one that computes a prompt or is to start early."""
+        due = [sequence.num_uncomputed_tokens for sequence in self._running]
+        num_decoding = due.count(1)
+        prefilling = [sequence for sequence, num_tokens in zip(self._running, due, strict=True) if num_tokens > 1]
+        num_drafts = self._limits.max_num_drafts
+        if num_decoding * (1 + num_drafts) + len(prefilling) + len(early) > step.num_tokens_left:
+            num_drafts = 0
+        num_left = step.num_tokens_left - num_decoding * (1 + num_drafts)
+        if len(prefilling) + len(early) > num_left:
+            early.clear()
+        return num_drafts, share_budget(prefilling + early, num_left)
+
+    def _early_starters(self, step: StepBuilder) -> list[Sequence]:
+        """Waiting sequences that start in this step though longer prompts take all of it. See rule 3 of the README."""
+        running = [(sequence.num_uncomputed_tokens, sequence.group.priority) for sequence in self._running]
+        prefilling = [entry for entry in running if entry[0] > 1]
+        num_rows = self._limits.max_running - len(running)
+        num_tokens = step.num_tokens_left - len(running)
+        if not self._waiting or sum(want for want, _ in prefilling) < num_tokens or self._is_starved(self._waiting.first):
+            return []  # there are tokens for the first one, or no blocks for it: in order
+        early: list[Sequence] = []
+        for sequence in islice(self._waiting, _MAX_LOOKED_AT):
+            if len(early) >= min(num_rows, num_tokens - len(prefilling)):
+                break
+            want, priority = self._expected_tokens(sequence), sequence.group.priority
+            peers = sum(other for other, urgency in prefilling if other < 2 * want and urgency <= priority)
+            if not sequence.num_in_flight_tokens and (peers == 0 or peers + want <= num_tokens // 2 or self._waited_enough(sequence)):
+                early.append(sequence)
+                prefilling.append((want, priority))
+        return early
+
+    def _expected_tokens(self, sequence: Sequence) -> int:
+        """Tokens that a waiting sequence has to compute, but for those that the prefix cache may have."""
+        forks = not sequence.output_token_ids and sequence.group.prompt_owner() is not None
+        return 1 if forks else sequence.num_known_tokens
+
+    def _waited_enough(self, sequence: Sequence) -> bool:
+        return self._overtaken is not None and self._overtaken[0] is sequence and self._overtaken[1] >= _MAX_OVERTAKES
+
     # ---- running sequences ----------------------------------------------------------------------------------------------------
 
-    def _schedule_running(self, step: StepBuilder) -> bool:
+    def _schedule_running(self, step: StepBuilder, num_drafts: int, shares: dict[Sequence, int]) -> bool:
         """Give each running sequence its chunk, most urgent first. False where one was preempted: then nobody else starts."""
         num_preemptions = self.num_preemptions
         running = list(self._running)
@@ -166,15 +219,17 @@ class Scheduler:
             num_behind -= 1
             if sequence.row is None:  # preempted for one before it
                 continue
-            chunk = step.fit(sequence, num_reserved=num_behind)
+            chunk = step.fit(sequence, shares.get(sequence, 1 + num_drafts), num_behind, num_drafts)
             if chunk is None:
                 continue
+            if self._blocks.windowed:
+                sequence.table.release_before(sequence.num_settled_tokens)
             new_block_ids = self._grow(sequence, sequence.num_computed_tokens + chunk.num_tokens)
             if new_block_ids is not None:
                 step.add(sequence, chunk, new_block_ids)
         return self.num_preemptions == num_preemptions
 
-    def _grow(self, sequence: Sequence, num_tokens: int) -> list[int] | None:
+    def _grow(self, sequence: Sequence, num_tokens: int) -> list[list[int]] | None:
         """Own blocks for `num_tokens`, preempting from the end of the running order; None where that was the sequence itself."""
         while (new_block_ids := sequence.table.grow(num_tokens)) is None:
             victim = self._running.last  # never one already planned: those stand before `sequence`
@@ -194,53 +249,84 @@ class Scheduler:
 
     # ---- waiting sequences ----------------------------------------------------------------------------------------------------
 
-    def _schedule_waiting(self, step: StepBuilder) -> None:
-        """Start waiting sequences in order until one does not fit: nobody overtakes, so nobody starves."""
-        while self._waiting and len(self._running) < self._limits.max_running and self._start(self._waiting.first, step):
-            pass
+    def _schedule_waiting(self, step: StepBuilder, early: list[Sequence], shares: dict[Sequence, int]) -> None:
+        """Start the early ones with their shares; then, with what is left, others in order until one does not fit."""
+        head = self._waiting.first if self._waiting else None
+        num_overtakes = sum(self._start(sequence, step, shares[sequence]) for sequence in early)
+        if head is None or head.row is not None:
+            self._overtaken = None
+        elif num_overtakes:
+            before = self._overtaken[1] if self._overtaken is not None and self._overtaken[0] is head else 0
+            self._overtaken = (head, before + num_overtakes)
+        while self._waiting and len(self._running) < self._limits.max_running:
+            if not self._start(self._waiting.first, step, step.num_tokens_left):
+                break
 
-    def _start(self, sequence: Sequence, step: StepBuilder) -> bool:
-        if sequence.num_in_flight_tokens or step.num_tokens_left == 0 or self._is_starved(sequence):
+    def _start(self, sequence: Sequence, step: StepBuilder, max_tokens: int) -> bool:
+        if sequence.num_in_flight_tokens or max_tokens <= 0 or step.num_tokens_left == 0 or self._is_starved(sequence):
             return False
-        sequence.num_computed_tokens = self._share_blocks(sequence)
-        chunk = step.fit(sequence)
+        owner = None if sequence.output_token_ids or sequence.wants_prompt_logits else sequence.group.prompt_owner()
+        copies = None if owner is None or owner.row in step.entered else self._fork(sequence, owner)
+        if copies is None and not sequence.wants_prompt_logits:
+            sequence.num_computed_tokens = sequence.table.match_prefix(sequence.tokens(0, sequence.num_known_tokens))
+        chunk = step.fit(sequence, max_tokens)
         if chunk is None or not self._has_room(sequence):
             sequence.table.free()
             sequence.num_computed_tokens = 0
             self._starved = (sequence, self._blocks.num_free) if chunk is not None else None
             return False
         self._starved = None
-        self._run(sequence, chunk, step)
+        self._run(sequence, chunk, step, None if copies is None else owner, copies or [])
         return True
 
-    def _run(self, sequence: Sequence, chunk: Chunk, step: StepBuilder) -> None:
+    def _run(self, sequence: Sequence, chunk: Chunk, step: StepBuilder, owner: Sequence | None, copies: list[BlockCopy]) -> None:
+        """Give the sequence a row that starts, or forks that of `owner`."""
         group = sequence.group
         if group.num_cached_tokens is None:
             group.num_cached_tokens = sequence.num_computed_tokens
         self._waiting.remove(sequence)
         self._running.add(sequence)
         sequence.row = self._free_rows.pop()
+        step.entered.add(sequence.row)
         sequence.table.grow(sequence.num_computed_tokens + chunk.num_tokens)
-        step.plan.started.append(sequence.row_start())
-        step.add(sequence, chunk, sequence.table.block_ids)
+        new_block_ids = sequence.table.block_ids
+        if owner is None:
+            step.plan.started.append(sequence.row_start())
+        else:
+            assert owner.row is not None
+            num_tokens, num_shared = sequence.num_computed_tokens, sequence.num_computed_tokens // self._blocks.block_size
+            token_id = group.prompt_token_ids[num_tokens]
+            step.plan.forked.append(RowFork(sequence.row, owner.row, num_tokens, token_id, sequence.sampling))
+            step.plan.copied_blocks.extend(copies)
+            firsts = sequence.table.first_blocks
+            new_block_ids = [ids[num_shared - first :] for ids, first in zip(new_block_ids, firsts, strict=True)]
+        step.add(sequence, chunk, new_block_ids)
 
     def _is_starved(self, sequence: Sequence) -> bool:
         """Whether it was tried before and no block has become free since: trying costs O(prompt), so it is not repeated."""
         return self._starved is not None and self._starved[0] is sequence and self._blocks.num_free <= self._starved[1]
 
-    def _share_blocks(self, sequence: Sequence) -> int:
-        """Take over blocks that hold the sequence's first tokens already; returns how many tokens need no computing."""
-        if sequence.wants_prompt_logits:
-            return 0
-        owner = None if sequence.output_token_ids else sequence.group.prompt_owner()
-        if owner is not None:
-            return sequence.table.fork(owner.table, sequence.num_prompt_tokens - 1)  # the last one gives the logits to draw from
-        return sequence.table.match_prefix(sequence.tokens(0, sequence.num_known_tokens))
+    def _fork(self, sequence: Sequence, owner: Sequence) -> list[BlockCopy] | None:
+        """Take over the prompt but its last token, whose logits are to draw from, from a running sibling. Returns the blocks to be
+        copied for that; None where it cannot be: the sibling has given blocks back, or the copies find no free ones."""
+        num_tokens = sequence.num_prompt_tokens - 1
+        table = sequence.table
+        num_shared = table.fork(owner.table, num_tokens) if num_tokens else None
+        if num_shared is None:
+            return None
+        copied: Iterable[tuple[int, int]] | None = []
+        if num_shared < num_tokens:
+            copied = table.copy_last(owner.table, num_tokens)
+        if copied is None:
+            table.free()
+            return None
+        sequence.num_computed_tokens = num_tokens
+        return [BlockCopy(group, *blocks) for group, blocks in enumerate(copied)]
 
     def _has_room(self, sequence: Sequence) -> bool:
         """Whether every known token fits, with a block to spare for each running sequence, so that none is preempted at once."""
-        num_missing = self._blocks.blocks_for(sequence.num_known_tokens) - sequence.table.num_blocks
-        return num_missing + len(self._running) <= self._blocks.num_free
+        limits = self._limits
+        return self._blocks.has_room(sequence.table, sequence.num_known_tokens, limits.max_num_batched_tokens, len(self._running))
 
     def _after_planning(self, sequence: Sequence) -> None:
         sequence.publish()

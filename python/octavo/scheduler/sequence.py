@@ -5,6 +5,7 @@
                |  computed (or being computed by a submitted step) .. num_computed_tokens  |  to schedule
 
 Invariants: num_computed_tokens <= num_tokens; num_tokens = num_known_tokens + num_in_flight_tokens <= max_length.
+While drafts are verified, counts take every draft for accepted; `take` corrects them when the result is back.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ __all__ = ["Chunk", "Sequence", "SequenceGroup"]
 
 
 class Chunk(NamedTuple):
-    """The share of one sequence in a step: tokens computed (>= 1), logits rows at their end, whether a token is drawn."""
+    """The share of one sequence in a step: tokens computed (>= 1), logits rows at their end, whether it draws, drafts among the tokens."""
 
     num_tokens: int
     num_logits: int
     draws: bool
+    num_drafts: int = 0
 
 
 class SequenceGroup:
@@ -67,6 +69,8 @@ class Sequence:
         num_prompt_tokens, num_known_tokens: tokens of the prompt; of prompt and outputs.
         num_computed_tokens: tokens whose KV is computed by the steps submitted so far.
         num_in_flight_tokens: outputs that submitted steps draw and whose results have not come back.
+        num_in_flight_drafts: those of them that may be rejected.
+        share_deficit: tokens that it has had too few of, by the equal shares of the steps that computed its prompt.
         row: its row while it runs, else None.
         wants_prompt_logits: whether log-probabilities of prompt tokens remain to be asked for; their positions cannot come from a cache.
         finished: set once, by `Scheduler.finish`.
@@ -78,6 +82,7 @@ class Sequence:
         "index",
         "max_length",
         "num_computed_tokens",
+        "num_in_flight_drafts",
         "num_in_flight_tokens",
         "num_known_tokens",
         "num_prompt_logits",
@@ -86,6 +91,7 @@ class Sequence:
         "output_token_ids",
         "row",
         "sampling",
+        "share_deficit",
         "table",
         "wants_prompt_logits",
     )
@@ -101,6 +107,8 @@ class Sequence:
         self.num_prompt_tokens = self.num_known_tokens = len(group.prompt_token_ids)
         self.num_computed_tokens = 0
         self.num_in_flight_tokens = 0
+        self.num_in_flight_drafts = 0
+        self.share_deficit = 0.0
         self.num_prompt_logits = 0  # prompt positions whose log-probabilities submitted steps report; kept over a preemption
         self.wants_prompt_logits = sampling.num_prompt_logprobs is not None and self.num_prompt_tokens > 1
         self.row: int | None = None
@@ -117,6 +125,11 @@ class Sequence:
         return 0 if num_tokens >= self.max_length else num_tokens - self.num_computed_tokens
 
     @property
+    def num_settled_tokens(self) -> int:
+        """Tokens that are computed whatever becomes of the drafts in flight."""
+        return self.num_computed_tokens - self.num_in_flight_drafts
+
+    @property
     def first_logits_position(self) -> int:
         """The first position whose logits are wanted: from there on a chunk needs one logits row per token."""
         return self.num_prompt_logits if self.wants_prompt_logits else self.num_tokens - 1
@@ -131,20 +144,33 @@ class Sequence:
     def row_start(self) -> RowStart:
         """How the runner's row is filled. The sequence has a row and nothing in flight."""
         assert self.row is not None and self.num_in_flight_tokens == 0
-        return RowStart(self.row, self.tokens(0, self.num_known_tokens), self.num_prompt_tokens, self.sampling)
+        first_blocks = tuple(self.table.first_blocks)
+        return RowStart(
+            self.row,
+            self.tokens(0, self.num_known_tokens),
+            self.num_prompt_tokens,
+            self.sampling,
+            self.num_computed_tokens,
+            first_blocks if any(first_blocks) else (),
+        )
 
     def advance(self, chunk: Chunk) -> None:
         """Account for a chunk that the next plan computes."""
         self.num_computed_tokens += chunk.num_tokens
-        self.num_in_flight_tokens += chunk.draws
+        self.num_in_flight_tokens += chunk.draws + chunk.num_drafts
+        self.num_in_flight_drafts += chunk.num_drafts
         if self.wants_prompt_logits:
             self.num_prompt_logits = max(self.num_prompt_logits, min(self.num_computed_tokens, self.num_prompt_tokens - 1))
             self.wants_prompt_logits = self.num_prompt_logits < self.num_prompt_tokens - 1
 
-    def append(self, token_id: int) -> None:
-        """Take the next output, whose result has come back."""
-        self.output_token_ids.append(token_id)
-        self.num_known_tokens += 1
+    def take(self, token_ids: list[int], num_drafts: int) -> None:
+        """Take the outputs of a step that has come back; it was planned with `num_drafts` drafts, some of which it may have rejected."""
+        self.num_in_flight_tokens -= 1 + num_drafts
+        self.num_in_flight_drafts -= num_drafts
+        self.output_token_ids += token_ids
+        self.num_known_tokens += len(token_ids)
+        if self.row is not None and token_ids:  # else nothing counts as computed any more
+            self.num_computed_tokens -= 1 + num_drafts - len(token_ids)
 
     def publish(self) -> None:
         """Commit the tokens that submitted steps compute and whose values are known, so that others can share their blocks.

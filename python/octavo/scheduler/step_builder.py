@@ -18,49 +18,50 @@ class ScheduledRow(NamedTuple):
 
     row: int
     sequence: Sequence
-    draws: bool
+    chunk: Chunk
 
 
 class StepBuilder:
     """Divides one step's token budget and logits rows among sequences, in the order of the calls."""
 
-    def __init__(self, step_id: int, limits: SchedulerLimits) -> None:
-        self.plan = StepPlan(step_id)
+    def __init__(self, step_id: int, limits: SchedulerLimits, num_groups: int) -> None:
+        self.plan = StepPlan(step_id, new_block_ids=[[] for _ in range(num_groups)])
         self.scheduled: list[ScheduledRow] = []
+        self.entered: set[int] = set()  # rows that start or fork in this step: the runner does not have their blocks yet
         self.num_tokens_left = limits.max_num_batched_tokens
         self._num_logits_left = limits.max_num_logits
 
-    def fit(self, sequence: Sequence, num_reserved: int = 0) -> Chunk | None:
-        """The largest chunk of the sequence that fits, or None where it has nothing to compute or nothing fits.
+    def fit(self, sequence: Sequence, max_tokens: int, num_reserved: int = 0, num_drafts: int = 0) -> Chunk | None:
+        """The largest chunk of the sequence within `max_tokens`, or None where it has nothing to compute or nothing fits.
 
-        `num_reserved` tokens and logits rows are left for the sequences that follow.
+        `num_reserved` logits rows are left for the sequences that follow. `num_drafts` are added to a decode step as far as they fit.
         """
         num_uncomputed_tokens = sequence.num_uncomputed_tokens
-        if num_uncomputed_tokens == 1 and self.num_tokens_left > num_reserved and self._num_logits_left > num_reserved:
-            return _DECODE
+        num_logits_left = self._num_logits_left - num_reserved
+        max_tokens = min(max_tokens, self.num_tokens_left)
+        if num_uncomputed_tokens == 1 and max_tokens > 0 and num_logits_left > 0:
+            num_drafts = min(num_drafts, max_tokens - 1, num_logits_left - 1, sequence.max_length - sequence.num_tokens - 1)
+            return _DECODE if num_drafts == 0 else Chunk(1 + num_drafts, 1 + num_drafts, True, num_drafts)
         begin = sequence.num_computed_tokens
         logits_begin = max(sequence.first_logits_position, begin)
-        num_tokens = min(
-            num_uncomputed_tokens,
-            self.num_tokens_left - num_reserved,
-            logits_begin - begin + self._num_logits_left - num_reserved,
-        )
+        num_tokens = min(num_uncomputed_tokens, max_tokens, logits_begin - begin + num_logits_left)
         if num_tokens <= 0:
             return None
         end = begin + num_tokens
         return Chunk(num_tokens, max(end - logits_begin, 0), end == sequence.num_tokens)
 
-    def add(self, sequence: Sequence, chunk: Chunk, new_block_ids: list[int]) -> None:
-        """Schedule a chunk that `fit` gave; the sequence owns its blocks, `new_block_ids` of them unknown to the runner."""
+    def add(self, sequence: Sequence, chunk: Chunk, new_block_ids: list[list[int]]) -> None:
+        """Schedule a chunk that `fit` gave; the sequence owns its blocks, `new_block_ids` of each group unknown to the runner."""
         assert sequence.row is not None
         plan = self.plan
         plan.rows.append(sequence.row)
-        plan.num_computed_tokens.append(sequence.num_computed_tokens)
         plan.num_scheduled_tokens.append(chunk.num_tokens)
-        plan.new_block_ids.append(new_block_ids)
+        for of_group, block_ids in zip(plan.new_block_ids, new_block_ids, strict=True):
+            of_group.append(block_ids)
         plan.num_logits.append(chunk.num_logits)
         plan.draws.append(chunk.draws)
-        self.scheduled.append(ScheduledRow(sequence.row, sequence, chunk.draws))
+        plan.num_drafts.append(chunk.num_drafts)
+        self.scheduled.append(ScheduledRow(sequence.row, sequence, chunk))
         self.num_tokens_left -= chunk.num_tokens
         self._num_logits_left -= chunk.num_logits
         sequence.advance(chunk)

@@ -53,5 +53,5 @@ class WindowScorer:
             batch = Batch(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len, shape.block_size)
             batch.start_row(0, token_ids, len(token_ids))
             blocks = list(range(-(-len(token_ids) // shape.block_size)))
-            batch.prepare([0], [0], [len(token_ids)], [blocks], [len(token_ids)])
+            batch.prepare([0], [len(token_ids)], [[blocks]], [len(token_ids)])
             yield self._executor.execute(batch)[scored(len(token_ids))].copy()
