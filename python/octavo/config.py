@@ -14,6 +14,9 @@ from octavo.errors import ConfigError
 __all__ = ["EngineConfig", "ServerConfig"]
 
 
+_MOST = {"max_num_seqs": 65536, "max_num_batched_tokens": 1 << 20}
+
+
 def _option(default: Any, help_text: str, **extra: Any) -> Any:
     return field(default=default, metadata={"help": help_text, **extra})
 
@@ -42,7 +45,9 @@ class EngineConfig:
     max_step_ms: float = _option(100.0, "milliseconds that a step takes, about, while prompts arrive and others decode; 0: any time")
     max_waiting: int = _option(4096, "most choices (n of each prompt) that wait; one more is answered 503")
     block_size: int = _option(16, "tokens in a KV-cache block", choices=(16,))
-    kv_cache_bytes: int | None = _option(None, "bytes for the KV cache; default: what the sequences can fill, at most 40 % of free memory")
+    kv_cache_bytes: int | None = _option(
+        None, "bytes for the KV cache; default: what the sequences can fill, at most 40 % of what the loaded model leaves"
+    )
     kv_cache_dtype: str = _option(
         "auto",
         "element type of the KV cache; int8 has a scale per token and head; auto: fp16, or fp32 with --arithmetic exact",
@@ -60,6 +65,9 @@ class EngineConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it may be {most} at most")
         if self.numa_node is not None and self.numa_node < 0:
             raise ConfigError(f"--numa-node is {self.numa_node}; nodes are counted from 0")
         if not self.max_step_ms >= 0:

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from octavo._kernels import bind_memory_to_node
-from octavo.assemble import build_pool
 from octavo.config import EngineConfig
 from octavo.errors import ConfigError
-from octavo.platforms.cpu import ThreadPlacement, available_memory_bytes, num_cores, place_threads
+from octavo.platforms import open_platform, platform_name
+from octavo.platforms._kv_share import with_blocks
+from octavo.platforms._processor import ThreadPlacement, available_memory_bytes, num_cores, place_threads
+from octavo.platforms.cpu import build_pool
+from octavo.runner.executor import StepShape
 
 V1_CPU = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"
 V1_MEMORY = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
@@ -161,6 +164,37 @@ def test_settings_that_cannot_be_met_name_their_flag():
     with pytest.raises(ConfigError, match="--numa-node is 4000, which does not exist"):
         build_pool(EngineConfig(numa_node=4000))
     with pytest.raises(ConfigError, match="--executor eager does not use"):
-        build_pool(EngineConfig(executor="eager", pin_threads=True))
+        open_platform(EngineConfig(executor="eager", pin_threads=True))
     with pytest.raises(ValueError, match="memory cannot be bound to NUMA node 4000"):
         bind_memory_to_node(4000)
+
+
+# ---- memory -----------------------------------------------------------------------------------------------------------------------
+
+
+SHAPE = StepShape(8, 256, 64, 4096, num_blocks=2048, block_size=16)
+
+
+def test_the_cache_gets_a_share_of_what_is_left_and_no_more_than_can_be_used():
+    gib = 1 << 30
+    assert with_blocks(EngineConfig(), SHAPE, gib // 1000, 2 * gib).num_blocks == 700  # 40 % of 1.75 GiB
+    assert with_blocks(EngineConfig(), SHAPE, 1024, 2 * gib).num_blocks == 2048
+    assert with_blocks(EngineConfig(kv_cache_bytes=gib), SHAPE, gib // 10, 0).num_blocks == 10
+
+
+def test_a_model_that_leaves_no_memory_is_told_with_the_flags():
+    with pytest.raises(ConfigError, match="--kv-cache-bytes, lower --max-num-batched-tokens"):
+        with_blocks(EngineConfig(), SHAPE, 1 << 20, 100 << 20)
+
+
+@pytest.mark.parametrize("flag", ["max_num_seqs", "max_num_batched_tokens"])
+def test_absurd_sizes_name_their_flag(flag: str):
+    with pytest.raises(ConfigError, match=f"--{flag.replace('_', '-')} is 100000000; it may be"):
+        EngineConfig(**{flag: 10**8})
+
+
+def test_a_device_is_its_own_platform_or_torchs():
+    assert [platform_name(EngineConfig(device=device)) for device in ("auto", "cpu", "xpu:1")] == ["cpu", "cpu", "torch"]
+    assert platform_name(EngineConfig(executor="eager")) == "torch"
+    with pytest.raises(ConfigError, match="--executor step_program has no kernels for --device xpu"):
+        platform_name(EngineConfig(device="xpu", executor="step_program"))

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import octavo.assemble as assemble
+from octavo.assemble import build_engine
 from octavo.config import EngineConfig
 from octavo.engine import AsyncEngine
+from octavo.platforms import cpu, torch
 from octavo.runner.host_executor import HostExecutor
 from octavo.step import StepPlan, StepResult
 from octavo.types import GenerationRequest, SamplingParams
@@ -49,10 +50,11 @@ def run_engine(
 ) -> Run:
     """Generate greedily for each prompt, one after the other or all at once. `settings` are fields of `EngineConfig`."""
     _RecordingExecutor.logits = {}
-    monkeypatch.setattr(assemble, "HostExecutor", _RecordingExecutor)
+    for platform in (cpu, torch):
+        monkeypatch.setattr(platform, "HostExecutor", _RecordingExecutor)
     config = replace(EngineConfig(model=str(model), max_model_len=2048, kv_cache_bytes=512 << 20), **settings)
     params = SamplingParams(temperature=0.0, max_tokens=max_tokens, ignore_eos=True)
-    return asyncio.run(_run(assemble.build_engine(config), prompts, params, together))
+    return asyncio.run(_run(build_engine(config), prompts, params, together))
 
 
 async def _run(engine: AsyncEngine, prompts: Sequence[list[int]], params: SamplingParams, together: bool) -> Run:

@@ -18,7 +18,7 @@ from octavo._runtime import Batch
 from octavo.checkpoint import Checkpoint, open_checkpoint
 from octavo.fetch.default_model import default_model_path
 from octavo.models import model_config
-from octavo.platforms.cpu import num_cores
+from octavo.platforms._processor import num_cores
 from octavo.runner.executor import StepShape
 from octavo.runner.step_program import StepProgramExecutor
 from octavo.text import open_tokenizer

@@ -90,7 +90,7 @@ def _kernels(config: EngineConfig) -> Finding:
 
 
 def _cores(config: EngineConfig) -> Finding:
-    from octavo.platforms.cpu import num_cores, place_threads
+    from octavo.platforms._processor import num_cores, place_threads
 
     try:
         usable, present = num_cores(config.numa_node), os.cpu_count() or 1
@@ -106,7 +106,7 @@ def _cores(config: EngineConfig) -> Finding:
 
 
 def _memory(config: EngineConfig) -> Finding:
-    from octavo.platforms.cpu import available_memory_bytes
+    from octavo.platforms._processor import available_memory_bytes
 
     available = available_memory_bytes()
     fact = f"{available / 2**30:.1f} GiB available, container limits included"
@@ -122,9 +122,9 @@ def _torch(config: EngineConfig) -> Finding:
 
 
 def _executor(config: EngineConfig) -> Finding:
-    from octavo.assemble import executor_name
+    from octavo.platforms import platform_name
 
-    name = executor_name(config)
+    name = "eager" if platform_name(config) == "torch" else "step_program"
     if name == "eager" and find_spec("torch") is None:
         return Finding("Executor", "problem", "eager, but torch is not installed", 'pip install "octavo[torch]", or use --device cpu')
     return Finding("Executor", "ok", f"{name} on {config.device if config.device != 'auto' else 'cpu'}")

@@ -1,87 +1,66 @@
-"""The processor: cores and memory that this process may really use, container limits respected, and which thread runs where."""
+"""The processor: compute threads placed where the configuration wants them, the step program, KV cache in what the weights leave."""
 
 from __future__ import annotations
 
-import math
-import os
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
+from octavo._kernels import ThreadPool, active_isa, bind_memory_to_node
+from octavo.checkpoint import Checkpoint
+from octavo.checkpoint.model_config import ModelConfig
+from octavo.config import EngineConfig
 from octavo.errors import ConfigError
-from octavo.platforms._cgroup import cpu_quota, memory_left_bytes, read
-from octavo.platforms._topology import node_free_bytes, node_processors, numa_nodes, physical_first
+from octavo.log import get_logger
+from octavo.platforms._kv_share import step_bytes, with_blocks
+from octavo.platforms._processor import available_memory_bytes, place_threads
+from octavo.runner.executor import Executor, StepShape
+from octavo.runner.host_executor import HostExecutor
+from octavo.runner.step_program import StepProgramExecutor
 
-__all__ = ["ThreadPlacement", "available_memory_bytes", "num_cores", "place_threads"]
+__all__ = ["Platform", "build_pool"]
 
-_ROOT = Path("/")
+log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadPlacement:
-    """How many compute threads there are, and where each may run.
+class Platform:
+    """Implements `platforms.Platform` over one thread pool, which outlives its executors."""
 
-    Attributes:
-        num_threads: at least 1, at most what the affinity mask, the container's limit and the NUMA node allow.
-        affinity: the processors of each thread, that of the pool's caller first; empty: wherever the system puts them.
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._pool = build_pool(config)
+        # Exact arithmetic keeps float32; else half floats cost no accuracy that is seen and half the memory.
+        self.kv_cache_dtype = "fp32" if config.arithmetic == "exact" else "fp16"
+        self.facts: dict[str, Any] = {"executor": "step_program", "isa": active_isa()}
+
+    def executor(self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> tuple[Executor, StepShape]:
+        """See `Platform.executor`."""
+        forward = self.forward(model, checkpoint, shape)
+        return HostExecutor(forward, forward.shape, model.vocab_size, self._pool), forward.shape
+
+    def forward(self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> StepProgramExecutor:
+        """The model alone: no sampler."""
+
+        def sized(block_bytes: int) -> StepShape:
+            left = available_memory_bytes(self._config.numa_node) - step_bytes(model, shape, self._pool.num_threads)
+            return with_blocks(self._config, shape, block_bytes, left)
+
+        arithmetic = "exact" if self._config.arithmetic == "exact" else "int8"
+        return StepProgramExecutor(model, checkpoint, shape, self._pool, arithmetic, sized)
+
+
+def build_pool(config: EngineConfig) -> ThreadPool:
+    """Start the compute threads where the configuration wants them. What they and this thread allocate from now on is on its NUMA node.
+
+    More threads than cores are cut, not refused: results do not depend on their number, and a container's limit may shrink
+    between two starts of one configuration.
     """
-
-    num_threads: int
-    affinity: tuple[tuple[int, ...], ...] = ()
-
-
-def num_cores(numa_node: int | None = None, root: Path = _ROOT) -> int:
-    """Most compute threads that make sense: the affinity mask (of that NUMA node), cut to the container's CPU quota, at least 1."""
-    return _within_quota(len(_processors(numa_node, root)), root)
-
-
-def place_threads(wanted: int | None, pin: bool = False, numa_node: int | None = None, root: Path = _ROOT) -> ThreadPlacement:
-    """Decide how many compute threads run, and where.
-
-    By default one for each core: a second thread on a core (hyperthreading) shares the vector units that the first keeps busy.
-
-    Args:
-        wanted: how many threads; more than `num_cores` are cut to that. None: one for each core.
-        pin: each thread on a processor of its own, cores before hyperthreads.
-        numa_node: only processors of this node.
-
-    Raises:
-        ConfigError: the node does not exist, or this process may use no processor of it.
-    """
-    processors, cores = physical_first(_processors(numa_node, root), root)
-    num_threads = min(wanted, num_cores(numa_node, root)) if wanted else _within_quota(cores, root)
-    if pin:
-        return ThreadPlacement(num_threads, tuple((processor,) for processor in processors[:num_threads]))
-    return ThreadPlacement(num_threads, (tuple(sorted(processors)),) * num_threads if numa_node is not None else ())
-
-
-def available_memory_bytes(numa_node: int | None = None, root: Path = _ROOT) -> int:
-    """Bytes that can be taken without swapping: the kernel's MemAvailable, cut to what the container's limit and the node leave."""
-    limits = [_meminfo("MemAvailable", root), memory_left_bytes(root)]
-    if numa_node is not None:
-        limits.append(node_free_bytes(numa_node, root))
-    return min(limit for limit in limits if limit is not None)
-
-
-def _processors(numa_node: int | None, root: Path) -> set[int]:
-    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    if numa_node is None:
-        return usable
-    nodes = numa_nodes(root)
-    if numa_node not in nodes:
-        raise ConfigError(f"--numa-node is {numa_node}, which does not exist; this machine has {', '.join(map(str, nodes)) or 'none'}")
-    on_node = usable & set(node_processors(numa_node, root))
-    if not on_node:
-        raise ConfigError(f"--numa-node is {numa_node}, but this process may use no processor of it (see its affinity mask)")
-    return on_node
-
-
-def _within_quota(count: int, root: Path) -> int:
-    return max(1, min(count, math.ceil(cpu_quota(root) or count)))
-
-
-def _meminfo(key: str, root: Path) -> int:
-    for line in read(root / "proc/meminfo").splitlines():
-        name, _, rest = line.partition(":")
-        if name == key:
-            return int(rest.split()[0]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    placement = place_threads(config.threads, config.pin_threads, config.numa_node)
+    if config.threads and config.threads > placement.num_threads:
+        log.warning("--threads is %d, but this process may use %d cores: it runs that many", config.threads, placement.num_threads)
+    try:
+        if config.numa_node is not None:
+            bind_memory_to_node(config.numa_node)
+        return ThreadPool(placement.num_threads, placement.affinity)
+    except ValueError as error:
+        raise ConfigError(f"--numa-node, --pin-threads: {error}") from error
+    except RuntimeError as error:
+        raise ConfigError(f"--threads: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from octavo.runner.executor import StepShape, build_model
 from octavo.step import BlockCopy
 
 __all__ = ["EagerExecutor", "TorchPlacement"]
+
+_ELEMENT_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
 class TorchPlacement:
@@ -45,13 +47,26 @@ class EagerExecutor:
 
     Args:
         device: a torch device such as "cpu" or "cuda:0".
+        sized: given the bytes of a KV block, the shape with the blocks that fit, asked once the weights are placed; None: `shape` as it is.
+
+    Attributes:
+        shape: what it was built for.
     """
 
-    def __init__(self, config: ModelConfig, checkpoint: Checkpoint, shape: StepShape, device: str) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        checkpoint: Checkpoint,
+        shape: StepShape,
+        device: str,
+        sized: Callable[[int], StepShape] | None = None,
+    ) -> None:
         self._device = torch.device(device)
         self._block_size = shape.block_size
         ops = ReferenceOps()
         self._model = build_model(config, checkpoint, TorchPlacement(self._device), ops, shape)
+        block_values = sum(2 * shape.block_size * spec.kv_heads * spec.head_dim for spec in ops.cache_specs)
+        self.shape = shape = shape if sized is None else sized(block_values * _ELEMENT_BYTES.get(shape.kv_cache_dtype, 4))
         num_slots = shape.num_blocks * shape.block_size
         self._kv_caches = [
             TorchKVCache(num_slots, spec.kv_heads, spec.head_dim, shape.kv_cache_dtype, self._device) for spec in ops.cache_specs

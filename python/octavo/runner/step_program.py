@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +43,29 @@ class PackedPlacement:
 
 
 class StepProgramExecutor:
-    """Runs a model's step program on a thread pool. `arithmetic`: see `PackedPlacement`."""
+    """Runs a model's step program on a thread pool.
 
-    def __init__(self, config: ModelConfig, checkpoint: Checkpoint, shape: StepShape, pool: ThreadPool, arithmetic: str = "exact") -> None:
+    Args:
+        arithmetic: see `PackedPlacement`.
+        sized: given the bytes of a KV block, the shape with the blocks that fit, asked once the weights are placed; None: `shape` as it is.
+
+    Attributes:
+        shape: what it was built for.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        checkpoint: Checkpoint,
+        shape: StepShape,
+        pool: ThreadPool,
+        arithmetic: str = "exact",
+        sized: Callable[[int], StepShape] | None = None,
+    ) -> None:
         graph = Graph()
         model = build_model(config, checkpoint, PackedPlacement(pool, arithmetic), RecordOps(graph), shape)
         graph.output("logits", model.forward(None))
+        self.shape = shape = shape if sized is None else sized(_block_bytes(graph, shape))
         self.caches = [
             KVCache(group.num_layers, shape.num_blocks, shape.block_size, group.kv_heads, group.head_dim, shape.kv_cache_dtype)
             for group in graph.cache_groups
@@ -68,3 +85,11 @@ class StepProgramExecutor:
     def profile(self) -> dict[str, tuple[int, float]]:
         """See `ForwardPass.profile`."""
         return self.program.profile()
+
+
+def _block_bytes(graph: Graph, shape: StepShape) -> int:
+    """Bytes of one block of every cache group."""
+    return sum(
+        KVCache.bytes_per_block(group.num_layers, shape.block_size, group.kv_heads, group.head_dim, shape.kv_cache_dtype)
+        for group in graph.cache_groups
+    )

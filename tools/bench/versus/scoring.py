@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from octavo._kernels import ThreadPool
 from octavo._runtime import Batch
-from octavo.assemble import build_executor, step_shape
+from octavo.assemble import step_shape
 from octavo.checkpoint import open_checkpoint
 from octavo.cli.options import add_options, from_options
 from octavo.config import EngineConfig
 from octavo.models import model_config
+from octavo.platforms import open_platform
 from octavo.runner.executor import ForwardPass, StepShape
 
 __all__ = ["WindowScorer", "engine_config", "scored"]
@@ -43,8 +43,10 @@ class WindowScorer:
         checkpoint = open_checkpoint(config.model)
         model = model_config(checkpoint)
         config = replace(config, max_model_len=length, max_num_batched_tokens=length)
-        self._shape: StepShape = replace(step_shape(config, model), max_num_logits=length)
-        self._executor: ForwardPass = build_executor(config, model, checkpoint, self._shape, ThreadPool(config.threads or 1))
+        platform = open_platform(config)
+        shape: StepShape = replace(step_shape(config, model, platform.kv_cache_dtype), max_num_logits=length)
+        self._executor: ForwardPass = platform.forward(model, checkpoint, shape)
+        self._shape = self._executor.shape
 
     def logits(self, windows: list[list[int]]) -> Iterator[NDArray[np.float32]]:
         """Yield [rows, V] for the rows of `scored`, window by window."""

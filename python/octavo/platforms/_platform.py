@@ -1,0 +1,68 @@
+"""What a kind of device offers, and which one a configuration means."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from octavo.checkpoint import Checkpoint
+from octavo.checkpoint.model_config import ModelConfig
+from octavo.config import EngineConfig
+from octavo.errors import ConfigError
+from octavo.plugins import available, load
+from octavo.runner.executor import Executor, StepShape
+
+__all__ = ["Platform", "open_platform", "platform_name"]
+
+_REGISTRY = "octavo.platforms"
+_TORCH = "torch"
+
+
+class Platform(Protocol):
+    """A kind of device: its memory, its threads, its executors. `platforms/<device>.py` has a class `Platform`, made from an
+    `EngineConfig`, which starts its threads.
+
+    Attributes:
+        kv_cache_dtype: element type of the KV cache where the configuration says `auto`.
+        facts: what to tell about it (executor, kernels); plain JSON values.
+    """
+
+    kv_cache_dtype: str
+    facts: dict[str, Any]
+
+    def executor(self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> tuple[Executor, StepShape]:
+        """Place the weights, give the KV cache its share of the memory that is left, and return the executor and the shape that it has.
+
+        Called again after a fault, when the executor before is gone.
+
+        Args:
+            shape: `num_blocks` is the most that can be used.
+
+        Raises:
+            CheckpointError: tensors are missing or misshapen.
+            ConfigError: the model or the step does not fit; names the flag.
+        """
+        ...
+
+
+def open_platform(config: EngineConfig) -> Platform:
+    """Return the platform that `config` means, with its threads started. `ConfigError` where there is none."""
+    return load(_REGISTRY, platform_name(config)).Platform(config)
+
+
+def platform_name(config: EngineConfig) -> str:
+    """The device's own platform, by the name before a colon (`cuda:1`); torch for a device that has none, and for the oracle.
+
+    Raises:
+        ConfigError: `executor` asks for compiled kernels on a device that has none.
+    """
+    kind = "cpu" if config.device == "auto" else config.device.partition(":")[0]
+    if config.executor == "eager":
+        return _TORCH
+    if kind in available(_REGISTRY):
+        return kind
+    if config.executor == "auto":
+        return _TORCH
+    raise ConfigError(
+        f"--executor {config.executor} has no kernels for --device {config.device}; use --executor eager, or one of the devices "
+        f"{', '.join(name for name in available(_REGISTRY) if name != _TORCH)}"
+    )
