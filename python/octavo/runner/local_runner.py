@@ -21,6 +21,8 @@ __all__ = ["LocalRunner"]
 
 log = get_logger(__name__)
 
+_EXIT_S = 10.0  # most that the interpreter's exit waits for a step
+
 
 class LocalRunner:
     """Implements `step.Runner` over one executor.
@@ -36,7 +38,7 @@ class LocalRunner:
         self._launched: deque[tuple[StepPlan, Future[StepResult]]] = deque()
         self._thread = threading.Thread(target=self._serve, name="octavo-runner", daemon=True)
         self._thread.start()
-        atexit.register(self.close)  # a thread inside a kernel while the interpreter goes would abort the process
+        atexit.register(self.close, _EXIT_S)  # a thread that comes out of a kernel while the interpreter goes would abort the process
 
     @property
     def alive(self) -> bool:
@@ -55,10 +57,10 @@ class LocalRunner:
         self._queue.put((command, future))
         return future
 
-    def close(self) -> None:
-        """See `Runner.close`."""
+    def close(self, timeout_s: float | None = None) -> None:
+        """See `Runner.close`; a step that hangs is left behind after `timeout_s`."""
         self._queue.put(None)
-        self._thread.join()
+        self._thread.join(timeout_s)
         atexit.unregister(self.close)
 
     def _serve(self) -> None:
