@@ -6,6 +6,8 @@
 set(OCTAVO_FLASHINFER_VERSION 0.7.2.post1)
 set(OCTAVO_FLASHINFER_DATA "" CACHE PATH "flashinfer/data of the flashinfer-python ${OCTAVO_FLASHINFER_VERSION} wheel; empty: find or download")
 
+set(OCTAVO_FLASHINFER_LIBRARY "" CACHE FILEPATH "liboctavo_flashinfer.a of an earlier build with the same instances; empty: compile them")
+
 # One entry an instance: kind:element:head_dim:features. The FA2 template takes any window; a Hopper instance is made with or without.
 # A Hopper instance compiles for two minutes in 3.5 GB, an FA2 instance for 25 seconds.
 set(OCTAVO_FLASHINFER_INSTANCES
@@ -78,15 +80,10 @@ function(octavo_flashinfer_instance instance sources declarations table_fa2 tabl
   endif()
 endfunction()
 
-# Adds FlashInfer's attention to a library: the instances, compiled for compute capability 9.0, and the backend that finds them.
-function(octavo_add_flashinfer library)
+function(octavo_compile_flashinfer sources)
   octavo_find_flashinfer(data)
   set(folder ${CMAKE_SOURCE_DIR}/cpp/ops/attention/flashinfer)
-  foreach(instance IN LISTS OCTAVO_FLASHINFER_INSTANCES)
-    octavo_flashinfer_instance(${instance} SOURCES DECLARATIONS FA2_UNITS HOPPER_UNITS)
-  endforeach()
-  configure_file(${folder}/unit_table.h.in ${CMAKE_CURRENT_BINARY_DIR}/flashinfer_units/flashinfer_unit_table.h @ONLY)
-  add_library(octavo_flashinfer STATIC ${SOURCES})
+  add_library(octavo_flashinfer STATIC ${sources})
   set_target_properties(octavo_flashinfer PROPERTIES CUDA_ARCHITECTURES 90a-real CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden)
   # CCCL of the wheel first: the toolkit's own may be too old. The shim stands in for cuRAND, of which only names are wanted.
   target_include_directories(octavo_flashinfer BEFORE PRIVATE ${data}/cccl/libcudacxx/include ${data}/cccl/cub ${data}/cccl/thrust
@@ -94,6 +91,21 @@ function(octavo_add_flashinfer library)
   target_compile_definitions(octavo_flashinfer PRIVATE FLASHINFER_ENABLE_F16 FLASHINFER_ENABLE_BF16 FLASHINFER_ENABLE_FP8_E4M3
     FLASHINFER_ENABLE_FP8_E5M2 FLASHINFER_ENABLE_FP8_E8M0 FLASHINFER_ENABLE_FP4_E2M1 CUTE_SM90_EXTENDED_MMA_SHAPES_ENABLED)
   target_compile_options(octavo_flashinfer PRIVATE --expt-relaxed-constexpr -use_fast_math -Xfatbin=-compress-all -w)
+endfunction()
+
+# Adds FlashInfer's attention to a library: the instances, compiled for compute capability 9.0, and the backend that finds them.
+function(octavo_add_flashinfer library)
+  set(folder ${CMAKE_SOURCE_DIR}/cpp/ops/attention/flashinfer)
+  foreach(instance IN LISTS OCTAVO_FLASHINFER_INSTANCES)
+    octavo_flashinfer_instance(${instance} SOURCES DECLARATIONS FA2_UNITS HOPPER_UNITS)
+  endforeach()
+  configure_file(${folder}/unit_table.h.in ${CMAKE_CURRENT_BINARY_DIR}/flashinfer_units/flashinfer_unit_table.h @ONLY)
+  if(OCTAVO_FLASHINFER_LIBRARY)
+    add_library(octavo_flashinfer STATIC IMPORTED GLOBAL)
+    set_target_properties(octavo_flashinfer PROPERTIES IMPORTED_LOCATION ${OCTAVO_FLASHINFER_LIBRARY})
+  else()
+    octavo_compile_flashinfer("${SOURCES}")
+  endif()
   target_sources(${library} PRIVATE ${folder}/flashinfer_attention.cc)
   target_link_libraries(${library} PUBLIC octavo_flashinfer)
   target_include_directories(${library} PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/flashinfer_units)
