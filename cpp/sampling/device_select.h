@@ -85,19 +85,25 @@ OCTAVO_DEVICE std::uint64_t team_max(Team& team, Scratch& scratch, std::uint64_t
   return most;
 }
 
-// Calls f(i, x[i]) for every element, four neighbours to a thread where the row allows it.
-template <typename Team, typename F>
-OCTAVO_DEVICE void for_each(const Team& team, const float* x, int count, F&& f) {
+// Calls f(i, x[i]) for the elements that fall to part `part` of `num_parts`, four neighbours at a time where the row allows it.
+template <typename F>
+OCTAVO_DEVICE void for_each(int part, int num_parts, const float* x, int count, F&& f) {
   struct alignas(16) Quad {
     float values[4];
   };
   const bool aligned = reinterpret_cast<std::uintptr_t>(x) % 16 == 0;
   const int num_quads = aligned ? count / 4 : 0;
-  for (int quad = team.thread(); quad < num_quads; quad += team.num_threads()) {
+  for (int quad = part; quad < num_quads; quad += num_parts) {
     const Quad four = reinterpret_cast<const Quad*>(x)[quad];
     for (int i = 0; i < 4; ++i) f(4 * quad + i, four.values[i]);
   }
-  for (int i = 4 * num_quads + team.thread(); i < count; i += team.num_threads()) f(i, x[i]);
+  for (int i = 4 * num_quads + part; i < count; i += num_parts) f(i, x[i]);
+}
+
+// The same for every element of a row, shared by a team.
+template <typename Team, typename F>
+OCTAVO_DEVICE void for_each(const Team& team, const float* x, int count, F&& f) {
+  for_each(team.thread(), team.num_threads(), x, count, f);
 }
 
 struct Crossing {
@@ -157,10 +163,11 @@ OCTAVO_DEVICE std::int32_t draw(Team& team, Scratch& scratch, const float* x, in
   int begin = 0, end = count;
   std::uint64_t target = 0;
   for (bool first = true;; first = false) {
-    const int piece = (end - begin + team.num_warps() - 1) / team.num_warps();
-    const int from = begin + team.warp() * piece, to = from + piece < end ? from + piece : end;
+    const int piece = ((end - begin + team.num_warps() - 1) / team.num_warps() + 3) / 4 * 4;
+    const int from = begin + team.warp() * piece < end ? begin + team.warp() * piece : end;
+    const int length = from + piece < end ? piece : end - from;
     std::uint64_t sum = 0;
-    for (int i = from + team.lane(); i < to; i += team.warp_width()) sum += weights.of(x[i], i);
+    for_each(team.lane(), team.warp_width(), x + from, length, [&](int i, float value) { sum += weights.of(value, from + i); });
     share(team, scratch, team.warp_sum(sum));
     if (first) {
       std::uint64_t total = 0;
