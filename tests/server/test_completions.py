@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 
 from fakes.fake_tokenizer import BOS
 from fakes.running_server import Server, StartServer
-from fakes.scripted_engine import ScriptedEngine, deltas_script
+from fakes.scripted_engine import ChattyTokenizer, ScriptedEngine, deltas_script
 from octavo.types import Delta, FinishReason
 
 PATH = "/v1/completions"
@@ -199,3 +202,39 @@ async def test_a_text_that_cannot_fit_is_refused_unread(server: Server, monkeypa
         error = await server.error(path, body)
         assert (error["param"], error["code"]) == (param, "context_length_exceeded")
         assert "maximum context length is 512 tokens" in error["message"]
+
+
+async def test_of_a_text_that_is_too_long_a_beginning_is_tokenized(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """512 tokens of at most 41 bytes might hold it by its length alone."""
+    monkeypatch.setattr(server.context, "_max_token_bytes", 41)
+    sizes = []
+    encode = server.engine.tokenizer.encode
+    monkeypatch.setattr(server.engine.tokenizer, "encode", lambda text, **options: sizes.append(len(text)) or encode(text, **options))
+    error = await server.error(PATH, {"prompt": "a" * 20_000})
+    assert error["code"] == "context_length_exceeded"
+    assert sizes == [8 * 512]
+
+
+class FillingTokenizer(ChattyTokenizer):
+    """The toy tokenizer with the marks of StarCoder as its last tokens."""
+
+    vocab_size = 261
+    marks = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>")
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        ids = [BOS] if add_special_tokens else []
+        for piece in re.split(f"({'|'.join(self.marks)})", text):
+            ids += [258 + self.marks.index(piece)] if piece in self.marks else list(piece.encode())
+        return ids
+
+
+async def test_a_suffix_is_shown_to_a_model_that_fills_in_the_middle(server: Server) -> None:
+    server.engine.tokenizer = FillingTokenizer()
+    server.engine.info = replace(server.engine.info, vocab_size=261)
+    status, document = await server.post(PATH, {"prompt": "ab", "suffix": "yz"})
+    assert status == 200, document
+    assert server.engine.requests[-1].prompt_token_ids == [BOS, 258, *b"ab", 259, *b"yz", 260]
+    assert document["choices"][0]["text"] == "Hello, wörld!"
+    for change in ({"prompt": [5]}, {"echo": True}):
+        error = await server.error(PATH, {"prompt": "ab", "suffix": "yz", **change})
+        assert "suffix" in error["message"]

@@ -16,6 +16,7 @@ from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.generation import Generation, Usage
 from octavo.server.edge.reply import Reply, respond
 from octavo.server.openai.completion_shape import CompletionShape
+from octavo.server.openai.fill_in_middle import with_suffix
 from octavo.server.openai.models import check_model
 from octavo.server.openai.prompts import completion_prompts, truncated
 from octavo.server.openai.protocol import CompletionBody
@@ -35,7 +36,8 @@ async def open_completion(context: ServerContext, body: CompletionBody) -> Async
     model = check_model(context, body.model)
     params = _params(body)
     engine = context.engine
-    prompts = await completion_prompts(context, body.prompt, add_special_tokens=body.add_special_tokens is not False)
+    wanted = with_suffix(engine.tokenizer, body.prompt, body.suffix) if body.suffix else body.prompt
+    prompts = await completion_prompts(context, wanted, add_special_tokens=body.add_special_tokens is not False)
     prompts = [truncated(prompt, body.truncate_prompt_tokens, engine.info.max_model_len) for prompt in prompts]
     request_id = f"cmpl-{uuid4().hex}"
     requests = [

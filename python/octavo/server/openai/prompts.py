@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["chat_prompt", "completion_prompts", "truncated"]
 
 _SHORT = 10_000  # characters; any text of so many is tokenized
+_USUAL_TOKEN = 8  # characters of a token; most texts have four or five
+_SLACK = 64  # tokens by which a cut may change a beginning
 _TURN = 20  # characters that a template adds to a turn, about
 
 
@@ -38,9 +40,21 @@ async def _tokenized(context: ServerContext, text: str, field: str, *, add_speci
 
 
 async def _check_length(context: ServerContext, text: str, field: str) -> None:
-    """Refuse a text that has more characters than the context window could hold in the vocabulary's longest tokens."""
-    window = context.engine.info.max_model_len
+    """Refuse a text that is far too long without tokenizing all of it.
+
+    One that has more characters than the window could hold in the vocabulary's longest tokens is refused unread; of others a beginning
+    is tokenized, then one twice as long and so on, until it alone has well over the window's tokens. Tokenizing takes a hundred and fifty
+    bytes for each byte of text.
+    """
+    tokenizer, window = context.engine.tokenizer, context.engine.info.max_model_len
     at_least = len(text) // await context.max_token_bytes()
+    size = _USUAL_TOKEN * window
+    while at_least <= window and size < len(text):
+        beginning = partial(tokenizer.encode, text[:size], add_special_tokens=False)
+        num_tokens = len(await context.workers.run(size, beginning))
+        if num_tokens > window + window // 4 + _SLACK:
+            at_least = num_tokens
+        size *= 2
     if at_least > window:
         message = f"this model's maximum context length is {window} tokens, but {field} has {len(text)} characters: over {at_least} tokens"
         raise InvalidRequestError(message, field, CONTEXT_LENGTH_EXCEEDED)

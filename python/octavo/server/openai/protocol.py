@@ -7,7 +7,7 @@ ignored. An explicit null counts as absent. Ranges are checked once, by `octavo.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -151,7 +151,13 @@ class CompletionBody(GenerationBody):
     echo: bool = False
     logprobs: int | None = None
     best_of: int | None = None  # equal to n: `rejections` has refused the rest
-    suffix: Literal[""] | None = None
+    suffix: str = ""
+
+    @model_validator(mode="after")
+    def _no_echo_between(self) -> CompletionBody:
+        if self.suffix and self.echo:
+            raise PydanticCustomError("suffix", "suffix and echo exclude each other")
+        return self
 
     @model_validator(mode="after")
     def _num_choices(self) -> CompletionBody:

@@ -47,8 +47,6 @@ def reject_unsupported(body: dict[str, Any]) -> None:
         if body.get(name) not in (None, "none", "auto"):
             raise InvalidRequestError(f"{name}: tools are not supported by this server; leave the field out", name)
     _reject_formats(body)
-    if body.get("suffix"):
-        raise InvalidRequestError("suffix is not supported by this server; leave it out", "suffix")
     best_of = body.get("best_of")
     if best_of is not None and best_of != (body.get("n") or 1):
         raise InvalidRequestError("best_of other than n is not supported by this server; ask for n choices instead", "best_of")
