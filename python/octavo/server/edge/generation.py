@@ -86,7 +86,6 @@ class Generation:
                 if index % _AT_ONCE == _AT_ONCE - 1:
                     await asyncio.sleep(0)
                 self._streams.append(await self._exits.enter_async_context(self._engine.submit(request)))
-                await asyncio.sleep(0)  # thousands of prompts in one body leave the others their turn
         except BaseException:
             await self._exits.aclose()
             raise
