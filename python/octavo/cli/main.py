@@ -24,6 +24,7 @@ COMMANDS = {
     "serve": "serve a model over HTTP with OpenAI's API",
     "chat": "talk to a model in the terminal",
     "complete": "print a model's continuation of a prompt",
+    "run-batch": "answer a file of requests in OpenAI's batch format",
     "bench": "measure latency, throughput, a server under load, or start-up",
     "doctor": "say what this machine has and what Octavo will use of it",
 }
@@ -73,7 +74,7 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     for name, help_text in COMMANDS.items():
         command = commands.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".")
         if name == chosen:
-            module = import_module(f"octavo.cli.{name}")
+            module = import_module(f"octavo.cli.{name.replace('-', '_')}")
             module.add_arguments(command)
             command.set_defaults(run=module.run, flags=_flags(command))
     return parser
