@@ -97,6 +97,9 @@ class ServerConfig:
     max_body_bytes: int = _option(4 * 1024 * 1024, "largest request body; eight times as much where long data URIs make up the rest")
     body_timeout_s: float = _option(30.0, "seconds that a request body may take to arrive, and one more for each 64 KiB of it")
     idle_timeout_s: float = _option(75.0, "seconds that a connection may take to send the head of its next request")
+    tool_parser: str | None = _option(
+        None, "format of the model's tool calls, a name of octavo.parsers such as hermes or mistral, or none; default: by its chat template"
+    )
     log_level: str = _option("info", "debug, info, warning or error", choices=("debug", "info", "warning", "error"))
     shutdown_s: float = _option(30.0, "seconds that running requests get to finish after SIGTERM")
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from octavo.server.edge.connection import HalfClosed
 from octavo.server.edge.workers import Workers
+from octavo.server.speech import Speech
 
 if TYPE_CHECKING:
     from octavo.config import ServerConfig
@@ -29,6 +30,7 @@ class ServerContext:
         draining: set by the shutdown; new generation requests are answered 503 from then on.
         sockets: open WebSockets, to be closed by the shutdown.
         workers: threads for work on large inputs.
+        speech: how the model's text is read.
         half_closed: connections whose clients have said that they will send no more.
     """
 
@@ -39,7 +41,12 @@ class ServerContext:
     sockets: weakref.WeakSet[web.WebSocketResponse] = field(default_factory=weakref.WeakSet)
     workers: Workers = field(default_factory=Workers)
     half_closed: HalfClosed = field(default_factory=HalfClosed)
+    speech: Speech = field(init=False)
     _max_token_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        template = self.engine.tokenizer.chat_template
+        self.speech = Speech(template.source if template is not None else "", self.config.tool_parser)
 
     def unavailable(self) -> str | None:
         """Return why no new request can be served, or None."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -32,6 +34,7 @@ __all__ = ["ROUTES", "open_chat"]
 async def open_chat(context: ServerContext, body: ChatBody) -> AsyncIterator[Reply]:
     """Render, tokenize and submit `body`; leaving the block aborts it if it is unfinished."""
     model = check_model(context, body.model)
+    tools = body.usable_tools
     params = sampling_params(
         body,
         max_tokens=body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens,
@@ -45,12 +48,16 @@ async def open_chat(context: ServerContext, body: ChatBody) -> AsyncIterator[Rep
         body,
         add_special_tokens=body.add_special_tokens is True,  # templates write their own
         variables={"reasoning_effort": body.reasoning_effort},
+        tools=tools,
     )
     prompt = truncated(prompt, body.truncate_prompt_tokens, engine.info.max_model_len)
+    open_parser = partial(context.speech.parser, prompt.text or "", tools)
+    if open_parser() is not None:
+        params = replace(params, skip_special_tokens=False)  # what marks a call or a thought may be a special token
     request_id = f"chatcmpl-{uuid4().hex}"
     request = GenerationRequest(request_id, prompt.token_ids, params, body.priority, body.cache_salt)
     envelope = {"id": request_id, "created": int(time.time()), "model": model}
-    shape = StreamShape(body, ChatShape(engine.tokenizer, body, prompt), Usage([prompt]), envelope)
+    shape = StreamShape(body, ChatShape(engine.tokenizer, body, prompt, open_parser), Usage([prompt]), envelope)
     async with Generation(engine, [request]) as generation:
         yield Reply(request_id, generation, shape, context.workers)
 

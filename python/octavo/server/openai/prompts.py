@@ -67,11 +67,13 @@ async def chat_prompt(
     *,
     add_special_tokens: bool,
     variables: Mapping[str, Any] | None = None,
+    tools: list[dict[str, Any]] | None = None,
 ) -> Prompt:
     """Render the chat template over `messages` and tokenize it.
 
     Args:
         variables: what the template is given where it mentions the name and the request does not set it itself.
+        tools: OpenAI's definitions of the tools that the model is told of.
 
     Raises:
         InvalidRequestError: the model has no chat template, or the template refuses the messages.
@@ -90,7 +92,8 @@ async def chat_prompt(
         if "developer" not in template.source:
             turns = [turn | {"role": "system"} if turn["role"] == "developer" else turn for turn in turns]
         generates = body.add_generation_prompt and not continues
-        text = template.render(turns, add_generation_prompt=generates, **{**known, **body.chat_template_kwargs})
+        turns, told = context.speech.prompt_of(turns, tools or [])
+        text = template.render(turns, tools=told, add_generation_prompt=generates, **{**known, **body.chat_template_kwargs})
         return _without_end(text, messages[-1].content) if continues else text
 
     size = sum(message.size + _TURN for message in messages)

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from octavo.server.edge.body import RequestBody
 from octavo.server.openai.messages import FirstFault, Messages
 from octavo.server.openai.rejections import reject_unsupported, without_neutral
+from octavo.server.openai.tools import NamedTool, Tools
 
 __all__ = ["ChatBody", "CompletionBody", "DetokenizeBody", "GenerationBody", "StreamOptions", "TemplateOptions", "TokenizeBody"]
 
@@ -190,14 +191,21 @@ class ChatBody(TemplateOptions, GenerationBody):
     top_logprobs: int | None = Field(default=None, ge=0, le=64)
     reasoning_effort: str | None = Field(default=None, max_length=20)
 
+    tools: Tools = Field(default_factory=list)
+    tool_choice: Literal["none", "auto"] | NamedTool | None = None
+    parallel_tool_calls: bool = True
+    include_reasoning: bool = True
+
     # `rejections` has refused every value of these that would matter
-    tools: Any = None
-    tool_choice: Any = None
-    parallel_tool_calls: Any = None
     functions: Any = None
     function_call: Any = None
     response_format: Any = None
     modalities: Any = None
+
+    @property
+    def usable_tools(self) -> list[dict[str, Any]]:
+        """The tools that the model is told of; none where it may call none."""
+        return [] if self.tool_choice == "none" else [tool.definition() for tool in self.tools]
 
     @model_validator(mode="after")
     def _consistent(self) -> ChatBody:
