@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from octavo.server import health, page, websocket
+from octavo.server.anthropic import messages
 from octavo.server.edge.context import CONTEXT, ServerContext
 from octavo.server.edge.middleware import MIDDLEWARES, add_headers
 from octavo.server.metrics import metrics_routes
+from octavo.server.ollama import generation as ollama_generation
+from octavo.server.ollama import models as ollama_models
 from octavo.server.openai import chat, completions, decisions, models, tokenize
 
 if TYPE_CHECKING:
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from octavo.engine.async_engine import AsyncEngine
 
 __all__ = ["build_app"]
+
+
+_FAMILIES = (page, health, models, completions, chat, decisions, tokenize, websocket, messages, ollama_generation, ollama_models)
 
 
 def build_app(engine: AsyncEngine, config: ServerConfig, *, stall_s: float = 30.0) -> web.Application:
@@ -29,7 +35,7 @@ def build_app(engine: AsyncEngine, config: ServerConfig, *, stall_s: float = 30.
     """
     app = web.Application(middlewares=MIDDLEWARES, client_max_size=0)
     app[CONTEXT] = ServerContext(engine, config, stall_s)
-    for family in (page, health, models, completions, chat, decisions, tokenize, websocket):
+    for family in _FAMILIES:
         app.add_routes(family.ROUTES)
     app.add_routes(metrics_routes(engine))
     websocket.close_sockets_with(app)

@@ -10,9 +10,18 @@ from aiohttp import web
 from octavo.errors import EngineDeadError, InvalidRequestError, OctavoError, QueueFullError
 from octavo.log import get_logger
 
-__all__ = ["ApiError", "error_response", "to_api_error"]
+__all__ = ["ApiError", "anthropic_error", "error_response", "to_api_error"]
 
 _log = get_logger(__name__)
+_ANTHROPIC_KINDS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
 _MAX_MESSAGE = 2000  # characters: no message repeats a whole request, or a vocabulary
 
 
@@ -44,10 +53,14 @@ class ApiError(Exception):
         self.code = code
         self.headers = headers or {}
 
+    @property
+    def message(self) -> str:
+        """The text, not too long and without lone surrogates, since it may repeat what a client sent."""
+        return str(self)[:_MAX_MESSAGE].encode(errors="replace").decode()
+
     def body(self) -> dict[str, Any]:
         """Return the JSON document."""
-        message = str(self)[:_MAX_MESSAGE].encode(errors="replace").decode()  # it may repeat what a client sent: no lone surrogates
-        return {"error": {"message": message, "type": self.kind, "param": self.param, "code": self.code}}
+        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
     def json(self) -> bytes:
         """Return the JSON document as bytes."""
@@ -73,13 +86,18 @@ def to_api_error(error: Exception) -> ApiError:
     return ApiError(500, "the server failed on this request; its log has the details", kind="server_error", code="internal_error")
 
 
-def error_response(error: ApiError) -> web.Response:
-    """Return the HTTP answer of `error`."""
-    body = error.json()
+def error_response(error: ApiError, body: bytes | None = None) -> web.Response:
+    """Return the HTTP answer of `error`; `body`: its document where that is not OpenAI's."""
+    body = error.json() if body is None else body
     response = web.Response(status=error.status, body=body, content_type="application/json", headers=error.headers)
     if error.status == 413:
         response.force_close()  # the rest of the body is still on its way
     return response
+
+
+def anthropic_error(error: ApiError) -> dict[str, Any]:
+    """Return `error` as Anthropic's clients read it."""
+    return {"type": "error", "error": {"type": _ANTHROPIC_KINDS.get(error.status, "api_error"), "message": error.message}}
 
 
 def _from_http(error: web.HTTPException) -> ApiError:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+import orjson
 from aiohttp import web
 
 from octavo.server.edge.api_keys import has_key
 from octavo.server.edge.context import CONTEXT
-from octavo.server.edge.errors import ApiError, error_response, to_api_error
+from octavo.server.edge.errors import ApiError, anthropic_error, error_response, to_api_error
 from octavo.server.edge.origins import add_cors_headers, check_host, check_post, preflight_headers
 
 __all__ = ["MIDDLEWARES", "add_headers"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_GENERATION = frozenset({"/v1/completions", "/v1/chat/completions", "/v1/decisions", "/v1/stream"})
+_GENERATION = frozenset({"/v1/completions", "/v1/chat/completions", "/v1/decisions", "/v1/stream", "/v1/messages"})
+# By the beginning of a path: the error documents of APIs whose clients read another form than OpenAI's.
+_ERROR_BODIES: dict[str, Callable[[ApiError], dict[str, Any]]] = {
+    "/v1/messages": anthropic_error,
+    "/api/": lambda error: {"error": error.message},
+}
 _MAX_ID = 200  # characters of an X-Request-Id that comes back
 _OPEN = frozenset({"/health", "/ping"})
 
@@ -24,7 +31,9 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except Exception as error:
-        return error_response(to_api_error(error))
+        told = to_api_error(error)
+        other = next((body for prefix, body in _ERROR_BODIES.items() if request.path.startswith(prefix)), None)
+        return error_response(told, None if other is None else orjson.dumps(other(told)))
 
 
 @web.middleware
@@ -51,7 +60,7 @@ async def _api_key(request: web.Request, handler: Handler) -> web.StreamResponse
 
 @web.middleware
 async def _drain(request: web.Request, handler: Handler) -> web.StreamResponse:
-    if request.path in _GENERATION and request.app[CONTEXT].draining:
+    if (request.path in _GENERATION or request.path.startswith("/api/")) and request.app[CONTEXT].draining:
         headers = {"Retry-After": "5", "Connection": "close"}
         raise ApiError(503, "the server is shutting down", kind="service_unavailable_error", code="shutting_down", headers=headers)
     return await handler(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ from aiohttp import web
 from octavo.errors import InvalidRequestError
 from octavo.server.edge.body import read_body
 from octavo.server.edge.context import CONTEXT
-from octavo.server.edge.generation import Generation, Usage
+from octavo.server.edge.generation import Generation, Prompt, Usage
 from octavo.server.edge.reply import Reply, respond
 from octavo.server.openai.completion_shape import CompletionShape
 from octavo.server.openai.fill_in_middle import with_suffix
@@ -27,26 +28,40 @@ from octavo.types import GenerationRequest, SamplingParams
 if TYPE_CHECKING:
     from octavo.server.edge.context import ServerContext
 
-__all__ = ["ROUTES", "open_completion"]
+__all__ = ["ROUTES", "PreparedCompletion", "open_completion", "prepare_completion"]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCompletion:
+    """Prompts, tokenized, and the request that each has become."""
+
+    model: str
+    prompts: list[Prompt]
+    requests: list[GenerationRequest]
+
+
+async def prepare_completion(context: ServerContext, body: CompletionBody, request_id: str) -> PreparedCompletion:
+    """Tokenize the prompts of `body`. Raises what makes them unservable: `ApiError`, `InvalidRequestError`."""
+    model = check_model(context, body.model)
+    params = _params(body)
+    wanted = with_suffix(context.engine.tokenizer, body.prompt, body.suffix) if body.suffix else body.prompt
+    prompts = await completion_prompts(context, wanted, add_special_tokens=body.add_special_tokens is not False)
+    prompts = [truncated(prompt, body.truncate_prompt_tokens, context.engine.info.max_model_len) for prompt in prompts]
+    requests = [
+        GenerationRequest(f"{request_id}-{index}", prompt.token_ids, params, body.priority, body.cache_salt)
+        for index, prompt in enumerate(prompts)
+    ]
+    return PreparedCompletion(model, prompts, requests)
 
 
 @asynccontextmanager
 async def open_completion(context: ServerContext, body: CompletionBody) -> AsyncIterator[Reply]:
     """Submit the prompts of `body`; leaving the block aborts what is unfinished."""
-    model = check_model(context, body.model)
-    params = _params(body)
-    engine = context.engine
-    wanted = with_suffix(engine.tokenizer, body.prompt, body.suffix) if body.suffix else body.prompt
-    prompts = await completion_prompts(context, wanted, add_special_tokens=body.add_special_tokens is not False)
-    prompts = [truncated(prompt, body.truncate_prompt_tokens, engine.info.max_model_len) for prompt in prompts]
-    request_id = f"cmpl-{uuid4().hex}"
-    requests = [
-        GenerationRequest(f"{request_id}-{index}", prompt.token_ids, params, body.priority, body.cache_salt)
-        for index, prompt in enumerate(prompts)
-    ]
-    envelope = {"id": request_id, "created": int(time.time()), "model": model}
-    shape = StreamShape(body, CompletionShape(engine.tokenizer, body, prompts), Usage(prompts), envelope)
-    async with Generation(engine, requests, score_only=body.score_only) as generation:
+    request_id, engine = f"cmpl-{uuid4().hex}", context.engine
+    made = await prepare_completion(context, body, request_id)
+    envelope = {"id": request_id, "created": int(time.time()), "model": made.model}
+    shape = StreamShape(body, CompletionShape(engine.tokenizer, body, made.prompts), Usage(made.prompts), envelope)
+    async with Generation(engine, made.requests, score_only=body.score_only) as generation:
         yield Reply(request_id, generation, shape, context.workers)
 
 

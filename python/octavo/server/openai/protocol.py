@@ -7,7 +7,7 @@ ignored. An explicit null counts as absent. Ranges are checked once, by `octavo.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
