@@ -15,6 +15,7 @@ set(OCTAVO_FLASHINFER_INSTANCES
   hopper:bf16:128:plain hopper:bf16:64:plain
   hopper:bf16:128:window hopper:bf16:256:plain hopper:bf16:256:window hopper:bf16:64:window
   fa2:bf16:256:softcap hopper:bf16:256:softcap hopper:bf16:256:window_softcap
+  fa2:bf16:128:softcap fa2:fp16:128:plain fa2:fp16:64:plain
   CACHE STRING "FlashInfer instances to compile, kind:element:head_dim:features")
 
 function(octavo_find_flashinfer data)
