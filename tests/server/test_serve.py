@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -84,7 +85,7 @@ def test_a_signal_drains(processes: list[Process], number: int) -> None:
     assert rest.endswith(b"data: [DONE]\n\n")
     code, log = process.end()
     assert code == 0
-    assert "shutting down; 1 running" in log
+    assert re.search(r"shutting down; [12] running", log)  # the request that waits for the 503 may have come before it
     assert "stopped" in log
 
 
