@@ -7,15 +7,21 @@
   OP(embedding)          \
   OP(experts)            \
   OP(gelu_and_mul)       \
+  OP(gelu_tanh)          \
   OP(gelu_tanh_and_mul)  \
+  OP(layer_norm)         \
   OP(linear)             \
   OP(lm_head)            \
   OP(paged_attention)    \
+  OP(relu)               \
+  OP(relu_squared)       \
   OP(rms_norm)           \
   OP(rotary_embedding)   \
   OP(route)              \
+  OP(scale)              \
   OP(select_logits_rows) \
   OP(sigmoid_gate)       \
+  OP(silu)               \
   OP(silu_and_mul)       \
   OP(softcap)            \
   OP(store_kv)

@@ -27,6 +27,19 @@ def rms_norm(x: Floats, weight: Floats, eps: float, pool: ThreadPool) -> Floats:
     return run_op("rms_norm", [x], [ArrayWeight(weight)], pool, eps=eps)[0]
 
 
+def layer_norm(x: Floats, weight: Floats, bias: Floats | None, eps: float, pool: ThreadPool) -> Floats:
+    weights = [ArrayWeight(weight), None if bias is None else ArrayWeight(bias)]
+    return run_op("layer_norm", [x], weights, pool, eps=eps)[0]
+
+
+def scale(x: Floats, factor: float, pool: ThreadPool) -> Floats:
+    return run_op("scale", [x], [], pool, factor=factor)[0]
+
+
+def activation(name: str, x: Floats, pool: ThreadPool) -> Floats:
+    return run_op(name, [x], [], pool)[0]
+
+
 def silu_and_mul(x: Floats, pool: ThreadPool) -> Floats:
     return run_op("silu_and_mul", [x], [], pool)[0]
 

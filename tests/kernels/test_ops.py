@@ -43,6 +43,48 @@ def test_rms_norm_refuses_partial_groups(pool):
         kernel_ops.rms_norm(normal(1, 8), normal(5), 1e-6, pool)
 
 
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_layer_norm(width, biased, pool):
+    x, weight, bias = normal(5, width) + 3, normal(width, seed=1), normal(width, seed=2)
+    wide = x.astype(np.float64)
+    centred = wide - wide.mean(-1, keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * weight + (bias if biased else 0)
+    np.testing.assert_allclose(kernel_ops.layer_norm(x, weight, bias if biased else None, 1e-5, pool), expected, rtol=1e-5, atol=3e-6)
+
+
+def test_layer_norm_of_each_head(pool):
+    x, weight, bias = normal(7, 4 * 64), normal(64, seed=1), normal(64, seed=2)
+    by_head = kernel_ops.layer_norm(x.reshape(-1, 64), weight, bias, 1e-6, pool).reshape(7, -1)
+    assert kernel_ops.layer_norm(x, weight, bias, 1e-6, pool).tobytes() == by_head.tobytes()
+
+
+ACTIVATIONS = {
+    "silu": lambda z: z * sigmoid(z),
+    "gelu_tanh": lambda z: z * sigmoid(2 * np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)),
+    "relu": lambda z: np.maximum(z, 0),
+    "relu_squared": lambda z: np.maximum(z, 0) ** 2,
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_activations(name, width, pool):
+    x = normal(6, width, scale=2.0)
+    np.testing.assert_allclose(kernel_ops.activation(name, x, pool), ACTIVATIONS[name](x.astype(np.float64)), rtol=2e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_keep_nan(name, pool):
+    assert np.isnan(kernel_ops.activation(name, np.array([[np.nan, 1.0]], np.float32), pool)[0, 0])
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_scale(width, pool):
+    x = normal(3, width)
+    assert np.array_equal(kernel_ops.scale(x, 0.3, pool), x * np.float32(0.3))
+
+
 GATES = {
     "silu_and_mul": lambda z: z * sigmoid(z),
     "gelu_and_mul": lambda z: z * np.vectorize(math.erfc)(-z / math.sqrt(2)) / 2,

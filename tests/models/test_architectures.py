@@ -33,6 +33,7 @@ OLMOE = {"num_experts": 8, "num_experts_per_tok": 3, "eos_token_id": 2}
 LLAMA3 = rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=128)
 LONG = {"short_factor": [1.0] * 8, "long_factor": [1.0 + index / 2 for index in range(8)]}
 HALF = {"short_factor": [1.0, 1.5, 2.0, 3.0], "long_factor": [9.0] * 4, "partial_rotary_factor": 0.5}
+FACTORS = {"embedding_multiplier": 3.0, "logits_scaling": 2.0, "residual_multiplier": 0.3, "attention_multiplier": 0.2}
 CASES = {
     "llama": ("LlamaConfig", {}),
     "llama-tied": ("LlamaConfig", {"tie_word_embeddings": True}),
@@ -77,6 +78,15 @@ CASES = {
     "glm": ("GlmConfig", {"head_dim": 32, "pad_token_id": 0}),
     "glm4": ("Glm4Config", {"head_dim": 32, "pad_token_id": 0}),
     "hunyuan_v1_dense": ("HunYuanDenseV1Config", {"head_dim": 32}),
+    "starcoder2": ("Starcoder2Config", {}),
+    "starcoder2-window": ("Starcoder2Config", {"sliding_window": 20, "use_bias": False}),
+    "arcee": ("ArceeConfig", {"mlp_bias": True}),
+    "nemotron": ("NemotronConfig", {"pad_token_id": 0}),
+    "stablelm": ("StableLmConfig", {"use_qkv_bias": True}),
+    "granite": ("GraniteConfig", FACTORS),
+    "granitemoe": ("GraniteMoeConfig", {**FACTORS, "num_local_experts": 4}),
+    "cohere": ("CohereConfig", {"logit_scale": 0.3, "pad_token_id": 0}),
+    "cohere2": ("Cohere2Config", {"logit_scale": 0.3, "head_dim": 32, "num_hidden_layers": 4, "sliding_window": 20, "pad_token_id": 0}),
     "gemma": ("GemmaConfig", {"head_dim": 32}),
     "gemma2": ("Gemma2Config", {"head_dim": 32, "sliding_window": 20, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 5.0}),
     "gemma2-unbounded": ("Gemma2Config", {"head_dim": 32, "attn_logit_softcapping": None, "final_logit_softcapping": None}),

@@ -14,6 +14,12 @@ void gate(const char* op, decltype(ActivationKernels::silu_and_mul) kernel, Matr
   });
 }
 
+void activate(const char* op, decltype(ActivationKernels::relu) kernel, Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {
+  require_same_shape(op, x, y);
+  cpu::for_row_pieces(pool, y.rows, y.cols,
+                      [&](std::int64_t row, std::int64_t col, std::int64_t count) { kernel(x.row(row) + col, y.row(row) + col, count); });
+}
+
 }  // namespace
 
 void silu_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {
@@ -26,6 +32,30 @@ void gelu_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool)
 
 void gelu_tanh_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {
   gate("gelu_tanh_and_mul", activation_kernels(cpu::active_isa()).gelu_tanh_and_mul, x, y, pool);
+}
+
+void gelu_tanh(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {
+  activate("gelu_tanh", activation_kernels(cpu::active_isa()).gelu_tanh, x, y, pool);
+}
+
+void silu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {
+  activate("silu", activation_kernels(cpu::active_isa()).silu, x, y, pool);
+}
+
+void relu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {
+  activate("relu", activation_kernels(cpu::active_isa()).relu, x, y, pool);
+}
+
+void relu_squared(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {
+  activate("relu_squared", activation_kernels(cpu::active_isa()).relu_squared, x, y, pool);
+}
+
+void scale(Matrix<const float> x, float factor, Matrix<float> y, cpu::ThreadPool& pool) {
+  require_same_shape("scale", x, y);
+  const ActivationKernels& kernels = activation_kernels(cpu::active_isa());
+  cpu::for_row_pieces(pool, x.rows, x.cols, [&](std::int64_t row, std::int64_t col, std::int64_t count) {
+    kernels.scale(x.row(row) + col, factor, y.row(row) + col, count);
+  });
 }
 
 void add(Matrix<const float> x, Matrix<const float> y, Matrix<float> out, cpu::ThreadPool& pool) {

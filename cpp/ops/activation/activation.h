@@ -15,6 +15,15 @@ void gelu_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool)
 // Its approximation gelu(z) = z / 2 * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 z^3))).
 void gelu_tanh_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 
+// y = gelu(x) as above, x / (1 + e^-x), max(x, 0), its square; y may be x.
+void gelu_tanh(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
+void silu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
+void relu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
+void relu_squared(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
+
+// y = factor * x; y may be x.
+void scale(Matrix<const float> x, float factor, Matrix<float> y, cpu::ThreadPool& pool);
+
 // out = x + y; out may be x or y.
 void add(Matrix<const float> x, Matrix<const float> y, Matrix<float> out, cpu::ThreadPool& pool);
 

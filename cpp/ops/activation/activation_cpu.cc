@@ -52,6 +52,29 @@ void gelu_tanh_and_mul(const float* gate, const float* up, float* y, std::int64_
   });
 }
 
+void gelu_tanh(const float* x, float* y, std::int64_t count) {
+  map(x, x, y, count, [](Vec z, Vec) { return times_sigmoid(z, fma(z * z, z * 0.044715f, z) * 1.5957691216057308f); });
+}
+
+void silu(const float* x, float* y, std::int64_t count) {
+  map(x, x, y, count, [](Vec z, Vec) { return times_sigmoid(z, z); });
+}
+
+void relu(const float* x, float* y, std::int64_t count) {
+  map(x, x, y, count, [](Vec z, Vec) { return max(broadcast(0.0f), z); });  // in this order NaN stays NaN
+}
+
+void relu_squared(const float* x, float* y, std::int64_t count) {
+  map(x, x, y, count, [](Vec z, Vec) {
+    const Vec positive = max(broadcast(0.0f), z);
+    return positive * positive;
+  });
+}
+
+void scale(const float* x, float factor, float* y, std::int64_t count) {
+  map(x, x, y, count, [factor](Vec value, Vec) { return value * broadcast(factor); });
+}
+
 void add(const float* x, const float* y, float* out, std::int64_t count) {
   map(x, y, out, count, [](Vec a, Vec b) { return a + b; });
 }
@@ -67,7 +90,8 @@ void softcap(const float* x, float cap, float* y, std::int64_t count) {
 }  // namespace
 
 const ActivationKernels& activation_kernels() {
-  static constexpr ActivationKernels kernels{silu_and_mul, gelu_and_mul, gelu_tanh_and_mul, add, sigmoid_gate, softcap};
+  static constexpr ActivationKernels kernels{silu_and_mul, gelu_and_mul, gelu_tanh_and_mul, gelu_tanh, silu, relu, relu_squared,
+                                             scale,        add,          sigmoid_gate,      softcap};
   return kernels;
 }
 

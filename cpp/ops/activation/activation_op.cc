@@ -10,10 +10,27 @@ void infer_gated(Infer& op) {
   op.write("[R, F]");
 }
 
-template <void (*activate_and_mul)(Matrix<const float>, Matrix<float>, cpu::ThreadPool&)>
-void lower_gated(CpuLowering& op) {
+template <void (*activate)(Matrix<const float>, Matrix<float>, cpu::ThreadPool&)>
+void lower_map(CpuLowering& op) {
   const ValueId x = op.read(0), y = op.write(0);
-  op.run([=](const CpuFrame& f) { activate_and_mul(f[x], f[y], f.pool); });
+  op.run([=](const CpuFrame& f) { activate(f[x], f[y], f.pool); });
+}
+
+void infer_elementwise(Infer& op) {
+  op.read("x", "[R, C]");
+  op.write("[R, C]");
+}
+
+void infer_scale(Infer& op) {
+  op.attributes().number("factor");
+  const ValueType type = op.read("x", "[R, C]");
+  op.write("[R, C]", type);
+}
+
+void lower_scale(CpuLowering& op) {
+  const ValueId x = op.read(0), y = op.write(0);
+  const auto factor = static_cast<float>(op.attributes().number("factor"));
+  op.run([=](const CpuFrame& f) { octavo::scale(f[x], factor, f[y], f.pool); });
 }
 
 void infer_add(Infer& op) {
@@ -53,9 +70,14 @@ void lower_softcap(CpuLowering& op) {
 
 }  // namespace
 
-OCTAVO_DEFINE_OP(silu_and_mul, infer_gated, lower_gated<octavo::silu_and_mul>);
-OCTAVO_DEFINE_OP(gelu_and_mul, infer_gated, lower_gated<octavo::gelu_and_mul>);
-OCTAVO_DEFINE_OP(gelu_tanh_and_mul, infer_gated, lower_gated<octavo::gelu_tanh_and_mul>);
+OCTAVO_DEFINE_OP(silu_and_mul, infer_gated, lower_map<octavo::silu_and_mul>);
+OCTAVO_DEFINE_OP(gelu_and_mul, infer_gated, lower_map<octavo::gelu_and_mul>);
+OCTAVO_DEFINE_OP(gelu_tanh_and_mul, infer_gated, lower_map<octavo::gelu_tanh_and_mul>);
+OCTAVO_DEFINE_OP(gelu_tanh, infer_elementwise, lower_map<octavo::gelu_tanh>);
+OCTAVO_DEFINE_OP(silu, infer_elementwise, lower_map<octavo::silu>);
+OCTAVO_DEFINE_OP(relu, infer_elementwise, lower_map<octavo::relu>);
+OCTAVO_DEFINE_OP(relu_squared, infer_elementwise, lower_map<octavo::relu_squared>);
+OCTAVO_DEFINE_OP(scale, infer_scale, lower_scale);
 OCTAVO_DEFINE_OP(add, infer_add, lower_add);
 OCTAVO_DEFINE_OP(sigmoid_gate, infer_sigmoid_gate, lower_sigmoid_gate);
 OCTAVO_DEFINE_OP(softcap, infer_softcap, lower_softcap);

@@ -26,6 +26,21 @@ void rms_norm(Matrix<const float> x, Span<const float> weight, float eps, Matrix
   });
 }
 
+void layer_norm(Matrix<const float> x, Span<const float> weight, Span<const float> bias, float eps, Matrix<float> y,
+                cpu::ThreadPool& pool) {
+  check("layer_norm", x, weight, y);
+  require(bias.size == 0 || bias.size == weight.size, "layer_norm: ", bias.size, " biases for ", weight.size, " weights");
+  const NormKernels& kernels = norm_kernels(cpu::active_isa());
+  const float* added = bias.size == 0 ? nullptr : bias.data;
+  cpu::for_row_ranges(pool, x.rows, 2 * x.cols, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t row = first; row < last; ++row) {
+      for (std::int64_t col = 0; col < x.cols; col += weight.size) {
+        kernels.layer_norm(x.row(row) + col, weight.data, added, eps, y.row(row) + col, weight.size);
+      }
+    }
+  });
+}
+
 void add_rms_norm(Matrix<const float> x, Matrix<const float> residual, Span<const float> weight, float eps, Matrix<float> y,
                   Matrix<float> sum, cpu::ThreadPool& pool) {
   check("add_rms_norm", x, weight, y);

@@ -16,4 +16,11 @@ void rms_norm(Matrix<const float> x, Span<const float> weight, float eps, Matrix
 void add_rms_norm(Matrix<const float> x, Matrix<const float> residual, Span<const float> weight, float eps, Matrix<float> y,
                   Matrix<float> sum, cpu::ThreadPool& pool);
 
+// Layer normalisation (Ba et al., arXiv:1607.06450) of each group of G = weight.size columns:
+//
+//   y[g] = (x[g] - mean) * weight[g] / sqrt(mean((x - mean)^2) + eps) + bias[g]
+//
+// x, y [T, n * G]; y may be x; bias [G], or empty for none. Sums are taken in an order that depends on G only.
+void layer_norm(Matrix<const float> x, Span<const float> weight, Span<const float> bias, float eps, Matrix<float> y, cpu::ThreadPool& pool);
+
 }  // namespace octavo

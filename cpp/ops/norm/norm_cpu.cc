@@ -26,6 +26,39 @@ float sum_of_squares(const float* x, std::int64_t count) {
   return sum_of((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
+float sum_of_values(const float* x, std::int64_t count) {
+  Vec sum = {};
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) sum = sum + load(x + i);
+  if (i < count) sum = sum + load_first(x + i, static_cast<int>(count - i));
+  return sum_of(sum);
+}
+
+// y = x - mean; returns the sum of y^2.
+float centre(const float* x, float mean, float* y, std::int64_t count) {
+  const Vec middle = broadcast(mean);
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) store(y + i, load(x + i) - middle);
+  for (; i < count; ++i) y[i] = x[i] - mean;
+  return sum_of_squares(y, count);
+}
+
+void layer_norm(const float* x, const float* weight, const float* bias, float eps, float* y, std::int64_t count) {
+  const float size = static_cast<float>(count);
+  const float variance = centre(x, sum_of_values(x, count) / size, y, count) / size;
+  const Vec factor = broadcast(1.0f / __builtin_sqrtf(variance + eps));
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const Vec scaled = load(y + i) * factor * load(weight + i);
+    store(y + i, bias == nullptr ? scaled : scaled + load(bias + i));
+  }
+  if (i < count) {
+    const int rest = static_cast<int>(count - i);
+    const Vec scaled = load_first(y + i, rest) * factor * load_first(weight + i, rest);
+    store_first(y + i, bias == nullptr ? scaled : scaled + load_first(bias + i, rest), rest);
+  }
+}
+
 void rms_norm(const float* x, const float* weight, float eps, float* y, std::int64_t count) {
   const Vec factor = broadcast(1.0f / __builtin_sqrtf(sum_of_squares(x, count) / static_cast<float>(count) + eps));
   std::int64_t i = 0;
@@ -45,7 +78,7 @@ void add(const float* x, const float* residual, float* sum, std::int64_t count) 
 }  // namespace
 
 const NormKernels& norm_kernels() {
-  static constexpr NormKernels kernels{rms_norm, add};
+  static constexpr NormKernels kernels{rms_norm, layer_norm, add};
   return kernels;
 }
 

@@ -58,7 +58,8 @@ class ModelConfig:
         qkv_bias, out_bias, mlp_bias: whether these projections have biases.
         attention_softcap: bound of the attention scores; None without.
         logits_softcap: bound of the logits; None without.
-        embedding_scale: factor of the embeddings.
+        norm: of whole rows: "rms", "layer", or "layer_unbiased".
+        embedding_scale, residual_scale, logits_scale: factors of the embeddings, of what a block adds, and of the logits.
     """
 
     model_type: str
@@ -82,4 +83,7 @@ class ModelConfig:
     mlp_bias: bool = False
     attention_softcap: float | None = None
     logits_softcap: float | None = None
+    norm: str = "rms"
     embedding_scale: float = 1.0
+    residual_scale: float = 1.0
+    logits_scale: float = 1.0

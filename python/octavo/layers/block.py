@@ -7,11 +7,11 @@ from collections.abc import Callable
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.attention import Attention, QkNorm
 from octavo.layers.mlp import GatedMLP
-from octavo.layers.norm import RMSNorm
+from octavo.layers.norm import RMSNorm, make_norm
 from octavo.layers.weights import Weights
 from octavo.ops.ops import Step, Tensor
 
-__all__ = ["PostNormBlock", "PreNormBlock", "SandwichBlock"]
+__all__ = ["ParallelBlock", "PostNormBlock", "PreNormBlock", "SandwichBlock"]
 
 
 class PreNormBlock:
@@ -38,16 +38,35 @@ class PreNormBlock:
         fused: bool = False,
         fused_mlp: bool = False,
     ) -> None:
-        prefix, size, eps = f"model.layers.{index}", config.hidden_size, config.norm_eps
-        self.input_norm = RMSNorm(weights, f"{prefix}.input_layernorm", size, eps, offset=norm_offset)
+        prefix = f"model.layers.{index}"
+        self.ops = weights.ops
+        self.residual_scale = config.residual_scale
+        self.input_norm = make_norm(weights, config, f"{prefix}.input_layernorm", offset=norm_offset)
         self.attention = _attention(weights, config, index, rope, qk_norm, fused)
-        self.post_norm = RMSNorm(weights, f"{prefix}.post_attention_layernorm", size, eps, offset=norm_offset)
+        self.post_norm = make_norm(weights, config, f"{prefix}.post_attention_layernorm", offset=norm_offset)
         self.mlp = mlp or _mlp(weights, config, index, fused or fused_mlp)
 
     def __call__(self, x: Tensor, residual: Tensor | None, step: Step) -> tuple[Tensor, Tensor]:
         x, residual = self.input_norm.add(x, residual)
-        x, residual = self.post_norm.add(self.attention(x, step), residual)
-        return self.mlp(x), residual
+        x, residual = self.post_norm.add(self._scaled(self.attention(x, step)), residual)
+        return self._scaled(self.mlp(x)), residual
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return x if self.residual_scale == 1.0 else self.ops.scale(x, self.residual_scale)
+
+
+class ParallelBlock:
+    """norm -> attention and feed-forward, side by side -> add (Wang & Komatsuzaki 2021, GPT-J). Arguments as of `PreNormBlock`."""
+
+    def __init__(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None) -> None:
+        self.ops = weights.ops
+        self.norm = make_norm(weights, config, f"model.layers.{index}.input_layernorm")
+        self.attention = _attention(weights, config, index, rope, None)
+        self.mlp = _mlp(weights, config, index)
+
+    def __call__(self, x: Tensor, residual: Tensor | None, step: Step) -> tuple[Tensor, Tensor]:
+        x, residual = self.norm.add(x, residual)
+        return self.ops.add(self.attention(x, step), self.mlp(x)), residual
 
 
 class SandwichBlock:

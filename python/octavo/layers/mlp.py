@@ -1,13 +1,14 @@
-"""Gated feed-forward block (Shazeer 2020, "GLU Variants Improve Transformer")."""
+"""Feed-forward blocks: gated (Shazeer 2020, "GLU Variants Improve Transformer"), and plain."""
 
 from __future__ import annotations
 
+from octavo.checkpoint.model_config import ModelConfig
 from octavo.errors import CheckpointError
 from octavo.layers.linear import Linear
 from octavo.layers.weights import Weights
 from octavo.ops.ops import Tensor
 
-__all__ = ["GatedMLP"]
+__all__ = ["GatedMLP", "PlainMLP", "plain_mlp"]
 
 
 class GatedMLP:
@@ -40,3 +41,33 @@ class GatedMLP:
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.down(self.activate_and_mul(self.gate_up(x)))
+
+
+class PlainMLP:
+    """down(act(up(x)))."""
+
+    def __init__(
+        self, weights: Weights, up: str, down: str, hidden_size: int, intermediate_size: int, activation: str, *, bias: bool = False
+    ) -> None:
+        ops = weights.ops
+        activations = {
+            "gelu_pytorch_tanh": ops.gelu_tanh,
+            "gelu_new": ops.gelu_tanh,
+            "silu": ops.silu,
+            "relu": ops.relu,
+            "relu2": ops.relu_squared,
+        }
+        if activation not in activations:
+            raise CheckpointError(f"config.json: hidden_act {activation!r} is unknown; known: {', '.join(activations)}")
+        self.activate = activations[activation]
+        self.up = Linear(weights, {up: intermediate_size}, hidden_size, bias=bias)
+        self.down = Linear(weights, {down: hidden_size}, intermediate_size, bias=bias)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.down(self.activate(self.up(x)))
+
+
+def plain_mlp(weights: Weights, config: ModelConfig, layer: int, *, up: str = "up_proj", down: str = "down_proj") -> PlainMLP:
+    """The plain feed-forward block of a layer; `up` and `down` are what the family's files call its matrices."""
+    prefix, sizes = f"model.layers.{layer}.mlp", (config.hidden_size, config.intermediate_size)
+    return PlainMLP(weights, f"{prefix}.{up}", f"{prefix}.{down}", *sizes, config.activation, bias=config.mlp_bias)

@@ -1,11 +1,12 @@
-"""Root-mean-square normalisation (Zhang & Sennrich 2019)."""
+"""Normalisation of rows: by their root mean square (Zhang & Sennrich 2019), or by mean and variance (Ba et al. 2016)."""
 
 from __future__ import annotations
 
+from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.weights import Weights
 from octavo.ops.ops import Tensor
 
-__all__ = ["RMSNorm"]
+__all__ = ["LayerNorm", "RMSNorm", "make_norm"]
 
 
 class RMSNorm:
@@ -24,3 +25,28 @@ class RMSNorm:
         if residual is None:
             return self(x), x
         return self.ops.add_rms_norm(x, residual, self.weight, self.eps)
+
+
+class LayerNorm:
+    """As `RMSNorm`, less the mean, plus a bias where there is one."""
+
+    def __init__(self, weights: Weights, name: str, size: int, eps: float, *, offset: float = 0.0, bias: bool = True) -> None:
+        self.ops = weights.ops
+        self.weight = weights.vector({f"{name}.weight": size}, offset)
+        self.bias = weights.vector({f"{name}.bias": size}) if bias else None
+        self.eps = eps
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.ops.layer_norm(x, self.weight, self.bias, self.eps)
+
+    def add(self, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See `RMSNorm.add`."""
+        total = x if residual is None else self.ops.add(x, residual)
+        return self(total), total
+
+
+def make_norm(weights: Weights, config: ModelConfig, name: str, *, offset: float = 0.0) -> RMSNorm | LayerNorm:
+    """The norm of whole rows that the family has (`ModelConfig.norm`)."""
+    if config.norm == "rms":
+        return RMSNorm(weights, name, config.hidden_size, config.norm_eps, offset=offset)
+    return LayerNorm(weights, name, config.hidden_size, config.norm_eps, offset=offset, bias=config.norm == "layer")

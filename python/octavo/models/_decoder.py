@@ -10,7 +10,7 @@ from octavo.checkpoint.decoder_config import decoder_config
 from octavo.checkpoint.model_config import ModelConfig, RopeConfig
 from octavo.layers.block import PreNormBlock
 from octavo.layers.embedding import Embedding, OutputHead
-from octavo.layers.norm import RMSNorm
+from octavo.layers.norm import make_norm
 from octavo.layers.rotary import rope_table
 from octavo.layers.weights import Weights
 from octavo.ops.ops import Step, Tensor
@@ -43,7 +43,7 @@ class Decoder:
         self.embed = Embedding(weights, config, scale=config.embedding_scale)
         tables = _rope_tables(weights, config, num_positions)
         self.layers = [self.make_layer(weights, config, index, tables[index]) for index in range(config.num_layers)]
-        self.norm = RMSNorm(weights, "model.norm", config.hidden_size, config.norm_eps, offset=self.norm_offset)
+        self.norm = make_norm(weights, config, "model.norm", offset=self.norm_offset)
         self.head = OutputHead(weights, config)
 
     @classmethod
@@ -62,8 +62,10 @@ class Decoder:
             x, residual = layer(x, residual, step)
         x, _ = self.norm.add(x, residual)
         logits = self.head(x, step)
-        cap = self.config.logits_softcap
-        return self.embed.ops.softcap(logits, cap) if cap else logits
+        ops, scale, cap = self.embed.ops, self.config.logits_scale, self.config.logits_softcap
+        if scale != 1.0:
+            logits = ops.scale(logits, scale)
+        return ops.softcap(logits, cap) if cap else logits
 
 
 def _rope_tables(weights: Weights, config: ModelConfig, num_positions: int) -> list[Tensor | None]:

@@ -51,6 +51,30 @@ class Ops(Protocol):
         """(rms_norm(x + residual), x + residual)."""
         ...
 
+    def layer_norm(self, x: Tensor, weight: Any, bias: Any | None, eps: float) -> Tensor:
+        """(x - mean(x)) / sqrt(var(x) + eps) * weight + bias over each group of len(weight) columns (Ba et al. 2016)."""
+        ...
+
+    def scale(self, x: Tensor, factor: float) -> Tensor:
+        """factor * x."""
+        ...
+
+    def gelu_tanh(self, x: Tensor) -> Tensor:
+        """gelu(x) with the tanh approximation."""
+        ...
+
+    def silu(self, x: Tensor) -> Tensor:
+        """x * sigmoid(x)."""
+        ...
+
+    def relu(self, x: Tensor) -> Tensor:
+        """max(x, 0)."""
+        ...
+
+    def relu_squared(self, x: Tensor) -> Tensor:
+        """max(x, 0)^2 (So et al. 2021, Primer)."""
+        ...
+
     def silu_and_mul(self, x: Tensor) -> Tensor:
         """silu(x[:, :F]) * x[:, F:]: [rows, 2F] -> [rows, F]."""
         ...

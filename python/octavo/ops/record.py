@@ -38,6 +38,24 @@ class RecordOps:
     def add_rms_norm(self, x: int, residual: int, weight: Any, eps: float) -> tuple[int, int]:
         return self._record("add_rms_norm", (x, residual), (weight,), eps=eps)
 
+    def layer_norm(self, x: int, weight: Any, bias: Any | None, eps: float) -> int:
+        return self._record("layer_norm", (x,), (weight, bias), eps=eps)
+
+    def scale(self, x: int, factor: float) -> int:
+        return self._record("scale", (x,), factor=factor)
+
+    def gelu_tanh(self, x: int) -> int:
+        return self._record("gelu_tanh", (x,))
+
+    def silu(self, x: int) -> int:
+        return self._record("silu", (x,))
+
+    def relu(self, x: int) -> int:
+        return self._record("relu", (x,))
+
+    def relu_squared(self, x: int) -> int:
+        return self._record("relu_squared", (x,))
+
     def silu_and_mul(self, x: int) -> int:
         return self._record("silu_and_mul", (x,))
 

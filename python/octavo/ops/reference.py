@@ -72,6 +72,25 @@ class ReferenceOps:
         total = x + residual
         return self.rms_norm(total, weight, eps), total
 
+    def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
+        groups = x.unflatten(-1, (-1, weight.numel()))
+        return functional.layer_norm(groups, (weight.numel(),), weight, bias, eps).flatten(-2)
+
+    def scale(self, x: Tensor, factor: float) -> Tensor:
+        return x * factor
+
+    def gelu_tanh(self, x: Tensor) -> Tensor:
+        return functional.gelu(x, approximate="tanh")
+
+    def silu(self, x: Tensor) -> Tensor:
+        return functional.silu(x)
+
+    def relu(self, x: Tensor) -> Tensor:
+        return functional.relu(x)
+
+    def relu_squared(self, x: Tensor) -> Tensor:
+        return functional.relu(x).square()
+
     def silu_and_mul(self, x: Tensor) -> Tensor:
         gate, up = x.chunk(2, dim=-1)
         return functional.silu(gate) * up

@@ -1,0 +1,56 @@
+"""Command R7B and Command A (Cohere 2024): Command R with three local layers to a global one, which does not rotate."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from octavo.checkpoint.config_keys import ConfigKeys
+from octavo.checkpoint.decoder_config import decoder_config
+from octavo.checkpoint.family_files import StoredNames
+from octavo.checkpoint.model_config import ModelConfig
+from octavo.layers.block import ParallelBlock
+from octavo.layers.weights import Weights
+from octavo.models._decoder import Decoder
+from octavo.ops.ops import Tensor
+
+__all__ = ["STORED_NAMES", "Model"]
+
+STORED_NAMES = StoredNames(paired_rows=True)
+
+
+class Model(Decoder):
+    """Command R7B."""
+
+    defaults: ClassVar = {
+        "vocab_size": 256000,
+        "hidden_size": 8192,
+        "intermediate_size": 22528,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 64,
+        "hidden_act": "silu",
+        "max_position_embeddings": 8192,
+        "layer_norm_eps": 1e-05,
+        "tie_word_embeddings": True,
+        "head_dim": 128,
+        "logit_scale": 0.0625,
+        "sliding_window": 4096,
+    }
+
+    @classmethod
+    def read_config(cls, keys: ConfigKeys) -> ModelConfig:
+        bias = keys.flag("attention_bias")
+        every = keys.count("sliding_window_pattern", 4)
+        return decoder_config(
+            keys,
+            slides=lambda layer: (layer + 1) % every != 0,
+            rotates_full=False,
+            eps_key="layer_norm_eps",
+            norm="layer_unbiased",
+            qkv_bias=bias,
+            out_bias=bias,
+            logits_scale=keys.positive("logit_scale"),
+        )
+
+    def make_layer(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None) -> ParallelBlock:
+        return ParallelBlock(weights, config, index, rope)
