@@ -257,6 +257,8 @@ def test_every_truncation_is_one_clear_error(path: Path) -> None:
         ({"architecture": "qwen3", "expert_count": 8}, "qwen3.expert_count is 8: models of the architecture qwen3 cannot have experts"),
         ({"rope__scaling__type": "longrope"}, "rope.scaling.type is 'longrope'"),
         ({"attention__head_count_kv": [2, 4]}, "head_count_kv differs between layers"),
+        ({"rope__dimension_count": 8}, "llama.rope.dimension_count is 8: models of this architecture rotate whole heads"),
+        ({"embedding_scale": 12.0}, "llama.embedding_scale is 12.0: this setting changes"),
         ({"attention__head_count": 0}, "llama.attention.head_count is 0: a whole number of 1 to"),
         ({"embedding_length": "64"}, "llama.embedding_length is '64': a whole number"),
         ({"block_count": 2**32 - 1}, "llama.block_count is 4294967295: a whole number of 1 to 4096"),

@@ -213,6 +213,10 @@ class ConfigKeys:
         value = self._values.get(self.prefix + key, self._defaults.get(key))
         return CheckpointError(f"{self._named(key)} is {_quoted(value)}: {why}")
 
+    def was_asked(self, key: str) -> bool:
+        """Whether anybody has read the key."""
+        return key in self._asked
+
     def check_unread(self) -> None:
         """Raise `CheckpointError` for a key that changes what a model computes and that nobody asked for."""
         for key, neutral in _NEUTRAL.items():

@@ -18,6 +18,21 @@ __all__ = ["derive_config", "derive_generation_config", "window_pattern"]
 
 _END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
 _MAX_LAYERS = 4096
+# Keys that change what a model computes, and the value with which they do not; zero counts as left out.
+_NEUTRAL: dict[str, float] = {
+    "attention.clamp_kqv": 0,
+    "attention.kv_lora_rank": 0,
+    "attention.max_alibi_bias": 0,
+    "attention.scale": 0,
+    "attn_logit_softcapping": 0,
+    "embedding_scale": 1,
+    "expert_group_count": 1,
+    "expert_weights_scale": 1,
+    "final_logit_softcapping": 0,
+    "leading_dense_block_count": 0,
+    "logit_scale": 1,
+    "residual_scale": 1,
+}
 
 
 def derive_config(
@@ -37,7 +52,18 @@ def derive_config(
     config["model_type"] = family.model_type
     if keys.count("expert_count", 0, least=0):
         config |= _moe_config(keys, family)
-    return config | family.config(keys, config)
+    config |= family.config(keys, config)
+    _check_unread(keys, config["head_dim"])
+    return config
+
+
+def _check_unread(keys: MetadataKeys, head_dim: int) -> None:
+    """Refuse what changes the answer and is not understood."""
+    if keys.count("rope.dimension_count", head_dim) != head_dim:
+        raise keys.refused("rope.dimension_count", f"models of this architecture rotate whole heads, of {head_dim} here")
+    for key, neutral in _NEUTRAL.items():
+        if key in keys and not keys.was_asked(key) and keys.value(key) not in (0, neutral):
+            raise keys.refused(key, "this setting changes what the model computes, and is not supported for its architecture")
 
 
 def window_pattern(keys: MetadataKeys, num_layers: int, *, every: int) -> list[str]:
