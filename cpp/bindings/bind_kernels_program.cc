@@ -32,8 +32,13 @@ std::unique_ptr<CpuProgram> make_program(const std::shared_ptr<Graph>& graph, cp
 // The batch belongs to the other module; its arrays are read where they are.
 py::array run(CpuProgram& self, batch::Batch& batch) {
   const std::int64_t tokens = batch.num_tokens(), rows = batch.num_rows();
-  const CacheArrays blocks{{batch.slot_mapping(), tokens}, {batch.block_tables(), rows, batch.max_blocks_per_row()}};
-  const std::vector<CacheArrays> caches(self.graph().cache_groups.size(), blocks);
+  const auto num_groups = static_cast<std::int32_t>(self.graph().cache_groups.size()), groups = batch.arrays().num_groups();
+  require(groups == 1 || groups == num_groups, "program: a batch of ", groups, " cache groups for ", num_groups);
+  std::vector<CacheArrays> caches;
+  for (std::int32_t index = 0; index < num_groups; ++index) {
+    const std::int32_t group = groups == 1 ? 0 : index;  // the one group of a batch serves all: they keep the same blocks
+    caches.push_back({{batch.slot_mapping(group), tokens}, {batch.block_tables(group), rows, batch.max_blocks_per_row()}});
+  }
   const StepArrays step{{batch.token_ids(), tokens},
                         {batch.positions(), tokens},
                         {batch.query_indptr(), rows + 1},
