@@ -43,12 +43,14 @@ py::object report_tuple(const std::optional<TokenReport>& report) {
   return py::make_tuple(report->logprob, report->rank, report->top_ids, report->top_logprobs);
 }
 
-py::tuple sample(Sampler& self, const py::array& logits, const TokenIds& rows, const TokenIds& logits_rows) {
+py::tuple sample(Sampler& self, const py::array& logits, const TokenIds& rows, const TokenIds& logits_rows,
+                 const std::optional<py::array>& masks) {
   const auto view = matrix_arg<float>(logits, "logits");
+  const Matrix<const std::int32_t> bits = masks ? matrix_arg<std::int32_t>(*masks, "masks") : Matrix<const std::int32_t>();
   std::vector<SampledToken> sampled;
   {
     py::gil_scoped_release release;
-    sampled = self.sample(view, span_of(rows), span_of(logits_rows));
+    sampled = self.sample(view, span_of(rows), span_of(logits_rows), bits);
   }
   py::list token_ids, reports;
   for (const SampledToken& token : sampled) {
@@ -83,7 +85,10 @@ void bind_sampler(py::module_& module) {
           },
           py::arg("row"), py::arg("token_ids"), py::arg("num_prompt_tokens"), py::arg("sampling"))
       .def("end_row", &Sampler::end_row, py::arg("row"))
-      .def("sample", &sample, py::arg("logits"), py::arg("rows"), py::arg("logits_rows"))
+      .def("sample", &sample, py::arg("logits"), py::arg("rows"), py::arg("logits_rows"), py::arg("masks") = py::none())
+      .def(
+          "append", [](Sampler& self, std::int64_t row, const TokenIds& token_ids) { self.append(row, span_of(token_ids)); }, py::arg("row"),
+          py::arg("token_ids"))
       .def("score", &score, py::arg("logits"), py::arg("token_ids"), py::arg("num_top"));
 }
 

@@ -1,5 +1,6 @@
 #include "sampling/sampler.h"
 
+#include <algorithm>
 #include <cmath>
 #include <exception>
 #include <utility>
@@ -33,16 +34,45 @@ RowState& Sampler::started(std::int64_t row) {
   return *rows_[row];
 }
 
-SampledToken Sampler::sample_row(Span<const float> logits, const RowState& state) {
+void Sampler::append(std::int64_t row, Span<const std::int32_t> token_ids) {
+  RowState& state = started(row);
+  for (std::int64_t i = 0; i < token_ids.size; ++i) {
+    require(token_ids[i] >= 0 && token_ids[i] < vocab_size_, "sampler: token ", token_ids[i], " of ", vocab_size_);
+  }
+  for (std::int64_t i = 0; i < token_ids.size; ++i) state.append(token_ids[i]);
+}
+
+namespace {
+
+void apply_mask(const std::int32_t* mask, Span<float> logits) {
+  for (std::int64_t begin = 0; begin < logits.size; begin += 32) {
+    const auto word = static_cast<std::uint32_t>(mask[begin / 32]);
+    if (word == ~0u) continue;
+    const std::int64_t end = std::min<std::int64_t>(begin + 32, logits.size);
+    for (std::int64_t v = begin; v < end; ++v) {
+      if (!(word >> (v - begin) & 1)) logits[v] = -INFINITY;
+    }
+  }
+}
+
+}  // namespace
+
+SampledToken Sampler::sample_row(Span<const float> logits, const RowState& state, const std::int32_t* mask) {
   const SampleKernels& kernels = sample_kernels(cpu::active_isa());
   const RowSampling& sampling = state.sampling();
   const SampleWorkspace::Lease lease(workspace_);
   SampleBuffers& buffers = *lease;
   Span<const float> adjusted = logits;
-  if (!state.keeps_logits()) {
+  if (mask || !state.keeps_logits()) {
     if (!std::isfinite(kernels.max(logits.data, logits.size))) return {};
-    state.adjust(logits, {buffers.logits.get(), vocab_size_});
-    adjusted = {buffers.logits.get(), vocab_size_};
+    const Span<float> copy{buffers.logits.get(), vocab_size_};
+    if (state.keeps_logits()) {
+      std::copy(logits.data, logits.data + logits.size, copy.data);
+    } else {
+      state.adjust(logits, copy);
+    }
+    if (mask) apply_mask(mask, copy);
+    adjusted = {copy.data, copy.size};
   }
   SampledToken result;
   if (sampling.temperature == 0.0f) {
@@ -65,7 +95,10 @@ void Sampler::check_rows(Span<const std::int32_t> rows) {
   require(!repeated, "sampler: a row is named twice");
 }
 
-std::vector<SampledToken> Sampler::sample(Matrix<const float> logits, Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows) {
+std::vector<SampledToken> Sampler::sample(Matrix<const float> logits, Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows,
+                                          Matrix<const std::int32_t> masks) {
+  require(masks.rows == 0 || (masks.rows == rows.size && masks.cols == (vocab_size_ + 31) / 32), "sampler: masks [", masks.rows, ", ",
+          masks.cols, "] for ", rows.size, " rows of ", vocab_size_);
   require(logits.cols == vocab_size_ && logits_rows.size == rows.size, "sampler: logits [", logits.rows, ", ", logits.cols, "] and ",
           logits_rows.size, " logits rows for ", rows.size, " rows of ", vocab_size_);
   for (std::int64_t i = 0; i < rows.size; ++i) {
@@ -76,7 +109,7 @@ std::vector<SampledToken> Sampler::sample(Matrix<const float> logits, Span<const
   std::vector<SampledToken> sampled(static_cast<std::size_t>(rows.size));
   pool_.run(rows.size, [&](std::int64_t i) {
     try {
-      sampled[i] = sample_row({logits.row(logits_rows[i]), logits.cols}, *rows_[rows[i]]);
+      sampled[i] = sample_row({logits.row(logits_rows[i]), logits.cols}, *rows_[rows[i]], masks.rows ? masks.row(i) : nullptr);
     } catch (const std::exception&) {  // no memory for its report: this row has no token, the others have theirs
     }
   });

@@ -1,6 +1,6 @@
 // Logits to tokens. A row's token depends on its logits, its parameters and its own tokens, never on the batch or the threads:
 //
-//   raw logits -> masks (allowed ids, bad words, min_tokens) -> logit_bias -> repetition, frequency, presence penalties
+//   raw logits -> masks (a grammar's, allowed ids, bad words, min_tokens) -> logit_bias -> repetition, frequency, presence penalties
 //   -> temperature 0: the most probable token, else temperature, min_p, top_k, top_p and a draw keyed by (seed, choice, position)
 //
 // where position is the number of tokens the row has. Reports speak of the raw logits.
@@ -32,7 +32,11 @@ class Sampler {
   void end_row(std::int64_t row);
 
   // Draws a token for each of `rows` (distinct, started), that of rows[i] from row logits_rows[i] of logits [L, V], and appends it.
-  std::vector<SampledToken> sample(Matrix<const float> logits, Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows);
+  // masks [rows.size, ceil(V / 32)]: bit v % 32 of word v / 32 of row i is set where rows[i] may draw token v; no rows: all may.
+  std::vector<SampledToken> sample(Matrix<const float> logits, Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows,
+                                   Matrix<const std::int32_t> masks = {});
+  // Appends tokens that the row has without drawing them.
+  void append(std::int64_t row, Span<const std::int32_t> token_ids);
 
   // Reports of given tokens, one per row of logits [n, V]; none where a logit is NaN or the largest is not finite.
   std::vector<std::optional<TokenReport>> score(Matrix<const float> logits, Span<const std::int32_t> token_ids, std::int64_t num_top);
@@ -40,7 +44,7 @@ class Sampler {
  private:
   RowState& started(std::int64_t row);
   void check_rows(Span<const std::int32_t> rows);
-  SampledToken sample_row(Span<const float> logits, const RowState& state);
+  SampledToken sample_row(Span<const float> logits, const RowState& state, const std::int32_t* mask);
 
   std::int64_t vocab_size_;
   cpu::ThreadPool& pool_;

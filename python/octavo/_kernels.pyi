@@ -197,12 +197,20 @@ class Sampler:
         """sampling: an `octavo.step.RowSampling`, read attribute by attribute."""
     def end_row(self, row: int) -> None: ...
     def sample(
-        self, logits: NDArray[np.float32], rows: Sequence[int], logits_rows: Sequence[int]
+        self,
+        logits: NDArray[np.float32],
+        rows: Sequence[int],
+        logits_rows: Sequence[int],
+        masks: NDArray[np.int32] | None = None,
     ) -> tuple[list[int | None], list[tuple | None]]:
         """Draws a token for each of `rows`, that of rows[i] from row logits_rows[i] of logits [L, V], and remembers it.
+
+        masks [len(rows), ceil(V / 32)]: bit v % 32 of word v / 32 of row i is set where rows[i] may draw token v.
 
         Returns (token_ids, reports); a report is (logprob, rank, top_ids, top_logprobs), None where not asked for. A row with a logit
         that is NaN or with no finite logit gets token id None and remembers nothing.
         """
+    def append(self, row: int, token_ids: Sequence[int]) -> None:
+        """Remembers tokens that the row has without drawing them."""
     def score(self, logits: NDArray[np.float32], token_ids: Sequence[int], num_top: int) -> list[tuple | None]:
         """Reports of given tokens: logits [len(token_ids), V] (no penalties). None for a row that is not finite."""

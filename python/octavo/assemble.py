@@ -20,6 +20,7 @@ from octavo.runner.executor import StepShape
 from octavo.runner.local_runner import LocalRunner
 from octavo.scheduler import Scheduler, SchedulerLimits
 from octavo.step import Runner
+from octavo.structured import GrammarCompiler
 from octavo.text import open_tokenizer
 
 __all__ = ["build_engine", "step_shape"]
@@ -28,6 +29,7 @@ log = get_logger(__name__)
 
 ResultT = TypeVar("ResultT")
 
+_MAX_FORCED_TOKENS = 8  # of a sequence in a step, beside the one that is drawn: keys and punctuation of JSON are shorter
 _LOGITS_ROWS = 64  # enough for prompt log-probabilities to go at a useful pace; more sequences raise it
 
 
@@ -43,13 +45,15 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     model = model_config(checkpoint)
     tokenizer = open_tokenizer(checkpoint)
     platform = open_platform(config)
-    executor, shape = _fitting(lambda: platform.executor(model, checkpoint, step_shape(config, model, platform.kv_cache_dtype)))
+    grammars = GrammarCompiler(tokenizer, model.vocab_size)
+    wanted = step_shape(config, model, platform.kv_cache_dtype)
+    executor, shape = _fitting(lambda: platform.executor(model, checkpoint, wanted, grammars))
 
     core = EngineCore(_scheduler(config, shape), LocalRunner(executor), pace=StepPace(config.max_step_ms, shape.max_num_tokens))
     del executor  # the runner alone holds it: dropping a broken one frees its memory
 
     def rebuild() -> tuple[Scheduler, Runner]:
-        again, new_shape = platform.executor(model, checkpoint, shape)
+        again, new_shape = platform.executor(model, checkpoint, shape, grammars)
         return _scheduler(config, new_shape), LocalRunner(again)
 
     info = _model_info(model, checkpoint, shape, platform, config.served_model_name or (found.name,))
@@ -62,6 +66,7 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
         seed=config.seed,
         log_stats_s=config.log_stats_s,
         rebuild=rebuild,
+        grammars=grammars,
     )
 
 
@@ -87,7 +92,9 @@ def step_shape(config: EngineConfig, model: ModelConfig, kv_cache_dtype: str) ->
 
 
 def _scheduler(config: EngineConfig, shape: StepShape) -> Scheduler:
-    limits = SchedulerLimits(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len)
+    limits = SchedulerLimits(
+        shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len, max_num_forced=_MAX_FORCED_TOKENS
+    )
     return Scheduler(limits, BlockManager([BlockGroup(shape.num_blocks)], shape.block_size, prefix_caching=config.prefix_caching))
 
 

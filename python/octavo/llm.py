@@ -188,6 +188,8 @@ class LLM:
         return template.render(list(messages), **variables)
 
     def _request(self, token_ids: list[int], params: SamplingParams, priority: int) -> GenerationRequest:
+        if params.grammar is not None:
+            self._engine.check_grammar(params.grammar, "grammar")  # here, so that the engine's thread finds it compiled
         return GenerationRequest(f"llm-{next(self._ids)}", token_ids, params, priority)
 
     def _run(

@@ -26,7 +26,7 @@ __all__ = ["BlockCopy", "Command", "DeviceLostError", "Profile", "RowFork", "Row
 
 @dataclass(frozen=True, slots=True)
 class RowSampling:
-    """Sampling state of a row, in numbers only. Meanings as in `SamplingParams`.
+    """How a row's tokens are drawn, in the runner's terms. Meanings as in `SamplingParams`.
 
     Attributes:
         seed: unsigned 64-bit key of the counter-based generator; draws are keyed by (seed, choice, position).
@@ -35,6 +35,7 @@ class RowSampling:
         bad_words: token sequences whose last token is barred when the ones before it match the row's tail.
         num_logprobs: alternatives to report for each drawn token; None: report nothing.
         num_prompt_logprobs: the same for prompt tokens.
+        grammar: that the outputs must follow, in the format of `octavo.structured`; None: any text.
     """
 
     temperature: float = 0.0
@@ -53,6 +54,7 @@ class RowSampling:
     blocked_until_min: tuple[int, ...] = ()
     num_logprobs: int | None = None
     num_prompt_logprobs: int | None = None
+    grammar: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,7 @@ class SamplingParams:
         logprobs: report the drawn token's log-probability and this many alternatives, 0..64; None: no report.
         prompt_logprobs: the same for each prompt token after the first.
         skip_special_tokens: leave special tokens out of the text.
+        grammar: that the text must follow, made by `octavo.structured` (`json_schema_grammar`, `regex_grammar`, ...); None: any text.
     """
 
     n: int = 1
@@ -112,6 +113,7 @@ class SamplingParams:
     logprobs: int | None = None
     prompt_logprobs: int | None = None
     skip_special_tokens: bool = True
+    grammar: str | None = None
 
     def __post_init__(self) -> None:
         self._normalise()
@@ -135,6 +137,8 @@ class SamplingParams:
         longest = max((len(stop.encode(errors="surrogatepass")) for stop in self.stop), default=0)
         if longest > _MAX_STOP_BYTES:
             raise InvalidRequestError(f"stop: a text has {longest} bytes; it may have {_MAX_STOP_BYTES}", "stop")
+        if self.grammar is not None and self.ignore_eos:
+            raise InvalidRequestError("ignore_eos: structured output ends with that token; leave ignore_eos out", "ignore_eos")
         if self.allowed_token_ids is not None and not self.allowed_token_ids:
             raise InvalidRequestError("allowed_token_ids is empty: no token could be drawn; leave it out to allow all", "allowed_token_ids")
 

@@ -63,6 +63,9 @@ class ScriptedEngine:
     def num_live(self) -> int:
         return len(self._live)
 
+    def check_grammar(self, grammar: str, field: str) -> None:
+        """Takes any."""
+
     def add_observer(self, observer: EngineObserver) -> None:
         self._observers.append(observer)
 

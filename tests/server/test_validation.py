@@ -63,7 +63,7 @@ HI = [{"role": "user", "content": "hi"}]
         ({"stream": True, "stream_options": {"usage": True}}, "stream_options.usage"),
         ({"max_token": 5}, "max_token"),
         ({"guided_json": {}}, "guided_json"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
     ],
 )
 async def test_bad_completion_names_its_field(server: Server, change: dict, param: str) -> None:
@@ -91,7 +91,7 @@ async def test_bad_completion_names_its_field(server: Server, change: dict, para
         ({"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"}, "tool_choice"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"tool_choice": "required"}, "tool_choice"),
-        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
         ({"modalities": ["audio"]}, "modalities"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_completion_tokens": -5}, "max_completion_tokens"),

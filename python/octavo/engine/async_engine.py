@@ -25,6 +25,7 @@ from octavo.step import DeviceLostError, Runner
 from octavo.types import FinishReason, GenerationRequest
 
 if TYPE_CHECKING:
+    from octavo.structured import GrammarCompiler
     from octavo.text.tokenizer import Tokenizer
 
 __all__ = ["AsyncEngine", "RequestStream"]
@@ -41,6 +42,7 @@ class AsyncEngine:
         max_waiting: most choices that wait; `submit` refuses a request whose choices would be more, unless none waits.
         seed: requests without a seed draw theirs from this, in order of submission; 0: from the operating system.
         log_stats_s: seconds between lines of throughput in the log; 0: none.
+        grammars: compiles those of structured output; None: none is served.
         rebuild: makes a scheduler and a runner like those of `core`, after a fault that leaves the process whole; may block.
 
     Attributes:
@@ -58,6 +60,7 @@ class AsyncEngine:
         seed: int = 0,
         log_stats_s: float = 0.0,
         rebuild: Callable[[], tuple[Scheduler, Runner]] | None = None,
+        grammars: GrammarCompiler | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.info = info
@@ -72,10 +75,21 @@ class AsyncEngine:
         self._close_task: asyncio.Task[None] | None = None
         self._closing = False
         self._rebuild = rebuild
+        self._grammars = grammars
         self._rebuilds = Rebuilds()
         self._dead: str | None = None
         self._lost = False
         self._died = asyncio.Event()
+
+    def check_grammar(self, grammar: str, field: str) -> None:
+        """Compile a request's grammar before it is submitted, in whatever thread: it may take a second.
+
+        Raises:
+            InvalidRequestError: it cannot be used; names the field.
+        """
+        if self._grammars is None:
+            raise InvalidRequestError(f"{field}: structured output is not served by this engine", field)
+        self._grammars.check(grammar, field)
 
     @property
     def dead(self) -> str | None:
@@ -133,6 +147,8 @@ class AsyncEngine:
                 f"request_id {request.request_id!r} belongs to a request that still runs; choose another", "request_id"
             )
         max_tokens = admit(request, self.info, self._core.scheduler.max_sequence_length)
+        if request.params.grammar is not None:
+            self.check_grammar(request.params.grammar, "grammar")  # at once, where its caller has done so before
         num_waiting = self._core.num_waiting_choices
         if num_waiting and num_waiting + request.params.n > self._max_waiting:
             raise QueueFullError(f"{num_waiting} choices wait already, of {self._max_waiting}; try again later, or raise --max-waiting")

@@ -34,6 +34,7 @@ def row_samplings(params: SamplingParams, tokenizer: Tokenizer, vocab_size: int,
         blocked_until_min=_blocked_until_min(params, tokenizer, vocab_size),
         num_logprobs=params.logprobs,
         num_prompt_logprobs=params.prompt_logprobs,
+        grammar=params.grammar,
     )
     others = (replace(first, choice=choice, num_prompt_logprobs=None) for choice in range(1, params.n))
     return (first, *others)

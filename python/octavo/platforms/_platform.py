@@ -10,6 +10,7 @@ from octavo.config import EngineConfig
 from octavo.errors import ConfigError
 from octavo.plugins import available, load
 from octavo.runner.executor import Executor, StepShape
+from octavo.structured import GrammarCompiler
 
 __all__ = ["Platform", "open_platform", "platform_name"]
 
@@ -29,13 +30,16 @@ class Platform(Protocol):
     kv_cache_dtype: str
     facts: dict[str, Any]
 
-    def executor(self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> tuple[Executor, StepShape]:
+    def executor(
+        self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, grammars: GrammarCompiler
+    ) -> tuple[Executor, StepShape]:
         """Place the weights, give the KV cache its share of the memory that is left, and return the executor and the shape that it has.
 
         Called again after a fault, when the executor before is gone.
 
         Args:
             shape: `num_blocks` is the most that can be used.
+            grammars: compiles those that rows follow.
 
         Raises:
             CheckpointError: tensors are missing or misshapen.

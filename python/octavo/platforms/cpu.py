@@ -15,6 +15,7 @@ from octavo.platforms._processor import available_memory_bytes, place_threads
 from octavo.runner.executor import Executor, StepShape
 from octavo.runner.host_executor import HostExecutor
 from octavo.runner.step_program import StepProgramExecutor
+from octavo.structured import GrammarCompiler
 
 __all__ = ["Platform", "build_pool"]
 
@@ -31,10 +32,12 @@ class Platform:
         self.kv_cache_dtype = "fp32" if config.arithmetic == "exact" else "fp16"
         self.facts: dict[str, Any] = {"executor": "step_program", "isa": active_isa()}
 
-    def executor(self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> tuple[Executor, StepShape]:
+    def executor(
+        self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, grammars: GrammarCompiler
+    ) -> tuple[Executor, StepShape]:
         """See `Platform.executor`."""
         forward = self.forward(model, checkpoint, shape)
-        return HostExecutor(forward, forward.shape, model.vocab_size, self._pool), forward.shape
+        return HostExecutor(forward, forward.shape, model.vocab_size, self._pool, grammars), forward.shape
 
     def forward(self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> StepProgramExecutor:
         """The model alone: no sampler."""

@@ -14,6 +14,7 @@ from octavo.platforms._kv_share import step_bytes, with_blocks
 from octavo.platforms._processor import available_memory_bytes, num_cores
 from octavo.runner.executor import Executor, StepShape
 from octavo.runner.host_executor import HostExecutor
+from octavo.structured import GrammarCompiler
 
 if TYPE_CHECKING:
     from octavo.runner.eager import EagerExecutor
@@ -38,10 +39,12 @@ class Platform:
         self._pool = ThreadPool(min(config.threads or num_cores(), num_cores()))
         self.facts: dict[str, Any] = {"executor": "eager", "isa": "torch"}
 
-    def executor(self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> tuple[Executor, StepShape]:
+    def executor(
+        self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, grammars: GrammarCompiler
+    ) -> tuple[Executor, StepShape]:
         """See `Platform.executor`."""
         forward = self.forward(model, checkpoint, shape)
-        return HostExecutor(forward, forward.shape, model.vocab_size, self._pool), forward.shape
+        return HostExecutor(forward, forward.shape, model.vocab_size, self._pool, grammars), forward.shape
 
     def forward(self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> EagerExecutor:
         """The model alone: no sampler."""

@@ -17,6 +17,7 @@ from octavo._runtime import Batch
 from octavo.log import get_logger
 from octavo.runner.executor import ForwardPass, StepShape
 from octavo.step import Command, Profile, RowFork, RowSampling, RowStart, StepPlan, StepResult
+from octavo.structured import GrammarCompiler, Matchers
 from octavo.types import TokenLogprobs
 
 __all__ = ["HostExecutor"]
@@ -39,12 +40,20 @@ class HostExecutor:
 
     depth = 1
 
-    def __init__(self, forward: ForwardPass, shape: StepShape, vocab_size: int, pool: ThreadPool) -> None:
+    def __init__(
+        self, forward: ForwardPass, shape: StepShape, vocab_size: int, pool: ThreadPool, grammars: GrammarCompiler | None = None
+    ) -> None:
+        """
+        Args:
+            grammars: for rows whose text follows one; None: such a row is an error of its request.
+        """
         self._forward = forward
         self._batch = Batch(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len, shape.block_size)
         self._sampler = Sampler(shape.max_num_seqs, vocab_size, pool)
         self._pool = pool
         self._vocab_size = vocab_size
+        self._matchers = None if grammars is None else Matchers(grammars, pool.num_threads)
+        self._forced: dict[int, list[int]] = {}  # tokens that a row's grammar has added in the step under way
         self._prompt_logprobs: dict[int, _PromptLogprobs] = {}
         self._failed: dict[int, str] = {}  # rows that cannot draw, until their sequence ends, and why
         self._results: deque[StepResult] = deque()
@@ -61,7 +70,8 @@ class HostExecutor:
             return
         started = time.perf_counter()
         if any(plan.num_drafts):
-            plan = _without_drafts(plan)
+            self._add_forced(plan)
+            plan = _with_drafts(plan, self._forced)
         self._batch.prepare(plan.rows, plan.num_scheduled_tokens, plan.new_block_ids, plan.num_logits)
         logits = self._forward.execute(self._batch)
         self._results.append(self._draw(plan, logits, started))
@@ -83,8 +93,7 @@ class HostExecutor:
     def _apply(self, plan: StepPlan) -> None:
         for row in plan.ended:
             self._batch.end_row(row)
-            if self._failed.pop(row, None) is None:
-                self._sampler.end_row(row)
+            self._end_sampling(row)
             self._prompt_logprobs.pop(row, None)
         for start in plan.started:
             self._start(start)
@@ -105,8 +114,8 @@ class HostExecutor:
             self._prompt_logprobs[start.row] = _PromptLogprobs(prompt, start.sampling.num_prompt_logprobs)
 
     def _fork(self, fork: RowFork) -> None:
-        if fork.row == fork.source_row and self._failed.pop(fork.row, None) is None:
-            self._sampler.end_row(fork.row)
+        if fork.row == fork.source_row:
+            self._end_sampling(fork.row)
         self._batch.fork_row(fork.row, fork.source_row, fork.num_tokens, fork.token_id)
         self._start_sampling(fork.row, self._batch.row_tokens(fork.row), self._batch.num_prompt_tokens(fork.row), fork.sampling)
 
@@ -115,10 +124,41 @@ class HostExecutor:
         try:
             self._sampler.start_row(row, token_ids, num_prompt_tokens, sampling)
         except Exception as error:
-            log.warning("row %d cannot start: %s", row, error)
-            self._failed[row] = f"the request cannot be run: {error}"
-            return False
+            return self._fail(row, error)
+        if sampling.grammar is None:
+            return True
+        try:
+            if self._matchers is None:
+                raise ValueError("structured output is not served on this device yet")
+            self._matchers.start_row(row, sampling.grammar, token_ids[num_prompt_tokens:], forces=sampling.num_logprobs is None)
+        except Exception as error:
+            self._end_sampling(row)
+            return self._fail(row, error)
         return True
+
+    def _fail(self, row: int, error: Exception) -> bool:
+        log.warning("row %d cannot start: %s", row, error)
+        self._failed[row] = f"the request cannot be run: {error}"
+        return False
+
+    def _end_sampling(self, row: int) -> None:
+        if self._failed.pop(row, None) is None:
+            self._sampler.end_row(row)
+        if self._matchers is not None:
+            self._matchers.end_row(row)
+
+    def _add_forced(self, plan: StepPlan) -> None:
+        """Give rows the tokens that their grammars leave no choice about, as many as the plan has room for."""
+        if self._matchers is None:
+            return
+        for row, num_drafts in zip(plan.rows, plan.num_drafts, strict=True):
+            forced = self._matchers.forced(row, num_drafts) if num_drafts and row not in self._failed else []
+            if forced:
+                self._matchers.accept(row, forced)
+                self._sampler.append(row, forced)
+                for token_id in forced:
+                    self._batch.append_tokens([row], [token_id])
+                self._forced[row] = forced
 
     # ---- tokens ---------------------------------------------------------------------------------------------------------------
 
@@ -126,23 +166,38 @@ class HostExecutor:
         errors = {row: self._failed[row] for row in plan.rows if row in self._failed} if self._failed else {}
         prompt_logprobs = self._score_prompts(plan, logits, errors) if self._prompt_logprobs else {}
         rows, logits_rows = _drawing(plan, errors)
-        token_ids, reports = self._sampler.sample(logits, rows, logits_rows)
+        masks = self._matchers.masks(rows) if self._matchers is not None and rows else None
+        token_ids, reports = self._sampler.sample(logits, rows, logits_rows, masks)
         drawn = {row: (token, report) for row, token, report in zip(rows, token_ids, reports, strict=True) if token is not None}
         self._batch.append_tokens(list(drawn), [token for token, _ in drawn.values()])
+        if masks is not None:
+            self._follow(drawn, errors)
+        forced, self._forced = self._forced, {}
         if len(drawn) < sum(plan.draws):
             # A row without a token ends, but the step after this one may be planned for it already: some token must stand there.
             tokenless = [row for row, draws in zip(plan.rows, plan.draws, strict=True) if draws and row not in drawn]
             self._batch.append_tokens(tokenless, [0] * len(tokenless))
             errors = dict.fromkeys(tokenless, _NO_TOKEN) | errors
+        drawn = {row: entry for row, entry in drawn.items() if row not in errors}
         return StepResult(
             plan.step_id,
             rows=list(drawn),
-            token_ids=[[token] for token, _ in drawn.values()],
+            token_ids=[[*forced.get(row, ()), token] for row, (token, _) in drawn.items()],
             logprobs=[None if report is None else [_logprobs(token, report)] for token, report in drawn.values()],
             prompt_logprobs=prompt_logprobs,
             errors=errors,
             run_ms=(time.perf_counter() - started) * 1e3,
         )
+
+    def _follow(self, drawn: dict[int, tuple[int, Any]], errors: dict[int, str]) -> None:
+        """Tell the rows' grammars what was drawn; where one cannot go on, its request ends."""
+        assert self._matchers is not None
+        for row, (token_id, _) in drawn.items():
+            if row in self._matchers:
+                try:
+                    self._matchers.accept(row, [token_id])
+                except ValueError as error:
+                    errors[row] = str(error)
 
     def _score_prompts(self, plan: StepPlan, logits: NDArray[np.float32], errors: dict[int, str]) -> dict[int, list[TokenLogprobs | None]]:
         """Entries for the prompt positions whose logits this step computed; those at position p describe token p + 1."""
@@ -177,9 +232,10 @@ def _drawing(plan: StepPlan, errors: dict[int, str]) -> tuple[list[int], Sequenc
     return [row for row, _ in drawing], [logits_row for _, logits_row in drawing]
 
 
-def _without_drafts(plan: StepPlan) -> StepPlan:
-    """The same plan where nobody proposes drafts."""
-    num_tokens = [num_tokens - num_drafts for num_tokens, num_drafts in zip(plan.num_scheduled_tokens, plan.num_drafts, strict=True)]
+def _with_drafts(plan: StepPlan, forced: dict[int, list[int]]) -> StepPlan:
+    """The same plan with the drafts that there are: tokens that a grammar forces, of which only the last one's logits are needed."""
+    entries = zip(plan.rows, plan.num_scheduled_tokens, plan.num_drafts, strict=True)
+    num_tokens = [num_tokens - num_drafts + len(forced.get(row, ())) for row, num_tokens, num_drafts in entries]
     num_logits = [num_logits - num_drafts for num_logits, num_drafts in zip(plan.num_logits, plan.num_drafts, strict=True)]
     return replace(plan, num_scheduled_tokens=num_tokens, num_logits=num_logits, num_drafts=[0] * len(plan.rows))
 

@@ -11,7 +11,7 @@ __all__ = ["SchedulerLimits"]
 
 @dataclass(frozen=True, slots=True)
 class SchedulerLimits:
-    """Limits of the scheduler; `ConfigError` where one is below 1 (max_num_drafts: 0).
+    """Limits of the scheduler; `ConfigError` where one is below 1 (max_num_drafts, max_num_forced: 0).
 
     Attributes:
         max_num_seqs: rows of the runner's persistent batch.
@@ -20,6 +20,7 @@ class SchedulerLimits:
         max_model_len: most tokens of a sequence, prompt and output together.
         max_num_drafts: most tokens that the runner may propose for a sequence in a step; 0: it proposes none.
         max_priority: the most urgent priority that a request has: a lower number counts as this one. None: any.
+        max_num_forced: as max_num_drafts, for a sequence whose grammar leaves no choice about some tokens.
     """
 
     max_num_seqs: int
@@ -28,9 +29,17 @@ class SchedulerLimits:
     max_model_len: int
     max_num_drafts: int = 0
     max_priority: int | None = None
+    max_num_forced: int = 0
 
     def __post_init__(self) -> None:
-        least = {"max_num_seqs": 1, "max_num_batched_tokens": 1, "max_num_logits": 1, "max_model_len": 1, "max_num_drafts": 0}
+        least = {
+            "max_num_seqs": 1,
+            "max_num_batched_tokens": 1,
+            "max_num_logits": 1,
+            "max_model_len": 1,
+            "max_num_drafts": 0,
+            "max_num_forced": 0,
+        }
         for name, minimum in least.items():
             value = getattr(self, name)
             if value < minimum:

@@ -115,8 +115,8 @@ class Scheduler:
         if token_budget is not None:
             step.num_tokens_left = min(step.num_tokens_left, max(token_budget, len(self._running)))
         early = self._early_starters(step)
-        num_drafts, shares = self._divide(step, early)
-        if self._schedule_running(step, num_drafts, shares):
+        drafts, shares = self._divide(step, early)
+        if self._schedule_running(step, drafts, shares):
             self._schedule_waiting(step, early, shares)
         if not step.scheduled and (self._in_flight or not self._ended_rows):
             return None
@@ -168,18 +168,28 @@ class Scheduler:
 
     # ---- the budget -----------------------------------------------------------------------------------------------------------
 
-    def _divide(self, step: StepBuilder, early: list[Sequence]) -> tuple[int, dict[Sequence, int]]:
-        """Drafts of each sequence that decodes, and the tokens of each one that computes a prompt or is to start early."""
+    def _divide(self, step: StepBuilder, early: list[Sequence]) -> tuple[dict[Sequence, int], dict[Sequence, int]]:
+        """Drafts of the sequences that decode, and the tokens of each one that computes a prompt or is to start early."""
         due = [sequence.num_uncomputed_tokens for sequence in self._running]
         num_decoding = due.count(1)
         prefilling = [sequence for sequence, num_tokens in zip(self._running, due, strict=True) if num_tokens > 1]
-        num_drafts = self._limits.max_num_drafts
-        if num_decoding * (1 + num_drafts) + len(prefilling) + len(early) > step.num_tokens_left:
-            num_drafts = 0
-        num_left = step.num_tokens_left - num_decoding * (1 + num_drafts)
+        drafts = self._drafts(due)
+        num_drafts = sum(drafts.values())
+        if num_decoding + num_drafts + len(prefilling) + len(early) > step.num_tokens_left:
+            drafts, num_drafts = {}, 0
+        num_left = step.num_tokens_left - num_decoding - num_drafts
         if len(prefilling) + len(early) > num_left:
             early.clear()
-        return num_drafts, share_budget(prefilling + early, num_left)
+        return drafts, share_budget(prefilling + early, num_left)
+
+    def _drafts(self, due: list[int]) -> dict[Sequence, int]:
+        """Tokens that the runner may propose for each running sequence that decodes. `due`: of each running one, the tokens to compute."""
+        limits = self._limits
+        if not (limits.max_num_drafts or limits.max_num_forced):
+            return {}
+        forced = max(limits.max_num_drafts, limits.max_num_forced)
+        decoding = (sequence for sequence, num_tokens in zip(self._running, due, strict=True) if num_tokens == 1)
+        return {sequence: limits.max_num_drafts if sequence.sampling.grammar is None else forced for sequence in decoding}
 
     def _early_starters(self, step: StepBuilder) -> list[Sequence]:
         """Waiting sequences that start in this step though longer prompts take all of it. See rule 3 of the README."""
@@ -210,7 +220,7 @@ class Scheduler:
 
     # ---- running sequences ----------------------------------------------------------------------------------------------------
 
-    def _schedule_running(self, step: StepBuilder, num_drafts: int, shares: dict[Sequence, int]) -> bool:
+    def _schedule_running(self, step: StepBuilder, drafts: dict[Sequence, int], shares: dict[Sequence, int]) -> bool:
         """Give each running sequence its chunk, most urgent first. False where one was preempted: then nobody else starts."""
         num_preemptions = self.num_preemptions
         running = list(self._running)
@@ -219,6 +229,7 @@ class Scheduler:
             num_behind -= 1
             if sequence.row is None:  # preempted for one before it
                 continue
+            num_drafts = drafts.get(sequence, 0)
             chunk = step.fit(sequence, shares.get(sequence, 1 + num_drafts), num_behind, num_drafts)
             if chunk is None:
                 continue

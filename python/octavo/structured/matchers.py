@@ -27,25 +27,33 @@ class Matchers:
         self._num_threads = num_threads
         self._num_words = -(-compiler.vocab_size // _BITS)
         self._rows: dict[int, LLMatcher] = {}
+        self._forces: set[int] = set()
         self._executor: LLExecutor | None = None
 
     def __contains__(self, row: int) -> bool:
         return row in self._rows
 
-    def start_row(self, row: int, grammar: str, output_token_ids: Sequence[int]) -> None:
-        """Begin a row; the tokens that it drew already (before a preemption) are read again. Raises ValueError where they do not fit."""
-        matcher = self._compiler.matcher(grammar)
-        self._rows[row] = matcher
+    def start_row(self, row: int, grammar: str, output_token_ids: Sequence[int], *, forces: bool = True) -> None:
+        """Begin a row; the tokens that it drew already (before a preemption) are read again. Raises ValueError where they do not fit.
+
+        `forces`: whether `forced` may give its tokens.
+        """
+        self._rows[row] = self._compiler.matcher(grammar)
+        if forces:
+            self._forces.add(row)
         self.accept(row, output_token_ids)
 
     def end_row(self, row: int) -> None:
         """Forget a row; nothing happens where it has no grammar."""
         self._rows.pop(row, None)
+        self._forces.discard(row)
 
     def fork_row(self, row: int, source_row: int) -> None:
         """Let `row` go on from where `source_row` is."""
         if source_row in self._rows:
             self._rows[row] = self._rows[source_row].deep_copy()
+            if source_row in self._forces:
+                self._forces.add(row)
 
     def accept(self, row: int, token_ids: Sequence[int]) -> None:
         """Take drawn tokens. What follows the end of the grammar is ignored. Raises ValueError for a token that the mask barred."""
@@ -57,9 +65,11 @@ class Matchers:
                 raise ValueError(f"token {token_id} does not follow the request's grammar: {matcher.get_error()}")
 
     def forced(self, row: int, max_tokens: int) -> list[int]:
-        """The tokens, at most so many, that the grammar leaves no choice about; they are not accepted yet."""
+        """The tokens, at most so many, that the row's grammar, where it has one, leaves no choice about; they are not accepted yet."""
+        if row not in self._forces or max_tokens < 1:
+            return []
         matcher = self._rows[row]
-        return [] if max_tokens < 1 or matcher.is_stopped() else matcher.compute_ff_tokens()[:max_tokens]
+        return [] if matcher.is_stopped() else matcher.compute_ff_tokens()[:max_tokens]
 
     def masks(self, rows: Sequence[int]) -> NDArray[np.int32] | None:
         """Return int32 [len(rows), ceil(V / 32)], a set bit for each token that may come next, all set for a row without a grammar.

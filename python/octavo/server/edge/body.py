@@ -34,8 +34,9 @@ class RequestBody(BaseModel):
         """Refuse an unknown field here, because pydantic would make one error of each."""
         if not isinstance(data, dict):
             return data
+        known = {field.alias or name for name, field in cls.model_fields.items()}
         for name in () if cls.model_config.get("extra") == "allow" else data:
-            if name not in cls.model_fields:
+            if name not in known:
                 raise PydanticCustomError("unknown_field", "{advice}", {"name": name, "advice": _advice(name, cls)})
         return {name: value for name, value in data.items() if value is not None}
 

@@ -20,7 +20,7 @@ from octavo.server.openai.chat_shape import ChatShape
 from octavo.server.openai.models import check_model
 from octavo.server.openai.prompts import chat_prompt, truncated
 from octavo.server.openai.protocol import ChatBody
-from octavo.server.openai.sampling_params import sampling_params
+from octavo.server.openai.sampling_params import sampling_params, with_grammar
 from octavo.server.openai.stream_shape import StreamShape
 from octavo.types import GenerationRequest
 
@@ -65,6 +65,7 @@ async def prepare_chat(context: ServerContext, body: ChatBody, request_id: str) 
         tools=tools,
     )
     prompt = truncated(prompt, body.truncate_prompt_tokens, context.engine.info.max_model_len)
+    params = await with_grammar(context, body, params)
     open_parser = partial(context.speech.parser, prompt.text or "", tools)
     if open_parser() is not None:
         params = replace(params, skip_special_tokens=False)  # what marks a call or a thought may be a special token

@@ -21,7 +21,7 @@ from octavo.server.openai.fill_in_middle import with_suffix
 from octavo.server.openai.models import check_model
 from octavo.server.openai.prompts import completion_prompts, truncated
 from octavo.server.openai.protocol import CompletionBody
-from octavo.server.openai.sampling_params import sampling_params
+from octavo.server.openai.sampling_params import sampling_params, with_grammar
 from octavo.server.openai.stream_shape import StreamShape
 from octavo.types import GenerationRequest, SamplingParams
 
@@ -43,7 +43,7 @@ class PreparedCompletion:
 async def prepare_completion(context: ServerContext, body: CompletionBody, request_id: str) -> PreparedCompletion:
     """Tokenize the prompts of `body`. Raises what makes them unservable: `ApiError`, `InvalidRequestError`."""
     model = check_model(context, body.model)
-    params = _params(body)
+    params = await with_grammar(context, body, _params(body))
     wanted = with_suffix(context.engine.tokenizer, body.prompt, body.suffix) if body.suffix else body.prompt
     prompts = await completion_prompts(context, wanted, add_special_tokens=body.add_special_tokens is not False)
     prompts = [truncated(prompt, body.truncate_prompt_tokens, context.engine.info.max_model_len) for prompt in prompts]

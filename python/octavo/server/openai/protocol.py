@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from octavo.server.edge.body import RequestBody
 from octavo.server.openai.messages import FirstFault, Messages
 from octavo.server.openai.rejections import reject_unsupported, without_neutral
+from octavo.server.openai.structured import ResponseFormat, StructuredOutputs
 from octavo.server.openai.tools import NamedTool, Tools
 
 __all__ = ["ChatBody", "CompletionBody", "DetokenizeBody", "GenerationBody", "StreamOptions", "TemplateOptions", "TokenizeBody"]
@@ -102,6 +103,8 @@ class GenerationBody(RequestBody):
     cache_salt: str = ""
     return_token_ids: bool = False
     return_tokens_as_token_ids: bool = False
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
     truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
 
     # accepted and ignored: they label, store or route a request and never change its answer
@@ -136,6 +139,12 @@ class GenerationBody(RequestBody):
     def continuous_usage(self) -> bool:
         """Whether every chunk of a stream carries the usage so far; `include_usage` must be on too."""
         return self.include_usage and self.stream_options is not None and self.stream_options.continuous_usage_stats
+
+    @model_validator(mode="after")
+    def _one_constraint(self) -> GenerationBody:
+        if self.structured_outputs is not None and self.response_format is not None and self.response_format.type != "text":
+            raise ValueError("structured_outputs and response_format exclude each other; give one of them")
+        return self
 
     @model_validator(mode="after")
     def _stream_options_need_stream(self) -> GenerationBody:
@@ -199,7 +208,6 @@ class ChatBody(TemplateOptions, GenerationBody):
     # `rejections` has refused every value of these that would matter
     functions: Any = None
     function_call: Any = None
-    response_format: Any = None
     modalities: Any = None
 
     @property

@@ -51,9 +51,5 @@ def reject_unsupported(body: dict[str, Any]) -> None:
 
 
 def _reject_formats(body: dict[str, Any]) -> None:
-    response_format = body.get("response_format")
-    kind = response_format.get("type") if isinstance(response_format, dict) else response_format
-    if response_format is not None and kind != "text":
-        raise InvalidRequestError(f"response_format {kind!r} is not supported by this server; only 'text' is", "response_format")
     if body.get("modalities") not in (None, ["text"]):
         raise InvalidRequestError("modalities other than ['text'] are not supported by this server", "modalities")

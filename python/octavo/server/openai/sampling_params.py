@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from octavo.errors import InvalidRequestError
+from octavo.server.openai.structured import grammar_of
 from octavo.types import SamplingParams
 
 if TYPE_CHECKING:
+    from octavo.server.edge.context import ServerContext
     from octavo.server.openai.protocol import GenerationBody
 
-__all__ = ["sampling_params"]
+__all__ = ["sampling_params", "with_grammar"]
 
 _SEED_MASK = 2**64 - 1  # negative seeds, which OpenAI allows, become their two's complement
 
@@ -40,6 +44,17 @@ def sampling_params(body: GenerationBody, *, max_tokens: int | None, logprobs: i
         prompt_logprobs=prompt_logprobs,
         skip_special_tokens=body.skip_special_tokens,
     )
+
+
+async def with_grammar(context: ServerContext, body: GenerationBody, params: SamplingParams) -> SamplingParams:
+    """Return `params` with the grammar that `body` asks for, which is compiled here, off the event loop, before anything is queued."""
+    if body.response_format is None and body.structured_outputs is None:
+        return params
+    grammar = grammar_of(body.response_format, body.structured_outputs)
+    if grammar is None:
+        return params
+    await asyncio.to_thread(context.engine.check_grammar, *grammar)
+    return replace(params, grammar=grammar[0])
 
 
 def _token_id(key: str) -> int:
