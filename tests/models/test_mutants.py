@@ -184,7 +184,7 @@ class NoWeights(Weights):
 
     def linear(self, parts: dict[str, int], in_features: int) -> Any:
         for name, rows in parts.items():
-            self._checkpoint.tensor(name, (rows, in_features))
+            self._checkpoint.tensor(f"{name}.weight", (rows, in_features))
 
     def embedding(self, name: str, num_rows: int, num_cols: int) -> Any:
         self._checkpoint.tensor(name, (num_rows, num_cols))

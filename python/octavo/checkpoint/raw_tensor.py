@@ -1,7 +1,8 @@
 """What every checkpoint format is read into: `RawTensor`, bytes in a named format, and the `Checkpoint` protocol.
 
 Block formats are those of ggml (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md): a row of values is a whole number
-of blocks, each holding its values' bits together with their scales. `grouped.py` makes U4_G* and U8_G*.
+of blocks, each holding its values' bits together with their scales. U4_G* and U8_G* are codes of one byte
+with a float32 scale and minimum for each block.
 """
 
 from __future__ import annotations

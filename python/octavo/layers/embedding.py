@@ -8,7 +8,7 @@ from octavo.ops.ops import Step, Tensor
 
 __all__ = ["Embedding", "OutputHead"]
 
-_TABLE = "model.embed_tokens.weight"
+_TABLE = "model.embed_tokens"
 
 
 class Embedding:
@@ -16,7 +16,7 @@ class Embedding:
 
     def __init__(self, weights: Weights, config: ModelConfig, *, scale: float = 1.0) -> None:
         self.ops = weights.ops
-        self.weight = weights.embedding(_TABLE, config.vocab_size, config.hidden_size)
+        self.weight = weights.embedding(f"{_TABLE}.weight", config.vocab_size, config.hidden_size)
         self.scale = scale
 
     def __call__(self, step: Step) -> Tensor:
@@ -29,7 +29,7 @@ class OutputHead:
     def __init__(self, weights: Weights, config: ModelConfig) -> None:
         self.ops = weights.ops
         tied = config.tie_word_embeddings and not weights.has("lm_head.weight")
-        self.weight = weights.linear({_TABLE if tied else "lm_head.weight": config.vocab_size}, config.hidden_size)
+        self.weight = weights.linear({_TABLE if tied else "lm_head": config.vocab_size}, config.hidden_size)
 
     def __call__(self, x: Tensor, step: Step) -> Tensor:
         return self.ops.lm_head(self.ops.select_logits_rows(step, x), self.weight)

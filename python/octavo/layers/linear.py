@@ -16,7 +16,7 @@ class Linear:
 
     def __init__(self, weights: Weights, parts: dict[str, int], in_features: int, *, bias: bool = False) -> None:
         self.ops = weights.ops
-        self.weight = weights.linear({f"{name}.weight": rows for name, rows in parts.items()}, in_features)
+        self.weight = weights.linear(parts, in_features)
         self.bias = weights.vector({f"{name}.bias": rows for name, rows in parts.items()}) if bias else None
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class Weights(Protocol):
     ops: Ops
 
     def linear(self, parts: dict[str, int], in_features: int) -> Any:
-        """A matrix [sum of rows, in_features]: the tensors `name -> rows` stacked in order (fused q, k, v)."""
+        """A matrix [sum of rows, in_features]: the linear layers `name -> rows` stacked in order (fused q, k, v); no `.weight` in names."""
         ...
 
     def experts(self, prefix: str, num_experts: int, hidden_size: int, expert_size: int) -> Any:

@@ -12,6 +12,7 @@ from octavo._kernels import dequantize
 from octavo._runtime import Batch
 from octavo.checkpoint import Checkpoint, RawTensor
 from octavo.checkpoint.model_config import ModelConfig
+from octavo.checkpoint.raw_linear import RawLinear
 from octavo.ops.reference import ReferenceOps, TorchStep
 from octavo.ops.reference_kv import TorchKVCache
 from octavo.runner.executor import StepShape, build_model
@@ -28,8 +29,8 @@ class TorchPlacement:
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
-    def linear(self, parts: list[RawTensor]) -> torch.Tensor:
-        return torch.cat([self.embedding(raw) for raw in parts])
+    def linear(self, parts: list[RawLinear]) -> torch.Tensor:
+        return torch.cat([self.embedding(part.values()) for part in parts])
 
     def embedding(self, table: RawTensor) -> torch.Tensor:
         rows, cols = table.shape

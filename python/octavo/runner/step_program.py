@@ -11,6 +11,7 @@ from octavo._kernels import ArrayWeight, CpuProgram, EmbeddingWeight, ExpertsWei
 from octavo._runtime import Batch
 from octavo.checkpoint import Checkpoint, RawTensor
 from octavo.checkpoint.model_config import ModelConfig
+from octavo.checkpoint.raw_linear import RawLinear
 from octavo.ops.record import RecordOps
 from octavo.runner.executor import StepShape, build_model
 from octavo.step import BlockCopy
@@ -29,8 +30,9 @@ class PackedPlacement:
         self._pool = pool
         self._arithmetic = arithmetic
 
-    def linear(self, parts: list[RawTensor]) -> LinearWeight:
-        return LinearWeight([(raw.data, raw.format, raw.shape[0]) for raw in parts], parts[0].shape[1], self._pool, self._arithmetic)
+    def linear(self, parts: list[RawLinear]) -> LinearWeight:
+        raws = [part.values() for part in parts]
+        return LinearWeight([(raw.data, raw.format, raw.shape[0]) for raw in raws], raws[0].shape[1], self._pool, self._arithmetic)
 
     def embedding(self, table: RawTensor) -> EmbeddingWeight:
         return EmbeddingWeight(table.data, table.format, table.shape[0], table.shape[1])

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from octavo._kernels import dequantize
 from octavo.checkpoint import Checkpoint, RawTensor
+from octavo.checkpoint.raw_linear import LinearMethod, RawLinear, StoredMethod
 from octavo.errors import CheckpointError
 from octavo.ops.cache import PagedKV
 from octavo.ops.ops import Cache, Ops
@@ -22,7 +23,7 @@ _COMPUTED = ("rotary_emb.inv_freq", "masked_bias", "attn.bias")
 class Placement(Protocol):
     """Puts weights where an executor computes, in the form its ops want."""
 
-    def linear(self, parts: list[RawTensor]) -> Any:
+    def linear(self, parts: list[RawLinear]) -> Any:
         """Matrices [rows, cols] of equal cols, stacked along rows."""
         ...
 
@@ -44,6 +45,7 @@ class CheckpointWeights:
 
     def __init__(self, checkpoint: Checkpoint, placement: Placement, ops: Ops) -> None:
         self.ops = ops
+        self._method: LinearMethod = StoredMethod()
         self._checkpoint = checkpoint
         self._placement = placement
         self._names = checkpoint.names()
@@ -54,7 +56,7 @@ class CheckpointWeights:
         """See `Weights.linear`. A matrix that is asked for twice is placed once."""
         key = tuple(parts)
         if key not in self._linears:
-            raws = [self._take(name, (rows, in_features)) for name, rows in parts.items()]
+            raws = [self._method.read(self._take, name, (rows, in_features)) for name, rows in parts.items()]
             self._linears[key] = self._placement.linear(raws)
         return self._linears[key]
 
@@ -62,8 +64,8 @@ class CheckpointWeights:
         """See `Weights.experts`."""
         experts = []
         for index in range(num_experts):
-            gate_up = {f"{prefix}.{index}.{part}_proj.weight": expert_size for part in ("gate", "up")}
-            down = {f"{prefix}.{index}.down_proj.weight": hidden_size}
+            gate_up = {f"{prefix}.{index}.{part}_proj": expert_size for part in ("gate", "up")}
+            down = {f"{prefix}.{index}.down_proj": hidden_size}
             experts.append((self.linear(gate_up, hidden_size), self.linear(down, expert_size)))
         return self._placement.experts(experts)
 
