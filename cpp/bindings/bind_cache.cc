@@ -50,6 +50,11 @@ std::vector<std::int64_t> num_held(const BlockTable& table) {
   return of_groups<std::int64_t>(table, [](const BlockTable& of, std::size_t group) { return of.num_held(group); });
 }
 
+py::bytes states(const BlockPool& pool) {
+  const std::vector<cache::BlockState> states = pool.states();
+  return py::bytes(reinterpret_cast<const char*>(states.data()), states.size());
+}
+
 std::int64_t match_prefix(BlockTable& table, py::handle token_ids) {
   const auto ids = read_ints(token_ids, "token_ids", kNotNegative);
   return table.match_prefix(ids.data(), ids.size());
@@ -70,6 +75,7 @@ void bind_cache(py::module_& module) {
       .def_property_readonly("block_size", &BlockPool::block_size)
       .def_property_readonly("num_free", &BlockPool::num_free)
       .def_property_readonly("num_cached", &BlockPool::num_cached)
+      .def("states", &states)
       .def("reset_prefix_cache", &BlockPool::reset_prefix_cache)
       .def("check_integrity", &BlockPool::check_integrity);
 

@@ -77,6 +77,17 @@ void BlockPool::reset_prefix_cache() {
   ++cache_epoch_;
 }
 
+std::vector<BlockState> BlockPool::states() const {
+  std::vector<BlockState> states;
+  states.reserve(blocks_.size());
+  for (const Block& block : blocks_) {
+    const BlockState unreferenced = block.published ? BlockState::kCached : BlockState::kFree;
+    const BlockState referenced = block.ref_count > 1 ? BlockState::kShared : BlockState::kHeld;
+    states.push_back(block.ref_count == 0 ? unreferenced : referenced);
+  }
+  return states;
+}
+
 void BlockPool::check_integrity() const {
   check_free_list();
   check_blocks();

@@ -18,6 +18,9 @@
 
 namespace octavo::cache {
 
+// What a block is to somebody who looks at the pool; the numbers are part of the contract of `BlockPool::states`.
+enum class BlockState : std::uint8_t { kFree = 0, kHeld = 1, kCached = 2, kShared = 3 };
+
 class BlockPool {
  public:
   // Throws std::invalid_argument unless num_blocks >= 1 and block_size >= 1 (tokens).
@@ -29,6 +32,8 @@ class BlockPool {
   std::int32_t num_free() const { return free_.size(); }
   std::int32_t num_cached() const { return index_.size(); }
   const BlockHasher& hasher() const { return hasher_; }
+  // One entry per block, in the order of their numbers: free, held by one table, free and cached, shared by several tables. O(num_blocks).
+  std::vector<BlockState> states() const;
 
   // Counts the resets. A table whose content is older than the last reset publishes nothing more.
   std::uint64_t cache_epoch() const { return cache_epoch_; }

@@ -228,6 +228,24 @@ TEST_F(BlockTableTest, OutlivesEveryOtherOwnerOfThePool) {
   EXPECT_EQ(table->grow(32)->front().size(), 5u);
 }
 
+TEST_F(BlockTableTest, ShowsTheStateOfEachBlock) {
+  EXPECT_EQ(pool_->states(), std::vector<BlockState>(8, BlockState::kFree));
+  auto first = filled(tokens_);  // two full blocks and the one of the last token
+  auto second = filled(tokens_);
+  const auto state = [&](BlockId id) { return pool_->states().at(static_cast<std::size_t>(id)); };
+  const std::vector<BlockId> ids = first->block_ids(0);
+  EXPECT_EQ(state(ids[0]), BlockState::kShared);
+  EXPECT_EQ(state(ids[1]), BlockState::kShared);
+  EXPECT_EQ(state(ids[2]), BlockState::kHeld);
+  second->free();
+  EXPECT_EQ(state(ids[0]), BlockState::kHeld);
+  first->free();
+  EXPECT_EQ(state(ids[0]), BlockState::kCached);
+  EXPECT_EQ(state(ids[2]), BlockState::kFree);
+  pool_->reset_prefix_cache();
+  EXPECT_EQ(pool_->states(), std::vector<BlockState>(8, BlockState::kFree));
+}
+
 TEST(BlockPool, NamesTheBlockOfABrokenInvariant) {
   BlockPool pool(4, 2, true, 0);
   pool.allocate();

@@ -19,6 +19,9 @@ class BlockPool:
     @property
     def num_cached(self) -> int:
         """Blocks that the prefix index knows, used or free."""
+    def states(self) -> bytes:
+        """A byte per block: 0 free, 1 held by one table, 2 free but cached (a prefix may still hit it), 3 shared by several tables.
+        O(num_blocks)."""
     def reset_prefix_cache(self) -> None: ...
     def check_integrity(self) -> None:
         """Raise RuntimeError naming the first broken invariant. O(num_blocks)."""

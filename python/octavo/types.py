@@ -12,7 +12,17 @@ from typing import Any
 from octavo.errors import InvalidRequestError
 from octavo.neutral_values import neutral_values_taken
 
-__all__ = ["CompletionOutput", "Delta", "FinishReason", "GenerationRequest", "Logprob", "RequestOutput", "SamplingParams", "TokenLogprobs"]
+__all__ = [
+    "CompletionOutput",
+    "Delta",
+    "FinishReason",
+    "GenerationRequest",
+    "KvBlocks",
+    "Logprob",
+    "RequestOutput",
+    "SamplingParams",
+    "TokenLogprobs",
+]
 
 
 class FinishReason(str, Enum):
@@ -304,3 +314,16 @@ class RequestOutput:
     def finished(self) -> bool:
         """Whether every choice has ended."""
         return all(output.finished() for output in self.outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class KvBlocks:
+    """A picture of the KV blocks of the layers that keep the same tokens.
+
+    Attributes:
+        window: tokens that a token of these layers sees, its own included; None: all of them.
+        states: a byte per block: 0 free, 1 held by one sequence, 2 free but cached (a prefix may still hit it), 3 shared by several.
+    """
+
+    window: int | None
+    states: bytes

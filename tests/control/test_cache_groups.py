@@ -85,3 +85,16 @@ def test_forks_share_what_is_in_sight(windows: tuple[int | None, ...]):
     driver.run()
     sampling = [RowSampling(temperature=1.0, seed=7, choice=choice) for choice in range(3)]
     assert [sequence.output_token_ids for sequence in group.sequences] == [fake_output(prompt(22), 6, one) for one in sampling]
+
+
+def test_the_picture_of_the_blocks_has_every_group():
+    driver = StepDriver(num_blocks=200, max_num_batched_tokens=64, max_model_len=500, windows=(None, 20))
+    driver.add(prompt(40), max_tokens=8)
+    driver.step()
+    full, windowed = driver.scheduler.kv_blocks()
+    assert (full.window, windowed.window) == (None, 20)
+    assert len(full.states) == 200
+    assert full.states.count(1) == 10  # of four tokens
+    driver.run()
+    full, windowed = driver.scheduler.kv_blocks()
+    assert set(full.states) == {0, 2}

@@ -12,7 +12,7 @@ from octavo.engine.model_info import ModelInfo
 from octavo.engine.request_stream import RequestStream
 from octavo.engine.stats import EngineObserver, EngineStats, RequestSummary
 from octavo.errors import EngineDeadError, InvalidRequestError, QueueFullError
-from octavo.types import Delta, FinishReason, GenerationRequest, TokenLogprobs
+from octavo.types import Delta, FinishReason, GenerationRequest, KvBlocks, TokenLogprobs
 
 __all__ = ["ChattyTokenizer", "FakeTemplate", "Script", "ScriptedEngine", "deltas_script", "endless_script", "words_script"]
 
@@ -53,6 +53,7 @@ class ScriptedEngine:
         self.died = False
         self.requests: list[GenerationRequest] = []
         self.aborted: list[str] = []
+        self.blocks = [KvBlocks(None, bytes((0, 1, 2, 3)) * 25)]
         self._live: dict[str, tuple[RequestStream, asyncio.Task[None]]] = {}
         self._ended: defaultdict[str, set[int]] = defaultdict(set)
         self._observers: list[EngineObserver] = []
@@ -103,6 +104,9 @@ class ScriptedEngine:
             preemptions=1,
             steps=7,
         )
+
+    def kv_blocks(self) -> list[KvBlocks]:
+        return self.blocks
 
     def _check(self, request: GenerationRequest) -> None:
         if self.dead is not None:

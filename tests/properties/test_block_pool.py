@@ -96,6 +96,10 @@ class PoolModel:
                 self.free.insert(len(self.free) if block in self.published.values() else 0, block)
         table.blocks, table.tokens = [], []
 
+    def states(self) -> bytes:
+        cached = set(self.published.values())
+        return bytes(min(refs, 2) * 2 - 1 if refs else 2 * (block in cached) for block, refs in enumerate(self.refs))
+
     def reset(self) -> None:
         self.published.clear()
         self.epoch += 1
@@ -200,6 +204,7 @@ class BlockPoolMachine(RuleBasedStateMachine):
     def counts_agree(self) -> None:
         assert self.pool.num_free == len(self.model.free)
         assert self.pool.num_cached == len(self.model.published)
+        assert self.pool.states() == self.model.states()
         self.pool.check_integrity()
 
 

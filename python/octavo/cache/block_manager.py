@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from octavo._runtime import BlockPool, BlockTable
+from octavo.types import KvBlocks
 
 __all__ = ["BlockGroup", "BlockManager"]
 
@@ -53,6 +54,10 @@ class BlockManager:
     def num_free(self) -> int:
         """Blocks that can be taken now, those that a prefix may still hit included; of all pools."""
         return sum(pool.num_free for pool, _ in self._pools)
+
+    def kv_blocks(self) -> list[KvBlocks]:
+        """The state of every block of each cache group. O(num_blocks)."""
+        return [KvBlocks(window, pool.states()) for pool, window in self._pools]
 
     @property
     def usage(self) -> float:

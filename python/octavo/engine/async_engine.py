@@ -22,7 +22,7 @@ from octavo.errors import EngineDeadError, InvalidRequestError, QueueFullError
 from octavo.log import get_logger
 from octavo.scheduler import NewRequest, Scheduler
 from octavo.step import DeviceLostError, Runner
-from octavo.types import FinishReason, GenerationRequest
+from octavo.types import FinishReason, GenerationRequest, KvBlocks
 
 if TYPE_CHECKING:
     from octavo.structured import GrammarCompiler
@@ -109,6 +109,10 @@ class AsyncEngine:
     def stats(self) -> EngineStats:
         """A snapshot of load and counters."""
         return replace(self._core.stats(), rebuilds=self._rebuilds.count)
+
+    def kv_blocks(self) -> list[KvBlocks]:
+        """The state of every KV block of each cache group, for whoever draws them. O(number of blocks)."""
+        return self._core.kv_blocks()
 
     def add_observer(self, observer: EngineObserver) -> None:
         """Tell `observer` of everything that happens to requests from now on."""

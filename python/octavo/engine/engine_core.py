@@ -17,7 +17,7 @@ from octavo.engine.watchdog import Fault, Watchdog
 from octavo.log import get_logger
 from octavo.scheduler import Scheduler, Sequence, SequenceOutput
 from octavo.step import Runner, StepPlan, StepResult
-from octavo.types import Delta, FinishReason
+from octavo.types import Delta, FinishReason, KvBlocks
 
 __all__ = ["EngineCore"]
 
@@ -124,6 +124,10 @@ class EngineCore:
             preemptions=self.scheduler.num_preemptions,
             steps=self._counters.steps,
         )
+
+    def kv_blocks(self) -> list[KvBlocks]:
+        """The state of every KV block of each cache group. O(number of blocks)."""
+        return self.scheduler.kv_blocks()
 
     def close(self) -> None:
         """Close the runner: blocks until its queued steps are done."""

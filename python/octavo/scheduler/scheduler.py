@@ -17,6 +17,7 @@ from octavo.scheduler.sequence import Chunk, Sequence, SequenceGroup
 from octavo.scheduler.sequence_queue import SequenceQueue
 from octavo.scheduler.step_builder import StepBuilder
 from octavo.step import BlockCopy, RowFork, StepPlan, StepResult
+from octavo.types import KvBlocks
 
 __all__ = ["Scheduler"]
 
@@ -75,6 +76,10 @@ class Scheduler:
     def kv_usage(self) -> float:
         """Share of the KV blocks that running sequences hold, 0..1."""
         return self._blocks.usage
+
+    def kv_blocks(self) -> list[KvBlocks]:
+        """The state of every KV block of each cache group. O(number of blocks)."""
+        return self._blocks.kv_blocks()
 
     def add(self, request: NewRequest) -> SequenceGroup:
         """Queue a request. Raises ValueError where its id lives already or its sequences can never fit."""

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from octavo.server import health, page, websocket
 from octavo.server.anthropic import messages
+from octavo.server.dashboard import dashboard_routes
 from octavo.server.edge.context import CONTEXT, ServerContext
 from octavo.server.edge.middleware import MIDDLEWARES, add_headers
 from octavo.server.metrics import metrics_routes
@@ -38,6 +39,7 @@ def build_app(engine: AsyncEngine, config: ServerConfig, *, stall_s: float = 30.
     for family in _FAMILIES:
         app.add_routes(family.ROUTES)
     app.add_routes(metrics_routes(engine))
+    app.add_routes(dashboard_routes(engine))
     websocket.close_sockets_with(app)
     app.on_response_prepare.append(add_headers)
     app.on_cleanup.append(_close_workers)

@@ -1,4 +1,4 @@
-"""The pages for people: GET / (chat), plain HTML, CSS and JavaScript modules from the folder static/.
+"""The pages for people: GET / (chat) and GET /dashboard, plain HTML, CSS and JavaScript modules from the folder static/.
 
 Everything a page needs comes from here: no other host is asked, and the content-security policy holds it to that.
 """
@@ -29,6 +29,10 @@ async def _chat(request: web.Request) -> web.FileResponse:
     return web.FileResponse(_FOLDER / "index.html", headers=_HEADERS)
 
 
+async def _dashboard(request: web.Request) -> web.FileResponse:
+    return web.FileResponse(_FOLDER / "dashboard.html", headers=_HEADERS)
+
+
 async def _file(request: web.Request) -> web.FileResponse:
     path = _FILES.get(request.match_info["name"])
     if path is None:
@@ -36,4 +40,4 @@ async def _file(request: web.Request) -> web.FileResponse:
     return web.FileResponse(path, headers=_HEADERS)
 
 
-ROUTES = [web.get("/", _chat), web.get("/static/{name}", _file)]
+ROUTES = [web.get("/", _chat), web.get("/dashboard", _dashboard), web.get("/static/{name}", _file)]

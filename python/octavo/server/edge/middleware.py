@@ -24,6 +24,7 @@ _ERROR_BODIES: dict[str, Callable[[ApiError], dict[str, Any]]] = {
 }
 _MAX_ID = 200  # characters of an X-Request-Id that comes back
 _OPEN = frozenset({"/health", "/ping"})
+_PAGES = frozenset({"/", "/dashboard"})  # opened by a browser, which asks its user for the key
 
 
 @web.middleware
@@ -52,7 +53,7 @@ async def _pages(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def _api_key(request: web.Request, handler: Handler) -> web.StreamResponse:
     keys = request.app[CONTEXT].config.api_key
     if keys and request.path not in _OPEN and not has_key(request.headers, keys):
-        challenge = 'Basic realm="Octavo: any name, the API key as password"' if request.path == "/" else "Bearer"
+        challenge = 'Basic realm="Octavo: any name, the API key as password"' if request.path in _PAGES else "Bearer"
         message = "the API key is missing or wrong; send it as 'Authorization: Bearer KEY'"
         raise ApiError(401, message, kind="authentication_error", code="invalid_api_key", headers={"WWW-Authenticate": challenge})
     return await handler(request)
