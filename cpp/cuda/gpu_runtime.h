@@ -5,6 +5,9 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
+#if defined(__CUDACC__)
+#include <mma.h>  // tensor cores through the warp matrix API, which other vendors offer too
+#endif
 
 namespace octavo::cuda {
 

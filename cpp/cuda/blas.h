@@ -1,0 +1,71 @@
+// Dense products: cuBLASLt, found at run time (an installed torch's, NVIDIA's wheel's or the system's copy), or kernels of our own where
+// they are faster or there is no cuBLASLt. Which, and with which algorithm, is measured once per shape and kept.
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+
+#include "cuda/blas_library.h"
+#include "cuda/device_matrix.h"
+#include "cuda/gpu_runtime.h"
+
+namespace octavo::cuda {
+
+// A vector added to every row of a product: float32 for our kernels, and in the type of y for cuBLASLt's. Null: none.
+struct Bias {
+  const float* values = nullptr;
+  const void* typed = nullptr;
+};
+
+class Products {
+ public:
+  explicit Products(std::shared_ptr<BlasLibrary> library);  // null: only kernels of our own
+  ~Products();
+  Products(const Products&) = delete;
+  Products& operator=(const Products&) = delete;
+
+  // y [T, N] = x [T, K] @ weight [N, K]^T + bias; x and weight of one type, y of it or float32.
+  void product(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y, Stream stream);
+
+  // Times the candidates for this shape, unless it is known, and keeps the fastest. Overwrites y and waits for the stream: not while a
+  // graph is captured. Shapes of more than 256 rows stand for all down to half as many.
+  void measure(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y, Stream stream);
+  void finish_measuring();  // frees what measuring needs
+
+  std::string choices() const;                // what was measured, for a file that the next start reads
+  void set_choices(const std::string& text);  // lines of another cuBLASLt, or that cannot be read, are left out
+  std::string describe() const;               // "cuBLASLt 13.1.0" or "own kernels"
+  std::int64_t num_bytes() const;             // of workspace on the device
+
+ private:
+  struct Shape {
+    std::int64_t rows, outputs, depth;
+    int type, y_type, bias;
+    auto key() const { return std::tie(rows, outputs, depth, type, y_type, bias); }
+    bool operator<(const Shape& other) const { return key() < other.key(); }
+  };
+  struct Choice {
+    bool own = false;  // gemv
+    BlasAlgorithm algorithm = {};
+  };
+  struct Plan;  // descriptors and the choice, of one shape and strides
+  static Shape shape_of(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y);
+  static Shape coarse(Shape shape);
+  std::unique_ptr<Plan> describe_plan(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y) const;
+  std::vector<BlasHeuristic> heuristics(const Plan& plan, int wanted) const;
+  Plan& plan_of(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y);
+  void run(const Plan& plan, const Choice& choice, const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias,
+           const DeviceMatrix& y, Stream stream);
+  float time(const Plan& plan, const Choice& choice, const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias,
+             const DeviceMatrix& y, Stream stream);
+
+  std::shared_ptr<BlasLibrary> library_;
+  void* handle_ = nullptr;
+  void* workspace_ = nullptr;
+  void* flush_ = nullptr;  // written between measurements, so that weights come from memory
+  std::map<std::tuple<Shape, std::int64_t, std::int64_t>, std::unique_ptr<Plan>> plans_;  // by shape and the strides of x and y
+  std::map<Shape, Choice> choices_;
+};
+
+}  // namespace octavo::cuda

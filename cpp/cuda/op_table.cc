@@ -1,0 +1,32 @@
+#include <map>
+
+#include "cuda/lower_ops.h"
+
+namespace octavo::cuda {
+
+LowerFunction lower_function(const std::string& name) {
+  static const std::map<std::string, LowerFunction> functions{
+      {"add", lower_add},
+      {"add_rms_norm", lower_add_rms_norm},
+      {"embedding", lower_embedding},
+      {"gelu_and_mul", lower_gelu_and_mul},
+      {"gelu_tanh_and_mul", lower_gelu_tanh_and_mul},
+      {"linear", lower_linear},
+      {"lm_head", lower_linear},
+      {"experts", lower_experts},
+      {"route", lower_route},
+      {"paged_attention", lower_paged_attention},
+      {"rms_norm", lower_rms_norm},
+      {"rotary_embedding", lower_rotary_embedding},
+      {"select_logits_rows", lower_select_logits_rows},
+      {"sigmoid_gate", lower_sigmoid_gate},
+      {"silu_and_mul", lower_silu_and_mul},
+      {"softcap", lower_softcap},
+      {"store_kv", lower_store_kv},
+  };
+  const auto found = functions.find(name);
+  require(found != functions.end(), "there is no CUDA kernel for the op ", name, "; use --device cpu");
+  return found->second;
+}
+
+}  // namespace octavo::cuda

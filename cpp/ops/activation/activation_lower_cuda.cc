@@ -1,0 +1,34 @@
+#include "cuda/lower_ops.h"
+#include "ops/activation/activation_cuda.h"
+
+namespace octavo::cuda {
+namespace {
+
+void lower_gate(OpLowering& op, Gate gate) {
+  const auto x = op.read(0), y = op.write();
+  op.launch(op.op.name, [=](const Frame& f) { gate_and_mul(gate, f[x], f[y], f.stream); });
+}
+
+}  // namespace
+
+void lower_silu_and_mul(OpLowering& op) { lower_gate(op, Gate::silu); }
+void lower_gelu_tanh_and_mul(OpLowering& op) { lower_gate(op, Gate::gelu_tanh); }
+void lower_gelu_and_mul(OpLowering& op) { lower_gate(op, Gate::gelu_erf); }
+
+void lower_add(OpLowering& op) {
+  const auto x = op.read(0), y = op.read(1), out = op.write();
+  op.launch("add", [=](const Frame& f) { add(f[x], f[y], f[out], f.stream); });
+}
+
+void lower_sigmoid_gate(OpLowering& op) {
+  const auto x = op.read(0), gate = op.read(1), y = op.write();
+  op.launch("sigmoid_gate", [=](const Frame& f) { sigmoid_gate(f[x], f[gate], f[y], f.stream); });
+}
+
+void lower_softcap(OpLowering& op) {
+  const auto x = op.read(0), y = op.write();
+  const auto cap = static_cast<float>(op.op.attributes.number("cap"));
+  op.launch("softcap", [=](const Frame& f) { softcap(f[x], cap, f[y], f.stream); });
+}
+
+}  // namespace octavo::cuda

@@ -1,0 +1,300 @@
+// Attention of any head size over pages, on any architecture: written to be read, and the check of the faster kernels.
+//
+// A block serves one token and up to kHeads query heads that share a key/value head, so keys and values are read once for all of them.
+// The lanes of a warp form streams of kLanes lanes; a stream takes every n-th position of the token's context, kBatch at a time, with an
+// online softmax of its own (arXiv:1805.02867). Streams are merged at the end, in a fixed order. Where few tokens would leave the device
+// idle, the context is split over several blocks whose results a second kernel merges (Flash-Decoding, Dao et al. 2023).
+#include <algorithm>
+
+#include "cuda/attention.h"
+#include "cuda/check.h"
+#include "cuda/element.h"
+
+namespace octavo::cuda {
+namespace {
+
+constexpr int kWarps = 4;
+constexpr int kLaneCount = 32;
+constexpr int kThreads = kWarps * kLaneCount;
+constexpr int kBatch = 4;
+constexpr int kMostSplits = 32;
+constexpr float kLog2e = 1.4426950408889634f;
+
+struct Arguments {
+  const void* q;
+  std::int64_t q_stride;
+  const void* pages;
+  void* y;
+  std::int64_t y_stride;
+  AttentionArrays arrays;
+  int max_blocks;
+  int num_heads, num_kv_heads, head_dim;
+  float scale;
+  int window;
+  float softcap;
+  int splits;
+  float* partial;  // [T, H, splits, head_dim + 2]: values, then the maximum and the sum
+};
+
+// A softmax under way: values / sum, where terms are 2^(score - max).
+template <int kElements>
+struct State {
+  float max = -INFINITY;
+  float sum = 0.0f;
+  float values[kElements] = {};
+
+  __device__ __forceinline__ void merge(float other_max, float other_sum, const float* other) {
+    const float top = fmaxf(max, other_max);
+    if (top == -INFINITY) return;
+    const float mine = exp2f(max - top), theirs = exp2f(other_max - top);
+    max = top;
+    sum = sum * mine + other_sum * theirs;
+#pragma unroll
+    for (int i = 0; i < kElements; ++i) values[i] = values[i] * mine + other[i] * theirs;
+  }
+};
+
+template <typename T, int kLanes, int kPacks, int kHeads>
+__global__ void __launch_bounds__(kThreads) paged_attention_kernel(const Arguments a) {
+  constexpr int kVec = kVectorElements<T>, kElements = kPacks * kVec, kStreams = kThreads / kLanes;
+  using P = Pack<T, kVec>;
+  const std::int64_t token = blockIdx.x;
+  const int group = a.num_heads / a.num_kv_heads, chunks = (group + kHeads - 1) / kHeads;
+  const int kv_head = blockIdx.y / chunks, first_head = kv_head * group + blockIdx.y % chunks * kHeads;
+  const int num_heads = min(kHeads, (kv_head + 1) * group - first_head);
+  const std::int32_t row = a.arrays.token_rows[token];
+  if (row < 0) return;
+  const int lane = threadIdx.x % kLanes, stream = threadIdx.x / kLanes, head_dim = a.head_dim;
+  // Streams of one warp may differ in length by a batch: each exchanges among its own lanes.
+  const unsigned mask = (0xffffffffu >> (kLaneCount - kLanes)) << (threadIdx.x % kLaneCount / kLanes * kLanes);
+
+  const int position = a.arrays.positions[token];
+  const int begin = a.window > 0 ? max(0, position + 1 - a.window) : 0;
+  const int share = (position + 1 - begin + a.splits - 1) / a.splits;
+  const int first = begin + share * blockIdx.z, end = min(position + 1, first + share);
+
+  float query[kHeads][kElements] = {};
+#pragma unroll
+  for (int h = 0; h < kHeads; ++h) {
+    if (h >= num_heads) break;
+    const T* q = static_cast<const T*>(a.q) + token * a.q_stride + static_cast<std::int64_t>(first_head + h) * head_dim;
+#pragma unroll
+    for (int p = 0; p < kPacks; ++p) {
+      const int at = (p * kLanes + lane) * kVec;
+      if (at < head_dim) {
+        const P pack = P::load(q + at);
+#pragma unroll
+        for (int i = 0; i < kVec; ++i) query[h][p * kVec + i] = pack[i];
+      }
+    }
+  }
+
+  State<kElements> states[kHeads];
+  const std::int32_t* blocks = a.arrays.block_tables + static_cast<std::int64_t>(row) * a.max_blocks;
+  const std::int64_t kv_row = static_cast<std::int64_t>(a.num_kv_heads) * head_dim;
+  const T* pages = static_cast<const T*>(a.pages) + static_cast<std::int64_t>(kv_head) * head_dim;
+  for (int start = first + stream; start < end; start += kStreams * kBatch) {
+    P keys[kBatch][kPacks], values[kBatch][kPacks];
+#pragma unroll
+    for (int b = 0; b < kBatch; ++b) {
+      const int at_position = min(start + b * kStreams, end - 1);
+      const std::int64_t block = blocks[at_position / kPageTokens];
+      const T* k = pages + (block * 2 * kPageTokens + at_position % kPageTokens) * kv_row;
+#pragma unroll
+      for (int p = 0; p < kPacks; ++p) {
+        const int at = (p * kLanes + lane) * kVec;
+        if (at < head_dim) {
+          keys[b][p] = P::load(k + at);
+          values[b][p] = P::load(k + kPageTokens * kv_row + at);
+        } else {
+          keys[b][p] = values[b][p] = P{};
+        }
+      }
+    }
+#pragma unroll
+    for (int h = 0; h < kHeads; ++h) {
+      if (h >= num_heads) break;
+      float scores[kBatch], top = states[h].max;
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b) {
+        float dot = 0.0f;
+#pragma unroll
+        for (int p = 0; p < kPacks; ++p) {
+#pragma unroll
+          for (int i = 0; i < kVec; ++i) dot += query[h][p * kVec + i] * keys[b][p][i];
+        }
+#pragma unroll
+        for (int offset = kLanes / 2; offset > 0; offset /= 2) dot += __shfl_xor_sync(mask, dot, offset, kLanes);
+        dot *= a.scale;
+        if (a.softcap > 0.0f) dot = a.softcap * tanhf(dot / a.softcap);
+        scores[b] = start + b * kStreams < end ? dot * kLog2e : -INFINITY;
+        top = fmaxf(top, scores[b]);
+      }
+      const float kept = exp2f(states[h].max - top);  // the first position of a batch is real, so top is finite
+      states[h].max = top;
+      states[h].sum *= kept;
+#pragma unroll
+      for (int i = 0; i < kElements; ++i) states[h].values[i] *= kept;
+#pragma unroll
+      for (int b = 0; b < kBatch; ++b) {
+        const float weight = exp2f(scores[b] - top);
+        states[h].sum += weight;
+#pragma unroll
+        for (int p = 0; p < kPacks; ++p) {
+#pragma unroll
+          for (int i = 0; i < kVec; ++i) states[h].values[p * kVec + i] += weight * values[b][p][i];
+        }
+      }
+    }
+  }
+
+  extern __shared__ float shared[];  // [kStreams][head_dim + 2], one head after the other
+  const int record = head_dim + 2;
+#pragma unroll
+  for (int h = 0; h < kHeads; ++h) {
+    if (h >= num_heads) break;
+    __syncthreads();
+    float* mine = shared + stream * record;
+#pragma unroll
+    for (int p = 0; p < kPacks; ++p) {
+      const int at = (p * kLanes + lane) * kVec;
+      if (at < head_dim) {
+#pragma unroll
+        for (int i = 0; i < kVec; ++i) mine[at + i] = states[h].values[p * kVec + i];
+      }
+    }
+    if (lane == 0) {
+      mine[head_dim] = states[h].max;
+      mine[head_dim + 1] = states[h].sum;
+    }
+    __syncthreads();
+    float top = -INFINITY, sum = 0.0f;
+    for (int s = 0; s < kStreams; ++s) top = fmaxf(top, shared[s * record + head_dim]);
+    const bool empty = top == -INFINITY;
+    for (int s = 0; s < kStreams; ++s) sum += empty ? 0.0f : shared[s * record + head_dim + 1] * exp2f(shared[s * record + head_dim] - top);
+    const std::int64_t head = first_head + h;
+    for (int d = threadIdx.x; d < head_dim; d += kThreads) {
+      float total = 0.0f;
+      for (int s = 0; s < kStreams; ++s) total += empty ? 0.0f : shared[s * record + d] * exp2f(shared[s * record + head_dim] - top);
+      if (a.splits == 1) {
+        static_cast<T*>(a.y)[token * a.y_stride + head * head_dim + d] = from_float<T>(total / sum);
+      } else {
+        a.partial[((token * a.num_heads + head) * a.splits + blockIdx.z) * record + d] = total;
+      }
+    }
+    if (a.splits > 1 && threadIdx.x == 0) {
+      float* to = a.partial + ((token * a.num_heads + head) * a.splits + blockIdx.z) * record + head_dim;
+      to[0] = top;
+      to[1] = sum;
+    }
+  }
+}
+
+template <typename T>
+__global__ void merge_splits_kernel(const Arguments a) {
+  const std::int64_t token = blockIdx.x, head = blockIdx.y;
+  if (a.arrays.token_rows[token] < 0) return;
+  const int record = a.head_dim + 2;
+  const float* partial = a.partial + (token * a.num_heads + head) * a.splits * record;
+  float top = -INFINITY, sum = 0.0f;
+  for (int s = 0; s < a.splits; ++s) top = fmaxf(top, partial[s * record + a.head_dim]);
+  for (int s = 0; s < a.splits; ++s) sum += partial[s * record + a.head_dim + 1] * exp2f(partial[s * record + a.head_dim] - top);
+  for (int d = threadIdx.x; d < a.head_dim; d += blockDim.x) {
+    float total = 0.0f;
+    for (int s = 0; s < a.splits; ++s) total += partial[s * record + d] * exp2f(partial[s * record + a.head_dim] - top);
+    static_cast<T*>(a.y)[token * a.y_stride + head * a.head_dim + d] = from_float<T>(total / sum);
+  }
+}
+
+template <typename T, int kLanes, int kPacks, int kHeads>
+void launch(const Arguments& a, int num_tokens, Stream stream) {
+  const int group = a.num_heads / a.num_kv_heads;
+  const dim3 grid(num_tokens, a.num_kv_heads * ((group + kHeads - 1) / kHeads), a.splits);
+  const std::size_t shared = kThreads / kLanes * (a.head_dim + 2) * sizeof(float);
+  paged_attention_kernel<T, kLanes, kPacks, kHeads><<<grid, kThreads, shared, stream>>>(a);
+  check_launch("paged_attention");
+  if (a.splits == 1) return;
+  merge_splits_kernel<T><<<dim3(num_tokens, a.num_heads), 128, 0, stream>>>(a);
+  check_launch("paged_attention: merge");
+}
+
+template <typename T, int kLanes, int kPacks>
+void launch_heads(const Arguments& a, int num_tokens, Stream stream) {
+  const int group = a.num_heads / a.num_kv_heads;
+  if (group == 1) return launch<T, kLanes, kPacks, 1>(a, num_tokens, stream);
+  if (group == 2) return launch<T, kLanes, kPacks, 2>(a, num_tokens, stream);
+  if (group <= 4 || kPacks > 1) return launch<T, kLanes, kPacks, 4>(a, num_tokens, stream);
+  if constexpr (kPacks == 1) return launch<T, kLanes, kPacks, 8>(a, num_tokens, stream);
+}
+
+template <typename T>
+void launch_lanes(const Arguments& a, int num_tokens, Stream stream) {
+  const int packs = a.head_dim / kVectorElements<T>;
+  if (packs <= 8) return launch_heads<T, 8, 1>(a, num_tokens, stream);
+  if (packs <= 16) return launch_heads<T, 16, 1>(a, num_tokens, stream);
+  if (packs <= 32) return launch_heads<T, 32, 1>(a, num_tokens, stream);
+  if (packs <= 64) return launch_heads<T, 32, 2>(a, num_tokens, stream);
+  launch_heads<T, 32, 4>(a, num_tokens, stream);
+}
+
+class PagedAttention final : public Attention {
+ public:
+  PagedAttention(const AttentionShape& shape, const AttentionLimits& limits) : shape_(shape) {
+    require(shape.kv == shape.activation, "paged_attention: the KV cache must be of the activations' type");
+    require(shape.head_dim % 8 == 0 && shape.head_dim <= 512, "paged_attention: head_dim ", shape.head_dim,
+            " is not a multiple of 8 up to 512");
+    int device = 0, processors = 0;
+    check(cudaGetDevice(&device), "cudaGetDevice");
+    check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
+    wanted_blocks_ = processors * 4;
+    split_tokens_ = std::min(limits.max_num_tokens, wanted_blocks_ / std::max(1, shape.num_kv_heads));
+    const std::int64_t records = static_cast<std::int64_t>(split_tokens_) * shape.num_heads * kMostSplits;
+    num_bytes_ = records * (shape.head_dim + 2) * static_cast<std::int64_t>(sizeof(float));
+    if (num_bytes_ > 0) check(cudaMalloc(reinterpret_cast<void**>(&partial_), num_bytes_), "paged_attention: workspace");
+  }
+  ~PagedAttention() override { cudaFree(partial_); }
+  PagedAttention(const PagedAttention&) = delete;
+  PagedAttention& operator=(const PagedAttention&) = delete;
+
+  const char* name() const override { return "paged"; }
+  bool can_capture(const AttentionStep&) const override { return true; }
+
+  void plan(const AttentionStep& step, Stream) override {
+    step_ = step;
+    splits_ = 1;
+    const int blocks = step.num_tokens * shape_.num_kv_heads;
+    if (step.num_tokens > split_tokens_) return;
+    splits_ = std::clamp(wanted_blocks_ / std::max(1, blocks), 1, kMostSplits);
+    if (!step.captured) splits_ = std::min(splits_, std::max(1, step.max_context_len / 64));
+  }
+
+  void run(const DeviceMatrix& q, const void* layer_pages, const DeviceMatrix& y, Stream stream) override {
+    if (q.rows == 0) return;
+    const Arguments arguments{q.data,           q.stride,         layer_pages,
+                              y.data,           y.stride,         step_.device,
+                              step_.max_blocks, shape_.num_heads, shape_.num_kv_heads,
+                              shape_.head_dim,  shape_.scale,     shape_.window,
+                              shape_.softcap,   splits_,          partial_};
+    dispatch_float(shape_.activation, "paged_attention",
+                   [&](auto* tag) { launch_lanes<std::remove_pointer_t<decltype(tag)>>(arguments, static_cast<int>(q.rows), stream); });
+  }
+
+  std::int64_t num_bytes() const override { return num_bytes_; }
+
+ private:
+  AttentionShape shape_;
+  AttentionStep step_;
+  int splits_ = 1;
+  int wanted_blocks_ = 0;
+  int split_tokens_ = 0;  // steps of more tokens fill the device without splitting
+  std::int64_t num_bytes_ = 0;
+  float* partial_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Attention> make_paged_attention(const AttentionShape& shape, const AttentionLimits& limits) {
+  return std::make_unique<PagedAttention>(shape, limits);
+}
+
+}  // namespace octavo::cuda

@@ -1,0 +1,28 @@
+// Mixtures of experts on the device: routing, products grouped by expert, combination. Formulas in route.h and experts.h.
+#pragma once
+#include "cuda/device_matrix.h"
+#include "cuda/gpu_runtime.h"
+
+namespace octavo::cuda {
+
+// router_logits [T, X] of any float type -> ids int32 [T, K], weights float32 [T, K]; see route.h.
+void route(const DeviceMatrix& router_logits, bool renormalise, const DeviceMatrix& ids, const DeviceMatrix& weights, Stream stream);
+
+// Which expert computes which row: n = T * K rows, sorted by expert, those of one expert in no order that matters.
+struct SortedChoices {
+  std::int32_t* offsets = nullptr;  // [X + 1]
+  std::int32_t* cursors = nullptr;  // [X] scratch
+  std::int32_t* sources = nullptr;  // [n] the token of each sorted row
+  std::int32_t* places = nullptr;   // [T, K] the sorted row of each choice
+
+  static std::int64_t num_bytes(std::int64_t num_choices, std::int64_t num_experts);
+  static SortedChoices in(void* memory, std::int64_t num_choices, std::int64_t num_experts);
+};
+
+// ids [T, K] -> the rest.
+void sort_choices(const DeviceMatrix& ids, std::int64_t num_experts, const SortedChoices& sorted, Stream stream);
+
+// y[t] = sum over k of weights[t, k] * rows[places[t, k]], k ascending.
+void combine(const DeviceMatrix& rows, const DeviceMatrix& weights, const SortedChoices& sorted, const DeviceMatrix& y, Stream stream);
+
+}  // namespace octavo::cuda

@@ -1,0 +1,39 @@
+#include "cuda/lower_ops.h"
+#include "cuda/weights.h"
+#include "ops/activation/activation_cuda.h"
+#include "ops/moe/moe_cuda.h"
+
+namespace octavo::cuda {
+
+void lower_route(OpLowering& op) {
+  const auto logits = op.read(0), ids = op.write(0), weights = op.write(1);
+  const bool renormalise = op.op.attributes.flag("renormalise");
+  op.launch("route", [=](const Frame& f) { route(f[logits], renormalise, f[ids], f[weights], f.stream); });
+}
+
+void lower_experts(OpLowering& op) {
+  const auto& weight = op.weight<ExpertsWeight>(0);
+  const auto x = op.read(0), ids = op.read(1), weights = op.read(2), y = op.write();
+  const std::int64_t num_experts = weight.num_experts(), hidden_size = weight.shape()[2], expert_size = weight.shape()[1];
+  const std::int64_t top_k = op.cols(ids), most = op.context.row_limits.at("tokens") * top_k;
+  const Gate gate = op.op.attributes.text("activation") == "silu" ? Gate::silu : Gate::gelu_tanh;
+  const DType type = op.context.activation;
+  const auto bytes = static_cast<std::int64_t>(size_of(type));
+  const std::size_t arrays = op.scratch(SortedChoices::num_bytes(most, num_experts));
+  const std::size_t gate_up = op.scratch(most * 2 * expert_size * bytes), hidden = op.scratch(most * expert_size * bytes),
+                    outputs = op.scratch(most * hidden_size * bytes);
+  op.launch("experts", [=, &weight](const Frame& f) {
+    const DeviceMatrix tokens = f[x];
+    const std::int64_t rows = tokens.rows * top_k;
+    const SortedChoices sorted = SortedChoices::in(f.scratch(arrays), most, num_experts);
+    const DeviceMatrix gates{f.scratch(gate_up), rows, 2 * expert_size, 2 * expert_size, type},
+        activated{f.scratch(hidden), rows, expert_size, expert_size, type}, made{f.scratch(outputs), rows, hidden_size, hidden_size, type};
+    sort_choices(f[ids], num_experts, sorted, f.stream);
+    grouped_product(tokens, weight.gate_up(), {sorted.offsets, sorted.sources, tokens.rows}, gates, f.stream);
+    gate_and_mul(gate, gates, activated, f.stream);
+    grouped_product(activated, weight.down(), {sorted.offsets, nullptr, tokens.rows}, made, f.stream);
+    combine(made, f[weights], sorted, f[y], f.stream);
+  });
+}
+
+}  // namespace octavo::cuda
