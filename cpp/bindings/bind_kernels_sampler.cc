@@ -4,6 +4,7 @@
 
 #include "bindings/array_arg.h"
 #include "bindings/kernels_module.h"
+#include "bindings/row_sampling_arg.h"
 #include "sampling/sampler.h"
 
 namespace octavo {
@@ -11,37 +12,7 @@ namespace {
 
 using TokenIds = std::vector<std::int32_t>;
 
-template <typename T>
-T attribute(const py::handle& object, const char* name) {
-  return py::cast<T>(object.attr(name));
-}
-
-RowSampling row_sampling(const py::handle& from) {
-  RowSampling sampling;
-  sampling.temperature = attribute<float>(from, "temperature");
-  sampling.top_k = attribute<std::int32_t>(from, "top_k");
-  sampling.top_p = attribute<float>(from, "top_p");
-  sampling.min_p = attribute<float>(from, "min_p");
-  sampling.seed = attribute<std::uint64_t>(from, "seed");
-  sampling.choice = attribute<std::uint32_t>(from, "choice");
-  sampling.repetition_penalty = attribute<float>(from, "repetition_penalty");
-  sampling.presence_penalty = attribute<float>(from, "presence_penalty");
-  sampling.frequency_penalty = attribute<float>(from, "frequency_penalty");
-  sampling.logit_bias = attribute<decltype(sampling.logit_bias)>(from, "logit_bias");
-  sampling.allowed_token_ids = attribute<decltype(sampling.allowed_token_ids)>(from, "allowed_token_ids");
-  sampling.bad_words = attribute<decltype(sampling.bad_words)>(from, "bad_words");
-  sampling.min_tokens = attribute<std::int64_t>(from, "min_tokens");
-  sampling.blocked_until_min = attribute<TokenIds>(from, "blocked_until_min");
-  sampling.num_logprobs = attribute<std::optional<std::int32_t>>(from, "num_logprobs");
-  return sampling;
-}
-
 Span<const std::int32_t> span_of(const TokenIds& ids) { return {ids.data(), static_cast<std::int64_t>(ids.size())}; }
-
-py::object report_tuple(const std::optional<TokenReport>& report) {
-  if (!report) return py::none();
-  return py::make_tuple(report->logprob, report->rank, report->top_ids, report->top_logprobs);
-}
 
 py::tuple sample(Sampler& self, const py::array& logits, const TokenIds& rows, const TokenIds& logits_rows,
                  const std::optional<py::array>& masks) {
@@ -81,14 +52,14 @@ void bind_sampler(py::module_& module) {
       .def(
           "start_row",
           [](Sampler& self, std::int64_t row, const TokenIds& token_ids, std::int64_t num_prompt_tokens, const py::object& sampling) {
-            self.start_row(row, span_of(token_ids), num_prompt_tokens, row_sampling(sampling));
+            self.start_row(row, span_of(token_ids), num_prompt_tokens, row_sampling_arg(sampling));
           },
           py::arg("row"), py::arg("token_ids"), py::arg("num_prompt_tokens"), py::arg("sampling"))
       .def("end_row", &Sampler::end_row, py::arg("row"))
       .def("sample", &sample, py::arg("logits"), py::arg("rows"), py::arg("logits_rows"), py::arg("masks") = py::none())
       .def(
-          "append", [](Sampler& self, std::int64_t row, const TokenIds& token_ids) { self.append(row, span_of(token_ids)); }, py::arg("row"),
-          py::arg("token_ids"))
+          "append", [](Sampler& self, std::int64_t row, const TokenIds& token_ids) { self.append(row, span_of(token_ids)); },
+          py::arg("row"), py::arg("token_ids"))
       .def("score", &score, py::arg("logits"), py::arg("token_ids"), py::arg("num_top"));
 }
 

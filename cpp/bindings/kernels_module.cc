@@ -9,4 +9,5 @@ PYBIND11_MODULE(_kernels, module) {
   octavo::bind_graph(module);
   octavo::bind_sampler(module);
   octavo::bind_program(module);
+  octavo::bind_cuda(module);
 }

@@ -10,5 +10,6 @@ void bind_kv_cache(pybind11::module_& module);  // bind_kernels_kv_cache.cc: KVC
 void bind_graph(pybind11::module_& module);     // bind_kernels_graph.cc: Graph
 void bind_sampler(pybind11::module_& module);   // bind_kernels_sampler.cc: Sampler
 void bind_program(pybind11::module_& module);   // bind_kernels_program.cc: CpuProgram, and single ops for tests
+void bind_cuda(pybind11::module_& module);      // bind_kernels_cuda.cc: CudaLibrary, CudaDevice, CudaProgram
 
 }  // namespace octavo

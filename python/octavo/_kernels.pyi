@@ -214,3 +214,79 @@ class Sampler:
         """Remembers tokens that the row has without drawing them."""
     def score(self, logits: NDArray[np.float32], token_ids: Sequence[int], num_top: int) -> list[tuple | None]:
         """Reports of given tokens: logits [len(token_ids), V] (no penalties). None for a row that is not finite."""
+
+class CudaLibrary:
+    """liboctavo_cuda.so, opened at run time. Raises RuntimeError where it does not load, ValueError for another version of Octavo."""
+
+    def __init__(self, path: str) -> None: ...
+    def info(self) -> dict[str, Any]:
+        """version, architectures, runtime_version and driver_version (13000 is CUDA 13.0; 0: no driver), flashinfer."""
+    def devices(self) -> list[tuple[str, int, int, int]]:
+        """(name, compute capability x 10, multiprocessors, bytes) of each GPU; empty where there is none or no driver."""
+    def open(self, index: int = 0, activation: str = "bf16", blas_paths: Sequence[str] = (), dry: bool = False) -> CudaDevice:
+        """activation: bf16, fp16 or fp32. dry: no GPU; programs describe themselves and cannot run."""
+
+class CudaDevice:
+    """A GPU, its stream, and weights on it. MemoryError when its memory is used up."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def capability(self) -> int: ...
+    @property
+    def products(self) -> str:
+        """Which library multiplies."""
+    measured: str
+    """How products are computed, measured on this kind of GPU: text that a later start gives back."""
+    def memory(self) -> tuple[int, int, int]:
+        """Bytes: free as the driver sees it, in all, of weights."""
+    def linear(self, parts: Sequence[tuple[NDArray[np.uint8], str, int]], cols: int) -> Weight:
+        """parts: (raw blocks, format, rows), stacked along rows."""
+    def embedding(self, table: tuple[NDArray[np.uint8], str, int], cols: int) -> Weight: ...
+    def as_linear(self, table: Weight) -> Weight:
+        """An embedding's matrix as that of a tied output head; takes no memory."""
+    def array(self, values: NDArray[np.float32]) -> Weight: ...
+    def experts(self, experts: Sequence[tuple[Weight, Weight]]) -> Weight:
+        """(gate_up, down) of each expert, placed by `linear`."""
+    def random_linear(self, rows: int, cols: int, seed: int) -> Weight: ...
+    def random_embedding(self, rows: int, cols: int, seed: int) -> Weight: ...
+    def lower(
+        self,
+        graph: Graph,
+        max_num_seqs: int,
+        max_num_tokens: int,
+        max_num_logits: int,
+        max_model_len: int,
+        attention: str = "auto",
+        graphs: bool = True,
+    ) -> CudaProgram:
+        """attention: auto, flashinfer or paged. graphs: decode steps are captured and replayed."""
+
+class CudaProgram:
+    """A graph lowered to launches. The batch of a step is an `octavo._runtime.Batch`, prepared."""
+
+    @property
+    def num_bytes(self) -> int:
+        """On the device: activations, step arrays, workspaces."""
+    @property
+    def bytes_per_block(self) -> int: ...
+    @property
+    def can_sample(self) -> bool: ...
+    def make_caches(self, num_blocks: int) -> None: ...
+    def copy_block(self, source: int, destination: int) -> None:
+        """The pages of every layer; in the order of the steps."""
+    def describe(self) -> str:
+        """One line per launch."""
+    def run(self, batch: Any) -> NDArray[np.float32]:
+        """The logits [L, V] of a step, valid until the next one."""
+    def start_row(self, row: int, token_ids: Sequence[int], num_prompt_tokens: int, sampling: Any) -> None: ...
+    def end_row(self, row: int) -> None: ...
+    def launch(self, batch: Any, rows: Sequence[int], logits_rows: Sequence[int], host_logits: bool) -> None:
+        """Begin a step that draws a token for each of `rows`, that of rows[i] from row logits_rows[i] of its logits.
+
+        Two steps may be under way.
+        """
+    def collect(self) -> tuple[list[int | None], list[tuple | None], NDArray[np.float32] | None, float]:
+        """Of the oldest step under way: token ids, reports, the logits where they were asked for, milliseconds on the device."""
+    def capture(self, num_tokens: int) -> bool:
+        """Capture the graph of decode steps of that many tokens; whether one was made."""

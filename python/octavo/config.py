@@ -31,13 +31,22 @@ class EngineConfig:
     served_model_name: tuple[str, ...] = _option(
         (), "name in the API, repeatable: the first is shown, all are taken; default: the file's name"
     )
-    device: str = _option("auto", "auto, cpu, or a torch device such as cuda", choices=None)
+    device: str = _option("auto", "auto (a GPU where one can be used), cpu, cuda, cuda:1, or another torch device", choices=None)
     executor: str = _option(
         "auto", "step_program (C++ kernels, no torch) or eager (plain torch, the oracle)", choices=("auto", "step_program", "eager")
     )
     arithmetic: str = _option(
         "auto", "auto: 8-bit activations where weights are quantised; exact: float32 on the dequantised weights", choices=("auto", "exact")
     )
+    dtype: str = _option(
+        "auto", "on a GPU: type of weights, activations and KV cache; auto: bf16", choices=("auto", "bf16", "fp16", "fp32")
+    )
+    attention: str = _option(
+        "auto",
+        "on a GPU: flashinfer, or paged (Octavo's own); auto: the faster one that serves the model",
+        choices=("auto", "flashinfer", "paged"),
+    )
+    gpu_memory_utilization: float = _option(0.9, "share of a GPU's memory that this process may take, KV cache included")
     load_format: str = _option("auto", "auto, or dummy: make random weights up from config.json alone", choices=("auto", "dummy"))
     max_model_len: int | None = _option(None, "context window in tokens; default: the model's own")
     max_num_seqs: int = _option(64, "most sequences that run at once")
@@ -70,6 +79,8 @@ class EngineConfig:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it may be {most} at most")
         if self.numa_node is not None and self.numa_node < 0:
             raise ConfigError(f"--numa-node is {self.numa_node}; nodes are counted from 0")
+        if not 0 < self.gpu_memory_utilization <= 1:
+            raise ConfigError(f"--gpu-memory-utilization is {self.gpu_memory_utilization}; it must be above 0 and at most 1")
         if not self.max_step_ms >= 0:
             raise ConfigError(f"--max-step-ms is {self.max_step_ms}; it must be at least 0")
         if not isinstance(self.served_model_name, tuple):

@@ -57,7 +57,7 @@ def examine(config: EngineConfig) -> Iterator[Finding]:
     yield (octavo := _octavo(config))
     if octavo.verdict == "problem":
         return  # what follows asks the compiled parts
-    checks: tuple[Callable[[EngineConfig], Finding], ...] = (_processor, _kernels, _cores, _memory, _torch, _executor, _model)
+    checks: tuple[Callable[[EngineConfig], Finding], ...] = (_processor, _kernels, _cores, _memory, _gpu, _torch, _executor, _model)
     for check in checks:
         yield check(config)
 
@@ -113,6 +113,18 @@ def _memory(config: EngineConfig) -> Finding:
     if available < _FEW_BYTES:
         return Finding("Memory", "note", fact, "take a small model, a lower --max-model-len, or end other programs")
     return Finding("Memory", "ok", fact)
+
+
+def _gpu(config: EngineConfig) -> Finding:
+    from octavo.platforms._gpu import gpu_status
+
+    status = gpu_status()
+    if status.reason:
+        wanted = config.device.startswith("cuda") and config.executor != "eager"
+        return Finding("GPU", "problem" if wanted else "ok", f"none is used: {status.reason}", "see docs/gpu.md" if wanted else "")
+    kernels = "FlashInfer and own kernels" if status.info["flashinfer"] else "own kernels"
+    found = "; ".join(f"{name}, compute capability {cc / 10}, {size / 2**30:.0f} GiB" for name, cc, _, size in status.devices)
+    return Finding("GPU", "ok", f"{found}; {kernels} for {status.info['architectures']}")
 
 
 def _torch(config: EngineConfig) -> Finding:

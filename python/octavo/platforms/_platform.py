@@ -59,7 +59,7 @@ def platform_name(config: EngineConfig) -> str:
     Raises:
         ConfigError: `executor` asks for compiled kernels on a device that has none.
     """
-    kind = "cpu" if config.device == "auto" else config.device.partition(":")[0]
+    kind = _best_device() if config.device == "auto" else config.device.partition(":")[0]
     if config.executor == "eager":
         return _TORCH
     if kind in available(_REGISTRY):
@@ -70,3 +70,10 @@ def platform_name(config: EngineConfig) -> str:
         f"--executor {config.executor} has no kernels for --device {config.device}; use --executor eager, or one of the devices "
         f"{', '.join(name for name in available(_REGISTRY) if name != _TORCH)}"
     )
+
+
+def _best_device() -> str:
+    """A GPU that can be used, else the processor."""
+    from octavo.platforms._gpu import gpu_status
+
+    return "cpu" if gpu_status().reason else "cuda"

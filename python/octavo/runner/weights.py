@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,19 @@ class Placement(Protocol):
         ...
 
 
+@runtime_checkable
+class RandomPlacement(Protocol):
+    """A placement that makes matrices up where they are used, for checkpoints that make them up anyway."""
+
+    def random_linear(self, names: tuple[str, ...], rows: int, cols: int) -> Any:
+        """A matrix that the names decide."""
+        ...
+
+    def random_embedding(self, name: str, rows: int, cols: int) -> Any:
+        """A table that the name decides."""
+        ...
+
+
 class CheckpointWeights:
     """`layers.weights.Weights` over a checkpoint. Call `finish` once the model is built."""
 
@@ -49,13 +62,16 @@ class CheckpointWeights:
         self._checkpoint = checkpoint
         self._placement = placement
         self._names = checkpoint.names()
+        self._random = placement if self._names is None and isinstance(placement, RandomPlacement) else None
         self._used: set[str] = set()
         self._linears: dict[tuple[str, ...], Any] = {}
 
     def linear(self, parts: dict[str, int], in_features: int) -> Any:
         """See `Weights.linear`. A matrix that is asked for twice is placed once."""
         key = tuple(parts)
-        if key not in self._linears:
+        if key not in self._linears and self._random:
+            self._linears[key] = self._random.random_linear(key, sum(parts.values()), in_features)
+        elif key not in self._linears:
             raws = [self._method.read(self._take, name, (rows, in_features)) for name, rows in parts.items()]
             self._linears[key] = self._placement.linear(raws)
         return self._linears[key]
@@ -71,6 +87,8 @@ class CheckpointWeights:
 
     def embedding(self, name: str, num_rows: int, num_cols: int) -> Any:
         """See `Weights.embedding`."""
+        if self._random:
+            return self._random.random_embedding(name, num_rows, num_cols)
         return self._placement.embedding(self._take(name, (num_rows, num_cols)))
 
     def vector(self, parts: dict[str, int], offset: float = 0.0) -> Any:
