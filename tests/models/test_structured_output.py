@@ -18,6 +18,7 @@ from octavo.config import EngineConfig, ServerConfig
 from octavo.errors import InvalidRequestError
 from octavo.server.app import build_app
 from octavo.structured import choice_grammar, json_schema_grammar, regex_grammar
+from octavo.text.chat_template import ChatTemplate
 
 PERSON = {
     "type": "object",
@@ -121,3 +122,26 @@ async def test_over_http(folder: Path, more: dict, valid: str) -> None:
         Draft202012Validator(PERSON).validate(json.loads(text))
     else:
         assert re.fullmatch(valid, text)
+
+
+async def test_a_forced_call_is_a_call_whatever_the_model(folder: Path) -> None:
+    engine = build_engine(EngineConfig(model=str(folder), max_num_seqs=4))
+    tools = [
+        {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}}}
+        for name in ("f", "g")
+    ]
+    engine.tokenizer.chat_template = ChatTemplate({"default": "{{ messages[-1].content }}{# tools #}"}, {})
+    async with TestClient(TestServer(build_app(engine, ServerConfig()))) as client:
+        await engine.start()
+        for choice, names in (("required", {"f", "g"}), ({"type": "function", "function": {"name": "g"}}, {"g"})):
+            body = {"messages": [{"role": "user", "content": "a"}], "tools": tools, "tool_choice": choice, "temperature": 1.0, "seed": 4}
+            async with client.post("/v1/chat/completions", json=body | {"parallel_tool_calls": False}) as response:
+                document = await response.json()
+            assert response.status == 200, document
+            [call] = document["choices"][0]["message"]["tool_calls"]
+            assert call["function"]["name"] in names
+            assert set(json.loads(call["function"]["arguments"])) <= {"n"}
+            assert document["choices"][0]["finish_reason"] == "tool_calls"
+        async with client.post("/v1/chat/completions", json=body | {"tools": tools[:1]}) as response:
+            assert response.status == 400
+        await engine.close()

@@ -10,11 +10,24 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from octavo.errors import InvalidRequestError
+from octavo.parsers._call_grammar import CallFormat
 from octavo.parsers._thinking import Thinking, think_tags
 from octavo.parsers.events import CallArguments, CallStart, Event, Reasoning, Text, joined
 from octavo.plugins import available, load
 
-__all__ = ["CallArguments", "CallStart", "Event", "Parser", "Reasoning", "Text", "joined", "open_parser", "parser_name"]
+__all__ = [
+    "CallArguments",
+    "CallFormat",
+    "CallStart",
+    "Event",
+    "Parser",
+    "Reasoning",
+    "Text",
+    "call_format",
+    "joined",
+    "open_parser",
+    "parser_name",
+]
 
 _PACKAGE = "octavo.parsers"
 _NOT_FAMILIES = {"events"}
@@ -31,6 +44,11 @@ def parser_name(template: str) -> str | None:
     """The family whose format a chat template asks for; None where it asks for none that is known."""
     families = (name for name in available(_PACKAGE) if name not in _NOT_FAMILIES)
     return next((name for name in families if load(_PACKAGE, name).fits(template)), None)
+
+
+def call_format(name: str) -> CallFormat | None:
+    """How the family `name` writes calls, for grammars that force one; None where that is not known."""
+    return getattr(load(_PACKAGE, name), "CALLS", None)
 
 
 def open_parser(name: str | None, template: str, prompt: str, tools: Sequence[dict[str, Any]] = ()) -> Parser | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from octavo.parsers._call_grammar import CallFormat
 from octavo.parsers._json_calls import JsonCallParser
 from octavo.parsers._stream import Script
 
-__all__ = ["Parser", "fits"]
+__all__ = ["CALLS", "Parser", "fits"]
 
 _BEGIN = "<|tool_call|>"
+
+CALLS = CallFormat(opening='{"name": "{name}", "arguments": ', closing="}", before="<|tool_call|>[", between=", ", after="]")
 
 
 def fits(template: str) -> bool:

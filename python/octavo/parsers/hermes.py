@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from octavo.parsers._call_grammar import CallFormat
 from octavo.parsers._json_calls import JsonCallParser
 from octavo.parsers._stream import Script
 
-__all__ = ["Parser", "fits"]
+__all__ = ["CALLS", "Parser", "fits"]
 
 _BEGIN, _END = "<tool_call>", "</tool_call>"
+
+CALLS = CallFormat(opening='<tool_call>\n{"name": "{name}", "arguments": ', closing="}\n</tool_call>")
 
 
 def fits(template: str) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import secrets
 import string
 
+from octavo.parsers._call_grammar import CallFormat
 from octavo.parsers._json_calls import JsonCallParser
 from octavo.parsers._stream import Script
 
-__all__ = ["Parser", "fits"]
+__all__ = ["CALLS", "Parser", "fits"]
 
 _BEGIN, _ID, _ARGUMENTS = "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"
 _ID_CHARACTERS = string.ascii_letters + string.digits
+
+CALLS = CallFormat(opening='{"name": "{name}", "arguments": ', closing="}", before="[TOOL_CALLS] [", between=", ", after="]")
 
 
 def fits(template: str) -> bool:

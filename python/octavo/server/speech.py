@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from octavo.errors import ConfigError, InvalidRequestError
-from octavo.parsers import Parser, open_parser, parser_name
+from octavo.parsers import Parser, call_format, open_parser, parser_name
 
 __all__ = ["NO_PARSER", "Speech"]
 
@@ -48,6 +48,13 @@ class Speech:
     def parser(self, prompt: str, tools: Sequence[dict[str, Any]]) -> Parser | None:
         """A parser for one choice; None where its text is to be shown as it is."""
         return open_parser(self._family if tools else None, self._template, prompt, tools)
+
+    def call_grammar(self, tools: Sequence[dict[str, Any]], *, many: bool) -> str:
+        """A grammar under which the model can do nothing but call one of `tools`. Raises `InvalidRequestError` where there is none."""
+        calls = None if self._family is None else call_format(self._family)
+        if calls is None:
+            raise InvalidRequestError(f"tool_choice: calls in the format {self._family} cannot be forced; use 'auto'", "tool_choice")
+        return calls.grammar(tools, many=many)
 
     def prompt_of(
         self, turns: list[dict[str, Any]], tools: list[dict[str, Any]]

@@ -7,7 +7,15 @@ request is queued; `matchers.py` holds the state of each running row beside the 
 from __future__ import annotations
 
 from octavo.structured.compiler import GrammarCompiler
-from octavo.structured.grammar import choice_grammar, ebnf_grammar, json_object_grammar, json_schema_grammar, lark_grammar, regex_grammar
+from octavo.structured.grammar import (
+    choice_grammar,
+    ebnf_grammar,
+    embedded_schema,
+    json_object_grammar,
+    json_schema_grammar,
+    lark_grammar,
+    regex_grammar,
+)
 from octavo.structured.matchers import Matchers
 
 __all__ = [
@@ -15,6 +23,7 @@ __all__ = [
     "Matchers",
     "choice_grammar",
     "ebnf_grammar",
+    "embedded_schema",
     "json_object_grammar",
     "json_schema_grammar",
     "lark_grammar",

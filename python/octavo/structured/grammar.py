@@ -13,7 +13,15 @@ from typing import Any
 from octavo.errors import InvalidRequestError
 from octavo.structured._schema_check import check_schema
 
-__all__ = ["choice_grammar", "ebnf_grammar", "json_object_grammar", "json_schema_grammar", "lark_grammar", "regex_grammar"]
+__all__ = [
+    "choice_grammar",
+    "ebnf_grammar",
+    "embedded_schema",
+    "json_object_grammar",
+    "json_schema_grammar",
+    "lark_grammar",
+    "regex_grammar",
+]
 
 _JSON_FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 MAX_GRAMMAR_BYTES = 256 * 1024
@@ -27,8 +35,13 @@ def json_schema_grammar(schema: dict[str, Any] | bool, field: str = "response_fo
     """
     if isinstance(schema, bool):
         schema = {} if schema else {"enum": []}
+    return _bounded(f'{{"grammars": [{{"name": "json", "json_schema": {embedded_schema(schema, field)}}}]}}', field)
+
+
+def embedded_schema(schema: dict[str, Any], field: str) -> str:
+    """A schema as it stands inside a grammar (in Lark behind `%json`). Raises `InvalidRequestError` as `json_schema_grammar` does."""
     check_schema(schema, field)
-    return _bounded(json.dumps({"grammars": [{"name": "json", "json_schema": {**schema, "x-guidance": _JSON_FORM}}]}), field)
+    return json.dumps({**schema, "x-guidance": _JSON_FORM})
 
 
 def json_object_grammar() -> str:

@@ -65,7 +65,9 @@ async def prepare_chat(context: ServerContext, body: ChatBody, request_id: str) 
         tools=tools,
     )
     prompt = truncated(prompt, body.truncate_prompt_tokens, context.engine.info.max_model_len)
-    params = await with_grammar(context, body, params)
+    forced = body.forced_tools
+    grammar = (context.speech.call_grammar(forced, many=body.parallel_tool_calls), "tools") if forced else None
+    params = await with_grammar(context, body, params, grammar)
     open_parser = partial(context.speech.parser, prompt.text or "", tools)
     if open_parser() is not None:
         params = replace(params, skip_special_tokens=False)  # what marks a call or a thought may be a special token

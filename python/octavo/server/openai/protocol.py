@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from octavo.errors import InvalidRequestError
 from octavo.server.edge.body import RequestBody
 from octavo.server.openai.messages import FirstFault, Messages
 from octavo.server.openai.rejections import reject_unsupported, without_neutral
@@ -54,6 +55,13 @@ def _is_token_ids(value: Any) -> bool:
 def _off(value: Any) -> Any:
     """-1 is vLLM's word for no limit."""
     return 0 if value == -1 and type(value) is int else value
+
+
+def _choice(value: Any) -> Any:
+    """A `tool_choice` that is no word is an object."""
+    if isinstance(value, str) and value not in ("none", "auto", "required"):
+        raise PydanticCustomError("tool_choice", "must be 'none', 'auto', 'required' or a tool")
+    return value
 
 
 def _short(texts: list[str]) -> list[str]:
@@ -201,7 +209,7 @@ class ChatBody(TemplateOptions, GenerationBody):
     reasoning_effort: str | None = Field(default=None, max_length=20)
 
     tools: Tools = Field(default_factory=list)
-    tool_choice: Literal["none", "auto"] | NamedTool | None = None
+    tool_choice: Annotated[Literal["none", "auto", "required"] | NamedTool | None, BeforeValidator(_choice)] = None
     parallel_tool_calls: bool = True
     include_reasoning: bool = True
 
@@ -215,8 +223,19 @@ class ChatBody(TemplateOptions, GenerationBody):
         """The tools that the model is told of; none where it may call none."""
         return [] if self.tool_choice == "none" else [tool.definition() for tool in self.tools]
 
+    @property
+    def forced_tools(self) -> list[dict[str, Any]]:
+        """The tools of which the answer must call one; none where it need not."""
+        if isinstance(self.tool_choice, NamedTool):
+            return [tool.definition() for tool in self.tools if tool.function.name == self.tool_choice.function.name]
+        return self.usable_tools if self.tool_choice == "required" else []
+
     @model_validator(mode="after")
     def _consistent(self) -> ChatBody:
+        if (self.tool_choice == "required" or isinstance(self.tool_choice, NamedTool)) and not self.forced_tools:
+            raise InvalidRequestError("tool_choice asks for a call, but tools has no such tool", "tool_choice")
+        if self.forced_tools and (self.structured_outputs or (self.response_format and self.response_format.type != "text")):
+            raise ValueError("tool_choice forces a call, which response_format and structured_outputs exclude; give one of them")
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
         if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:

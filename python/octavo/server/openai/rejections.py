@@ -42,8 +42,6 @@ def reject_unsupported(body: dict[str, Any]) -> None:
     """Raise `InvalidRequestError` for the first field that asks for something absent."""
     if body.get("functions") or body.get("function_call") not in (None, "none", "auto"):
         raise InvalidRequestError("functions and function_call gave way to tools and tool_choice; use these", "functions")
-    if body.get("tool_choice") not in (None, "none", "auto"):
-        raise InvalidRequestError("tool_choice: a call cannot be forced by this server yet; use 'auto' or 'none'", "tool_choice")
     _reject_formats(body)
     best_of = body.get("best_of")
     if best_of is not None and best_of != (body.get("n") or 1):

@@ -46,11 +46,14 @@ def sampling_params(body: GenerationBody, *, max_tokens: int | None, logprobs: i
     )
 
 
-async def with_grammar(context: ServerContext, body: GenerationBody, params: SamplingParams) -> SamplingParams:
-    """Return `params` with the grammar that `body` asks for, which is compiled here, off the event loop, before anything is queued."""
-    if body.response_format is None and body.structured_outputs is None:
-        return params
-    grammar = grammar_of(body.response_format, body.structured_outputs)
+async def with_grammar(
+    context: ServerContext, body: GenerationBody, params: SamplingParams, forced: tuple[str, str] | None = None
+) -> SamplingParams:
+    """Return `params` with the grammar that `body` asks for, which is compiled here, off the event loop, before anything is queued.
+
+    `forced`: a grammar that holds in the place of the body's, and the field that asks for it.
+    """
+    grammar = forced or grammar_of(body.response_format, body.structured_outputs)
     if grammar is None:
         return params
     await asyncio.to_thread(context.engine.check_grammar, *grammar)
