@@ -93,7 +93,12 @@ def step_shape(config: EngineConfig, model: ModelConfig, kv_cache_dtype: str) ->
 
 def _scheduler(config: EngineConfig, shape: StepShape) -> Scheduler:
     limits = SchedulerLimits(
-        shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len, max_num_forced=_MAX_FORCED_TOKENS
+        shape.max_num_seqs,
+        shape.max_num_tokens,
+        shape.max_num_logits,
+        shape.max_model_len,
+        max_priority=config.max_priority,
+        max_num_forced=_MAX_FORCED_TOKENS,
     )
     return Scheduler(limits, BlockManager([BlockGroup(shape.num_blocks)], shape.block_size, prefix_caching=config.prefix_caching))
 

@@ -52,6 +52,7 @@ class EngineConfig:
     max_num_seqs: int = _option(64, "most sequences that run at once")
     max_num_batched_tokens: int = _option(256, "token budget of a step")
     max_step_ms: float = _option(100.0, "milliseconds that a step takes, about, while prompts arrive and others decode; 0: any time")
+    max_priority: int | None = _option(None, "most urgent priority of a request: a lower number counts as this one; default: any")
     max_waiting: int = _option(4096, "most choices (n of each prompt) that wait; one more is answered 503")
     block_size: int = _option(16, "tokens in a KV-cache block", choices=(16,))
     kv_cache_bytes: int | None = _option(

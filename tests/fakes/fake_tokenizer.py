@@ -27,6 +27,9 @@ class FakeTokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         return _piece(token_id, skip_special=False)
 
+    def token_text(self, token_id: int) -> str:
+        return f"<{token_id}>"
+
     def detokenizer(self, skip_special_tokens: bool = True) -> FakeDetokenizer:
         return FakeDetokenizer(skip_special_tokens)
 

@@ -45,6 +45,10 @@ def tokenizer(checkpoint: Checkpoint) -> Tokenizer:
     return open_tokenizer(checkpoint)
 
 
+def test_tokens_have_the_vocabularys_spelling(tokenizer) -> None:
+    assert [tokenizer.token_text(token_id) for token_id in tokenizer.encode("hi is", add_special_tokens=False)] == ["hi", "Ġis"]
+
+
 def test_config(checkpoint: Checkpoint) -> None:
     assert {key: checkpoint.config[key] for key in CONFIG} == CONFIG
     assert checkpoint.generation_config["eos_token_id"] == [2]

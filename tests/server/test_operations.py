@@ -74,6 +74,8 @@ async def test_models(server: Server) -> None:
 async def test_tokenize_and_back(server: Server) -> None:
     _, document = await server.post("/tokenize", {"prompt": "é", "return_token_strs": True})
     assert document == {"count": 3, "max_model_len": 512, "tokens": [BOS, 0xC3, 0xA9], "token_strs": ["<s>", "\ufffd", "\ufffd"]}
+    _, document = await server.post("/tokenize", {"prompt": "é", "return_token_strs": "vocabulary"})
+    assert document["token_strs"] == [f"<{BOS}>", "<195>", "<169>"]
     _, document = await server.post("/detokenize", {"tokens": [BOS, 0xC3, 0xA9]})
     assert document == {"prompt": "<s>é"}
     _, document = await server.post("/detokenize", {"tokens": [BOS, 97], "skip_special_tokens": True})

@@ -36,6 +36,9 @@ class ByteTokenizer:
         check_token_ids([token_id], self.vocab_size)
         return bytes((token_id,)) if token_id < 256 else b" "
 
+    def token_text(self, token_id: int) -> str:
+        return f"<0x{self.token_bytes(token_id)[0]:02X}>"
+
     def detokenizer(self, skip_special_tokens: bool = True) -> Detokenizer:
         from octavo._runtime import Detokenizer as TableDetokenizer
 

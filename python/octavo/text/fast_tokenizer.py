@@ -66,6 +66,10 @@ class FastTokenizer:
             return self._backend.decode([token_id], skip_special_tokens=False).encode()
         return self._pieces[token_id]
 
+    def token_text(self, token_id: int) -> str:
+        check_token_ids([token_id], self.vocab_size)
+        return self._backend.id_to_token(token_id) or ""
+
     def detokenizer(self, skip_special_tokens: bool = True) -> Detokenizer:
         if self._table is None:
             return _BackendDetokenizer(self._backend, skip_special_tokens)

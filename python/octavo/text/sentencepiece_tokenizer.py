@@ -75,6 +75,10 @@ class SentencePieceTokenizer:
         check_token_ids([token_id], self.vocab_size)
         return self._pieces[token_id]
 
+    def token_text(self, token_id: int) -> str:
+        check_token_ids([token_id], self.vocab_size)
+        return self._processor.id_to_piece(token_id) if token_id < self._processor.get_piece_size() else ""
+
     def detokenizer(self, skip_special_tokens: bool = True) -> Detokenizer:
         from octavo._runtime import Detokenizer as TableDetokenizer
 

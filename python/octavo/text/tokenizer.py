@@ -57,6 +57,10 @@ class Tokenizer(Protocol):
         """What one token stands for, maybe a part of a character; empty for an id that no token has."""
         ...
 
+    def token_text(self, token_id: int) -> str:
+        """One token as the vocabulary spells it (a space may be `Ġ` or `▁`); empty for an id that no token has."""
+        ...
+
     def detokenizer(self, skip_special_tokens: bool = True) -> Detokenizer:
         """Return a detokenizer for tokens that continue a prompt: unlike in `decode`, a first space is text and stays."""
         ...

@@ -244,13 +244,16 @@ class ChatBody(TemplateOptions, GenerationBody):
 
 
 class TokenizeBody(TemplateOptions):
-    """POST /tokenize: either `prompt` or `messages`. `add_special_tokens` defaults to true for a prompt, false for messages."""
+    """POST /tokenize: either `prompt` or `messages`. `add_special_tokens` defaults to true for a prompt, false for messages.
+
+    return_token_strs: true: the text of each token; `vocabulary`: the token as the vocabulary spells it.
+    """
 
     model: str | None = None
     prompt: str | None = None
     messages: Messages | None = None
     add_special_tokens: bool | None = None
-    return_token_strs: bool = False
+    return_token_strs: bool | Literal["vocabulary"] = False
 
     @model_validator(mode="after")
     def _one_of_both(self) -> TokenizeBody:

@@ -28,7 +28,9 @@ async def _tokenize(request: web.Request) -> web.Response:
     token_bytes = context.engine.tokenizer.token_bytes
 
     def describe() -> bytes:
-        if body.return_token_strs:
+        if body.return_token_strs == "vocabulary":
+            document["token_strs"] = [context.engine.tokenizer.token_text(token_id) for token_id in token_ids]
+        elif body.return_token_strs:
             document["token_strs"] = [token_bytes(token_id).decode(errors="replace") for token_id in token_ids]
         return orjson.dumps(document)
 
