@@ -18,12 +18,7 @@ void check_ids(const char* field, const std::vector<std::int32_t>& token_ids, st
 }
 
 void check(const RowSampling& sampling, std::int64_t vocab_size) {
-  require(sampling.temperature >= 0.0f, "temperature is ", sampling.temperature, "; it must be at least 0");
-  require(sampling.repetition_penalty > 0.0f, "repetition_penalty is ", sampling.repetition_penalty, "; it must be greater than 0");
-  require(sampling.top_p > 0.0f && sampling.top_p <= 1.0f, "top_p is ", sampling.top_p, "; it must be greater than 0 and at most 1");
-  require(sampling.min_p >= 0.0f && sampling.min_p <= 1.0f, "min_p is ", sampling.min_p, "; it must be within 0..1");
-  require(sampling.top_k >= 0, "top_k is ", sampling.top_k, "; it must be at least 0");
-  require(sampling.num_logprobs.value_or(0) >= 0, "num_logprobs is ", sampling.num_logprobs.value_or(0), "; it must be at least 0");
+  sampling.check_numbers();
   for (const auto& [token_id, bias] : sampling.logit_bias) {
     check_id("logit_bias", token_id, vocab_size);
     require(std::isfinite(bias), "logit_bias[", token_id, "] is ", bias, "; it must be finite");

@@ -19,42 +19,33 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from octavo.types import TokenLogprobs
+from octavo.types import DrawParams, TokenLogprobs
 
 __all__ = ["BlockCopy", "Command", "DeviceLostError", "Profile", "RowFork", "RowSampling", "RowStart", "Runner", "StepPlan", "StepResult"]
 
 
-@dataclass(frozen=True, slots=True)
-class RowSampling:
-    """How a row's tokens are drawn, in the runner's terms. Meanings as in `SamplingParams`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowSampling(DrawParams):
+    """How a row's tokens are drawn: the caller's parameters and, in the runner's terms, what the engine adds. Greedy unless told otherwise.
 
     Attributes:
         seed: unsigned 64-bit key of the counter-based generator; draws are keyed by (seed, choice, position).
         choice: index of the choice within its request.
+        logit_bias: (token id, what is added to its logit).
         blocked_until_min: ids (end-of-sequence and stop tokens) that cannot be drawn before `min_tokens` outputs.
         bad_words: token sequences whose last token is barred when the ones before it match the row's tail.
         num_logprobs: alternatives to report for each drawn token; None: report nothing.
         num_prompt_logprobs: the same for prompt tokens.
-        grammar: that the outputs must follow, in the format of `octavo.structured`; None: any text.
     """
 
     temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
     seed: int = 0
     choice: int = 0
-    repetition_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
     logit_bias: tuple[tuple[int, float], ...] = ()
-    allowed_token_ids: tuple[int, ...] | None = None
     bad_words: tuple[tuple[int, ...], ...] = ()
-    min_tokens: int = 0
     blocked_until_min: tuple[int, ...] = ()
     num_logprobs: int | None = None
     num_prompt_logprobs: int | None = None
-    grammar: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from octavo.neutral_values import neutral_values_taken
 __all__ = [
     "CompletionOutput",
     "Delta",
+    "DrawParams",
     "FinishReason",
     "GenerationRequest",
     "KvBlocks",
@@ -69,10 +70,41 @@ class Logprob:
     decoded_token: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawParams:
+    """How a token is drawn from the logits: what the caller chooses and the sampler takes as it is, under the same names.
+
+    `SamplingParams` checks their ranges. A request body has them as fields, `octavo.step.RowSampling` takes them to the runner.
+
+    Attributes:
+        temperature: 0 is greedy; logits are divided by it otherwise; 0..100.
+        top_k: keep the k most probable tokens, below 2**31; 0: all.
+        top_p: keep the smallest set of most probable tokens whose probability reaches top_p, 0 < top_p <= 1, in float32.
+        min_p: drop tokens less probable than min_p times the most probable one, 0..1.
+        repetition_penalty: 1e-6..100; divides positive and multiplies negative logits of tokens seen in prompt or output.
+        presence_penalty: -2..2, subtracted once from the logit of each token in the output.
+        frequency_penalty: -2..2, subtracted for each occurrence in the output.
+        allowed_token_ids: when given, no other token is drawn.
+        min_tokens: no end-of-sequence token and no stop string takes effect before this many tokens.
+        grammar: that the text must follow, made by `octavo.structured` (`json_schema_grammar`, `regex_grammar`, ...); None: any text.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    allowed_token_ids: tuple[int, ...] | None = None
+    min_tokens: int = 0
+    grammar: str | None = None
+
+
 @neutral_values_taken
 @dataclass(frozen=True, slots=True)
-class SamplingParams:
-    """How tokens are drawn and when a choice ends. Raises `InvalidRequestError` naming the field when a value is out of range.
+class SamplingParams(DrawParams):
+    """How tokens are drawn, with `DrawParams`, and when a choice ends. `InvalidRequestError` names a field that is out of range.
 
     Arguments that other engines have and that ask for nothing (`best_of=1`, `detokenize=True`, `top_k=-1`, ...) are taken; a text or list
     where a tuple is meant becomes one.
@@ -80,17 +112,8 @@ class SamplingParams:
     Attributes:
         n: number of choices for the prompt, 1..128.
         max_tokens: most tokens to generate, >= 1; None: as many as the context window still holds.
-        min_tokens: no end-of-sequence token and no stop string takes effect before this many tokens.
-        temperature: 0 is greedy; logits are divided by it otherwise; 0..100.
-        top_k: keep the k most probable tokens, below 2**31; 0: all.
-        top_p: keep the smallest set of most probable tokens whose probability reaches top_p, 0 < top_p <= 1, in float32.
-        min_p: drop tokens less probable than min_p times the most probable one, 0..1.
         seed: makes the draws of this request repeatable, -2**63..2**64-1; None: drawn for each request.
-        repetition_penalty: 1e-6..100; divides positive and multiplies negative logits of tokens seen in prompt or output.
-        presence_penalty: -2..2, subtracted once from the logit of each token in the output.
-        frequency_penalty: -2..2, subtracted for each occurrence in the output.
         logit_bias: added to the logits of these token ids; each value -100..100.
-        allowed_token_ids: when given, no other token is drawn.
         bad_words: texts that are never completed.
         stop: up to 16 texts of at most 4096 bytes in UTF-8; generation ends where one of them appears, also across token boundaries.
         stop_token_ids: token ids that end the generation.
@@ -99,22 +122,12 @@ class SamplingParams:
         logprobs: report the drawn token's log-probability and this many alternatives, 0..64; None: no report.
         prompt_logprobs: the same for each prompt token after the first.
         skip_special_tokens: leave special tokens out of the text.
-        grammar: that the text must follow, made by `octavo.structured` (`json_schema_grammar`, `regex_grammar`, ...); None: any text.
     """
 
     n: int = 1
     max_tokens: int | None = 16
-    min_tokens: int = 0
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
     seed: int | None = None
-    repetition_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
     logit_bias: dict[int, float] = field(default_factory=dict)
-    allowed_token_ids: tuple[int, ...] | None = None
     bad_words: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
@@ -123,7 +136,6 @@ class SamplingParams:
     logprobs: int | None = None
     prompt_logprobs: int | None = None
     skip_special_tokens: bool = True
-    grammar: str | None = None
 
     def __post_init__(self) -> None:
         self._normalise()

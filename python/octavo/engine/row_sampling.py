@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from octavo.step import RowSampling
-from octavo.types import SamplingParams
+from octavo.types import DrawParams, SamplingParams
 
 if TYPE_CHECKING:
     from octavo.text.tokenizer import Tokenizer
@@ -19,22 +19,13 @@ _SEED_MASK = (1 << 64) - 1
 def row_samplings(params: SamplingParams, tokenizer: Tokenizer, vocab_size: int, drawn_seed: int) -> tuple[RowSampling, ...]:
     """One per choice. `drawn_seed` (unsigned, 64 bits) serves a request that names no seed."""
     first = RowSampling(
-        temperature=params.temperature,
-        top_k=params.top_k,
-        top_p=params.top_p,
-        min_p=params.min_p,
+        **{field.name: getattr(params, field.name) for field in fields(DrawParams)},
         seed=(drawn_seed if params.seed is None else params.seed) & _SEED_MASK,
-        repetition_penalty=params.repetition_penalty,
-        presence_penalty=params.presence_penalty,
-        frequency_penalty=params.frequency_penalty,
         logit_bias=tuple(params.logit_bias.items()),
-        allowed_token_ids=params.allowed_token_ids,
         bad_words=_bad_word_tokens(params.bad_words, tokenizer),
-        min_tokens=params.min_tokens,
         blocked_until_min=_blocked_until_min(params, tokenizer, vocab_size),
         num_logprobs=params.logprobs,
         num_prompt_logprobs=params.prompt_logprobs,
-        grammar=params.grammar,
     )
     others = (replace(first, choice=choice, num_prompt_logprobs=None) for choice in range(1, params.n))
     return (first, *others)

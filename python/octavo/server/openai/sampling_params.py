@@ -3,47 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from octavo.errors import InvalidRequestError
+from octavo.server.openai.protocol import GenerationBody
 from octavo.server.openai.structured import grammar_of
 from octavo.types import SamplingParams
 
 if TYPE_CHECKING:
     from octavo.server.edge.context import ServerContext
-    from octavo.server.openai.protocol import GenerationBody
 
 __all__ = ["sampling_params", "with_grammar"]
 
 _SEED_MASK = 2**64 - 1  # negative seeds, which OpenAI allows, become their two's complement
+_LIKE_NAMED = GenerationBody.model_fields.keys() & {field.name for field in fields(SamplingParams)}
 
 
 def sampling_params(body: GenerationBody, *, max_tokens: int | None, logprobs: int | None, prompt_logprobs: int | None) -> SamplingParams:
     """Return the sampling parameters that `body` asks for; `InvalidRequestError` names a field that is out of range."""
-    return SamplingParams(
-        n=body.n,
-        max_tokens=max_tokens,
-        min_tokens=body.min_tokens,
-        temperature=body.temperature,
-        top_k=body.top_k,
-        top_p=body.top_p,
-        min_p=body.min_p,
-        seed=None if body.seed is None else body.seed & _SEED_MASK,
-        repetition_penalty=body.repetition_penalty,
-        presence_penalty=body.presence_penalty,
-        frequency_penalty=body.frequency_penalty,
-        logit_bias={_token_id(key): bias for key, bias in body.logit_bias.items()},
-        allowed_token_ids=None if body.allowed_token_ids is None else tuple(body.allowed_token_ids),
-        bad_words=tuple(body.bad_words),
-        stop=tuple(body.stop),
-        stop_token_ids=tuple(body.stop_token_ids),
-        include_stop_str_in_output=body.include_stop_str_in_output,
-        ignore_eos=body.ignore_eos,
-        logprobs=logprobs,
-        prompt_logprobs=prompt_logprobs,
-        skip_special_tokens=body.skip_special_tokens,
-    )
+    like_named = {name: getattr(body, name) for name in _LIKE_NAMED}
+    made = {
+        "max_tokens": max_tokens,
+        "seed": None if body.seed is None else body.seed & _SEED_MASK,
+        "logit_bias": {_token_id(key): bias for key, bias in body.logit_bias.items()},
+        "logprobs": logprobs,
+        "prompt_logprobs": prompt_logprobs,
+    }
+    return SamplingParams(**{**like_named, **made})
 
 
 async def with_grammar(
