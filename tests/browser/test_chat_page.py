@@ -102,8 +102,11 @@ def test_a_phone_shows_everything_within_its_width(page: Page) -> None:
     page.say("Hi")
     page.wait_for_answer()
     assert page.browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert page.find("header").size["height"] < 70  # one row
+    assert page.find("#model").size["width"] > 100
     page.find("#drawer-open").click()
     assert page.find("#drawer.open")
+    page.wait(lambda _: page.find('#drawer a[href="/dashboard"]').is_displayed())
 
 
 def test_a_refusal_is_shown_and_the_text_comes_back(page: Page) -> None:

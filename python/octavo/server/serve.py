@@ -101,7 +101,7 @@ async def _serve(engine: AsyncEngine, config: ServerConfig, listener: socket.soc
     await runner.setup()
     try:
         await start_site(runner, app, listener)
-        _log.info("%s is served at %s (API under /v1, chat page at /)", engine.info.name, _url(listener))
+        _log.info("%s is served at %s (API under /v1, chat page at /, dashboard at /dashboard)", engine.info.name, _url(listener))
         _warn_of_strangers(config, listener)
         watch = asyncio.create_task(watch_descriptors(listener.fileno()))
         fault = asyncio.ensure_future(engine.wait_dead())

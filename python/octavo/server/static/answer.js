@@ -43,7 +43,9 @@ export class Answer {
 
   async run(body) {
     const stopped = await generate(body, chunk => this.take(chunk), this.controller.signal);
-    if (stopped) this.end = "stopped";
+    if (!stopped) return;
+    this.end = "stopped";
+    this.changed = true;
   }
 
   take(chunk) {

@@ -4,17 +4,20 @@ import { $, element } from "/static/dom.js";
 
 const EVERY_MS = 1000;
 const KEPT = 180; // points of a line: three minutes
+const HEIGHT_PX = 220; // of the picture of the blocks, unless its squares get too small for that
+const LEAST_PX = 2; // a square's side, and the gap beside it
+const MOST_PX = 24;
 const STATES = ["free", "held", "cached", "shared"]; // as the server numbers them
 
 /* title, unit, what the number is (from this state and the one before, seconds apart), what a second line is */
 const CARDS = [
   { title: "Output", unit: "tokens/s", value: (now, before, s) => (now.generation_tokens - before.generation_tokens) / s },
   { title: "Prompts", unit: "tokens/s", value: (now, before, s) => (now.prompt_tokens - before.prompt_tokens) / s },
-  { title: "Time to first token, median and 99th percentile", unit: "ms", value: now => now.ttft_ms?.p50, second: now => now.ttft_ms?.p99 },
-  { title: "Between tokens, median and 99th percentile", unit: "ms", value: now => now.itl_ms?.p50, second: now => now.itl_ms?.p99 },
+  { title: "Time to first token, p50 / p99", unit: "ms", value: now => now.ttft_ms?.p50, second: now => now.ttft_ms?.p99 },
+  { title: "Between tokens, p50 / p99", unit: "ms", value: now => now.itl_ms?.p50, second: now => now.itl_ms?.p99 },
   { title: "Running", unit: "sequences", value: now => now.running },
   { title: "Waiting", unit: "sequences", value: now => now.waiting },
-  { title: "Prompt tokens from the prefix cache", unit: "%", value: now => (now.prompt_tokens ? (100 * now.cached_prompt_tokens) / now.prompt_tokens : undefined) },
+  { title: "Prefix cache hits", unit: "% of prompt tokens", value: now => (now.prompt_tokens ? (100 * now.cached_prompt_tokens) / now.prompt_tokens : undefined) },
   { title: "Preemptions", unit: "since the start", value: now => now.preemptions },
 ];
 
@@ -90,7 +93,7 @@ function figure(group, named) {
 function picture(states, name) {
   const canvas = element("canvas");
   const room = $("blocks").clientWidth;
-  const size = Math.max(2, Math.min(10, Math.floor(Math.sqrt((room * 220) / Math.max(1, states.length)))));
+  const size = Math.max(LEAST_PX, Math.min(MOST_PX, Math.floor(Math.sqrt((room * HEIGHT_PX) / Math.max(1, states.length)))));
   const across = Math.max(1, Math.floor(room / size));
   canvas.width = across * size;
   canvas.height = Math.ceil(states.length / across) * size;
@@ -112,7 +115,7 @@ let before = null;
 
 async function look() {
   try {
-    const response = await fetch("/dashboard/state");
+    const response = await fetch("/dashboard/state").catch(() => { throw new Error("The server cannot be reached."); });
     const now = await response.json();
     if (!response.ok) throw new Error(now.error.message);
     $("fault").hidden = true;
@@ -122,7 +125,7 @@ async function look() {
     before = now;
     drawBlocks(now.kv);
   } catch (error) {
-    $("fault").textContent = error instanceof TypeError ? "The server cannot be reached." : error.message;
+    $("fault").textContent = error.message;
     $("fault").hidden = false;
   }
   setTimeout(look, document.hidden ? 5 * EVERY_MS : EVERY_MS);
