@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The soak of `soak.py` over HTTP: whole answers, event streams, connections cut in mid-stream, bad requests. Nothing may grow.
 
-    python tools/bench/soak_http.py [--requests 8000] [--model MODEL | --no-model]
+    python tools/bench/soak_http.py [--requests 8000] [--kv-cache-mib 8] [--model MODEL | --no-model]
 
 The server runs in this process, its clients in another, so that resident memory is the server's. `--no-model` serves words from a script,
 which leaves the edge alone. Prints memory as it goes; exits 1 when a block is lost or memory grows after the first quarter.
@@ -97,13 +97,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=8000, help="how many (default: 8000)")
     parser.add_argument("--model", default="", help="model folder or .gguf file; empty: the default model")
+    parser.add_argument(
+        "--kv-cache-mib", type=int, default=8, help="KV cache: small, so that its pages are all in use after the first quarter"
+    )
     parser.add_argument("--no-model", action="store_true", help="serve words from a script")
     parser.add_argument("--load", metavar="URL", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.load:
         asyncio.run(load(options.load, options.requests))
         return
-    engine = scripted_engine() if options.no_model else build_engine(EngineConfig(model=options.model, kv_cache_bytes=64 << 20))
+    engine = (
+        scripted_engine()
+        if options.no_model
+        else build_engine(EngineConfig(model=options.model, kv_cache_bytes=options.kv_cache_mib << 20))
+    )
     rss, usage = run(soak(engine, options.requests))
     print(f"memory grew {rss[-1] - rss[0]:+.1f} MiB after the first quarter")
     sys.exit((usage > 0 and not options.no_model) or rss[-1] - rss[0] > MAX_GROWTH_MIB)
