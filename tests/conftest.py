@@ -29,6 +29,7 @@ EXPLAINED: dict[str, Callable[[], bool]] = {
     r"no (curl|node|cmake) here": lambda: True,  # the reason is the result of looking for it
     r"no /proc here": lambda: not Path("/proc").exists(),
     r"no NVIDIA GPU here": lambda: not GPU.exists(),
+    r"^no GPU: |built without -DOCTAVO_CUDA": lambda: True,  # the reason is what the library's own look for a GPU or for itself found
     r"^no .*(instruction set|AVX|AMX)": lambda: True,
 }
 
