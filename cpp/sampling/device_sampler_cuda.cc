@@ -235,6 +235,7 @@ class BlockSampler final : public DeviceSampler {
   void check_sampling(const RowSampling& sampling, Span<const std::int32_t> token_ids, std::int64_t num_prompt_tokens) const {
     RowState(sampling, token_ids, num_prompt_tokens, vocab_size_);
     require_num_top(sampling.num_logprobs.value_or(0));
+    require(sampling.top_n_sigma == 0.0f, "top_n_sigma is not served on the GPU yet; leave it out, or use min_p");
   }
 
   static void copy(void* target, const std::int32_t* words, std::size_t count, Stream stream) {

@@ -27,6 +27,27 @@ float min_p_floor(float max, const RowSampling& sampling) {
   return just_below(static_cast<float>(max + double{sampling.temperature} * std::log(double{sampling.min_p})));
 }
 
+// The standard deviation (of all, not of a sample) of the logits that are not barred, in two passes, so that nothing cancels.
+double deviation(Span<const float> logits) {
+  std::int64_t count = 0;
+  double sum = 0.0, squares = 0.0;
+  for (std::int64_t i = 0; i < logits.size; ++i) {
+    if (!std::isfinite(logits[i])) continue;
+    sum += logits[i];
+    ++count;
+  }
+  const double mean = sum / static_cast<double>(count);
+  for (std::int64_t i = 0; i < logits.size; ++i) {
+    if (std::isfinite(logits[i])) squares += (logits[i] - mean) * (logits[i] - mean);
+  }
+  return std::sqrt(squares / static_cast<double>(count));
+}
+
+float top_n_sigma_floor(Span<const float> logits, float max, const RowSampling& sampling) {
+  if (sampling.top_n_sigma <= 0.0f) return -INFINITY;
+  return just_below(static_cast<float>(max - double{sampling.top_n_sigma} * deviation(logits)));
+}
+
 // Sums of the weights of each kWeightBlock logits into buffers.block_weights; returns their sum.
 double weigh_blocks(const Distribution& distribution, SampleBuffers& buffers) {
   double total = 0.0;
@@ -144,7 +165,8 @@ std::optional<std::int32_t> draw_token(const SampleKernels& kernels, Span<const 
                                        SampleBuffers& buffers) {
   const float max = kernels.max(logits.data, logits.size);
   if (!std::isfinite(max)) return std::nullopt;
-  const Distribution distribution{kernels, logits, sampling, max, min_p_floor(max, sampling)};
+  const float floor = std::max(min_p_floor(max, sampling), top_n_sigma_floor(logits, max, sampling));
+  const Distribution distribution{kernels, logits, sampling, max, floor};
   const bool keeps_all = (sampling.top_k == 0 || sampling.top_k >= logits.size) && sampling.top_p >= 1.0f;
   return keeps_all ? draw_from_all(distribution, uniform, buffers) : draw_from_best(distribution, uniform, buffers);
 }

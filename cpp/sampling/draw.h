@@ -15,6 +15,7 @@ std::optional<std::int32_t> most_probable(const SampleKernels& kernels, Span<con
 
 // Draws from softmax(logits / temperature) restricted to the tokens that pass, in this order,
 //   min_p: probability >= min_p * that of the most probable token,
+//   top_n_sigma: logit >= largest - top_n_sigma * standard deviation of the finite logits (Tang et al. 2024, "Top-nsigma"),
 //   top_k: the k best (ties: lower ids),
 //   top_p: the fewest best whose share of what is left reaches top_p,
 // by the inverse of the cumulative distribution in order of ids: the first token at which the cumulative weight exceeds `uniform`

@@ -14,6 +14,7 @@ struct RowSampling {
   std::int32_t top_k = 0;    // 0: all
   float top_p = 1.0f;
   float min_p = 0.0f;
+  float top_n_sigma = 0.0f;  // 0: all
   std::uint64_t seed = 0;
   std::uint32_t choice = 0;
   float repetition_penalty = 1.0f;
@@ -33,6 +34,7 @@ struct RowSampling {
     f("top_k", top_k);
     f("top_p", top_p);
     f("min_p", min_p);
+    f("top_n_sigma", top_n_sigma);
     f("seed", seed);
     f("choice", choice);
     f("repetition_penalty", repetition_penalty);
@@ -52,6 +54,7 @@ struct RowSampling {
     require(repetition_penalty > 0.0f, "repetition_penalty is ", repetition_penalty, "; it must be greater than 0");
     require(top_p > 0.0f && top_p <= 1.0f, "top_p is ", top_p, "; it must be greater than 0 and at most 1");
     require(min_p >= 0.0f && min_p <= 1.0f, "min_p is ", min_p, "; it must be within 0..1");
+    require(top_n_sigma >= 0.0f && top_n_sigma <= 100.0f, "top_n_sigma is ", top_n_sigma, "; it must be within 0..100");
     require(top_k >= 0, "top_k is ", top_k, "; it must be at least 0");
     require(num_logprobs.value_or(0) >= 0, "num_logprobs is ", num_logprobs.value_or(0), "; it must be at least 0");
   }

@@ -81,6 +81,8 @@ class DrawParams:
         top_k: keep the k most probable tokens, below 2**31; 0: all.
         top_p: keep the smallest set of most probable tokens whose probability reaches top_p, 0 < top_p <= 1, in float32.
         min_p: drop tokens less probable than min_p times the most probable one, 0..1.
+        top_n_sigma: keep tokens whose logit is at most n standard deviations (of the row's finite logits) below the greatest, whatever the
+            temperature, 0..100; 0: all. Tang et al. 2024, "Top-nsigma: Not All Logits Are You Need".
         repetition_penalty: 1e-6..100; divides positive and multiplies negative logits of tokens seen in prompt or output.
         presence_penalty: -2..2, subtracted once from the logit of each token in the output.
         frequency_penalty: -2..2, subtracted for each occurrence in the output.
@@ -93,6 +95,7 @@ class DrawParams:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    top_n_sigma: float = 0.0
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
@@ -146,6 +149,7 @@ class SamplingParams(DrawParams):
         _check_integer("top_k", self.top_k, 0, _INT32_MAX)
         _check_float("top_p", self.top_p, 0.0, 1.0, open_low=True)
         _check_float("min_p", self.min_p, 0.0, 1.0)
+        _check_float("top_n_sigma", self.top_n_sigma, 0.0, 100.0)
         _check_integer("seed", self.seed, -(2**63), 2**64 - 1)
         _check_float("repetition_penalty", self.repetition_penalty, _LEAST_PENALTY, 100.0)
         _check_float("presence_penalty", self.presence_penalty, -2.0, 2.0)

@@ -49,7 +49,7 @@ def test_rows_draw_from_the_logits_rows_that_are_named(pool):
     assert sampler.sample(logits, [1, 0], [4, 2])[0] == logits.argmax(1)[[4, 2]].tolist()
 
 
-def kept_probabilities(logits, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0) -> np.ndarray:
+def kept_probabilities(logits, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, top_n_sigma=0.0) -> np.ndarray:
     """The distribution a draw must follow, float64."""
     scaled = np.asarray(logits, np.float64) / temperature
     probabilities = np.exp(scaled - scaled.max())
@@ -58,6 +58,9 @@ def kept_probabilities(logits, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0) -
     keep = np.zeros(len(logits), bool)
     keep[order[: top_k or None]] = True
     keep &= probabilities >= min_p * probabilities.max() * (1 - 1e-6)
+    if top_n_sigma > 0:
+        wide = np.asarray(logits, np.float64)
+        keep &= wide >= wide.max() - top_n_sigma * wide[np.isfinite(wide)].std()
     left = np.where(keep, probabilities, 0.0)
     before = np.cumsum(left[order]) - left[order]
     keep[order[before >= top_p * left.sum()]] = False
@@ -175,6 +178,8 @@ FILTERS = [
     {"top_k": 3},
     {"top_p": 0.7},
     {"min_p": 0.2},
+    {"temperature": 2.0, "top_n_sigma": 1.0},
+    {"top_n_sigma": 0.5, "top_k": 3, "min_p": 0.01},
     {"temperature": 1.3, "top_k": 6, "top_p": 0.85, "min_p": 0.05},
     {"top_k": 5, "top_p": 0.5},
 ]
@@ -195,7 +200,9 @@ def test_draws_follow_the_distribution(filters, pool):
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 4.0])
 @pytest.mark.parametrize(
-    "filters", [{"top_k": 40}, {"top_p": 0.9}, {"min_p": 0.1}, {"top_k": 2000, "top_p": 0.95}, {"top_k": VOCAB + 5}], ids=str
+    "filters",
+    [{"top_k": 40}, {"top_p": 0.9}, {"min_p": 0.1}, {"top_n_sigma": 2.0}, {"top_k": 2000, "top_p": 0.95}, {"top_k": VOCAB + 5}],
+    ids=str,
 )
 def test_draws_from_large_vocabularies_stay_among_the_kept(filters, scale, pool):
     logits = random_logits(1, seed=5, scale=scale)[0]
@@ -207,6 +214,16 @@ def test_draws_from_large_vocabularies_stay_among_the_kept(filters, scale, pool)
         allowed |= logits >= logits[allowed].min() - 1e-4
     assert allowed[seen].all()
     assert len(set(seen)) > min(allowed.sum(), 300) * 0.05
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 50.0])
+def test_top_n_sigma_keeps_the_same_tokens_at_every_temperature(temperature, pool):
+    """Barred tokens (-inf) have no part in the deviation; a token at exactly n deviations stays."""
+    logits = [5.0, 4.0, 3.0, 1.0, 2.0, 9.0]  # of the first five: deviation sqrt(2), so that 5 - 1.5 * 1.414 = 2.88
+    params = {"temperature": temperature, "allowed_token_ids": (0, 1, 2, 3, 4)}
+    assert set(draws(pool, logits, 300, top_n_sigma=1.5, **params)) <= {0, 1, 2}
+    assert set(draws(pool, [3.0, 1.0, 9.0, 1.0, 3.0], 300, temperature=temperature, top_n_sigma=2.0, allowed_token_ids=(0, 1))) <= {0, 1}
+    assert set(draws(pool, [0.0, 0.0], 60, temperature=temperature, top_n_sigma=1e-30)) == {0, 1}  # no deviation: all are greatest
 
 
 def test_plain_draws_invert_the_cumulative_distribution(pool):
@@ -317,6 +334,8 @@ def test_score_of_fewer_tokens_than_alternatives(pool):
         ({"temperature": -1.0}, "temperature is -1"),
         ({"top_p": 0.0}, "top_p is 0"),
         ({"min_p": math.nan}, "min_p is"),
+        ({"top_n_sigma": math.nan}, "top_n_sigma is"),
+        ({"top_n_sigma": 101.0}, "top_n_sigma is 101"),
         ({"repetition_penalty": 0.0}, "repetition_penalty is 0"),
         ({"logit_bias": ((6, 1.0),)}, "logit_bias: token id 6 is not within 0..5"),
         ({"allowed_token_ids": (-1,)}, "allowed_token_ids: token id -1"),

@@ -67,6 +67,7 @@ async def test_every_sampling_field_arrives(server: Server) -> None:
         "top_k": 7,
         "top_p": 0.9,
         "min_p": 0.1,
+        "top_n_sigma": 1.5,
         "seed": 42,
         "repetition_penalty": 1.1,
         "presence_penalty": 0.2,

@@ -41,6 +41,7 @@ HI = [{"role": "user", "content": "hi"}]
         ({"top_p": 1.1}, "top_p"),
         ({"top_k": -2}, "top_k"),
         ({"min_p": -1}, "min_p"),
+        ({"top_n_sigma": 101}, "top_n_sigma"),
         ({"repetition_penalty": 0}, "repetition_penalty"),
         ({"presence_penalty": 3}, "presence_penalty"),
         ({"frequency_penalty": -3}, "frequency_penalty"),

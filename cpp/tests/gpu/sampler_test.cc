@@ -262,6 +262,9 @@ TEST_P(DeviceSampling, RefusesWhatItCannotDo) {
   RowSampling sampling;
   sampling.num_logprobs = 65;
   EXPECT_THROW(sampler->start_row(0, span(prompt), 1, sampling, nullptr), std::invalid_argument);
+  sampling = {};
+  sampling.top_n_sigma = 1.0f;
+  EXPECT_THROW(sampler->start_row(0, span(prompt), 1, sampling, nullptr), std::invalid_argument);
   EXPECT_THROW(sampler->start_row(2, span(prompt), 1, {}, nullptr), std::invalid_argument);
   sampler->start_row(0, span(prompt), 1, {}, nullptr);
   EXPECT_THROW(sampler->start_row(0, span(prompt), 1, {}, nullptr), std::invalid_argument);

@@ -91,6 +91,7 @@ class GenerationBody(RequestBody):
     top_k: Annotated[int, BeforeValidator(_off)] = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    top_n_sigma: float = 0.0
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = None
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
