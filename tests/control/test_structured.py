@@ -174,3 +174,9 @@ def test_rows_begin_again_behind_what_they_drew_and_fork(compiler: GrammarCompil
     assert matchers.masks([3]) is None
     with pytest.raises(ValueError, match="does not follow"):
         matchers.accept(4, list(b"x"))
+
+
+def test_a_model_that_cannot_draw_the_end_takes_no_grammar():
+    with pytest.raises(InvalidRequestError, match="no end-of-sequence token") as refusal:
+        GrammarCompiler(Tokenizer(), 50).check(regex_grammar("a"), "grammar")
+    assert refusal.value.param == "grammar"

@@ -42,6 +42,7 @@ class GrammarCompiler:
     def __init__(self, vocabulary: Vocabulary, vocab_size: int) -> None:
         self.vocab_size = vocab_size
         self._vocabulary = vocabulary
+        self._eos_token_ids = [token_id for token_id in vocabulary.eos_token_ids if token_id < vocab_size]  # that the model can draw
         self._lock = Lock()
         self._made: LLTokenizer | None = None
         self._compiled: OrderedDict[bytes, LLMatcher] = OrderedDict()
@@ -50,8 +51,10 @@ class GrammarCompiler:
         """Compile a grammar now. Takes milliseconds, at most about a second: call it off the event loop.
 
         Raises:
-            InvalidRequestError: the grammar is wrong, too large, or nothing satisfies it; names the field.
+            InvalidRequestError: the grammar is wrong, too large, or nothing satisfies it, or the model cannot end a text; names the field.
         """
+        if not self._eos_token_ids:
+            raise InvalidRequestError(f"{field}: the model has no end-of-sequence token, with which structured output ends", field)
         key = _key(grammar)
         if self._cached(key) is not None:
             return
@@ -84,22 +87,19 @@ class GrammarCompiler:
         """Made at the first grammar: it takes half a second for 50,000 tokens."""
         with self._lock:
             if self._made is None:
-                if not self._vocabulary.eos_token_ids:
-                    raise InvalidRequestError("the model's tokenizer has no end-of-sequence token, with which structured output ends")
                 from llguidance import LLTokenizer, TokenizerWrapper
 
-                adapter = TokenizerWrapper(_Adapter(self._vocabulary, self.vocab_size))
-                eos_token_ids = list(self._vocabulary.eos_token_ids)
-                self._made = LLTokenizer(adapter, n_vocab=self.vocab_size, eos_token=eos_token_ids)
+                adapter = TokenizerWrapper(_Adapter(self._vocabulary, self.vocab_size, self._eos_token_ids[0]))
+                self._made = LLTokenizer(adapter, n_vocab=self.vocab_size, eos_token=self._eos_token_ids)
             return self._made
 
 
 class _Adapter:
     """A vocabulary in the shape that llguidance asks for."""
 
-    def __init__(self, vocabulary: Vocabulary, vocab_size: int) -> None:
+    def __init__(self, vocabulary: Vocabulary, vocab_size: int, eos_token_id: int) -> None:
         self._vocabulary = vocabulary
-        self.eos_token_id = vocabulary.eos_token_ids[0]
+        self.eos_token_id = eos_token_id
         self.bos_token_id = vocabulary.bos_token_id
         self.special_token_ids: Sequence[int] = sorted(vocabulary.special_token_ids)
         known = min(vocab_size, vocabulary.vocab_size)
