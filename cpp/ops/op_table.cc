@@ -6,6 +6,7 @@
   OP(add_rms_norm)       \
   OP(embedding)          \
   OP(experts)            \
+  OP(gelu)               \
   OP(gelu_and_mul)       \
   OP(gelu_tanh)          \
   OP(gelu_tanh_and_mul)  \
@@ -13,6 +14,7 @@
   OP(linear)             \
   OP(lm_head)            \
   OP(paged_attention)    \
+  OP(position_embedding) \
   OP(relu)               \
   OP(relu_squared)       \
   OP(rms_norm)           \

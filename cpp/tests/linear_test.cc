@@ -235,7 +235,7 @@ TEST_P(LinearTest, LmHeadIsExactWhereLogitsAreLargest) {
       std::vector<float> rounded(kTokens * vocab), precise(rounded.size()), y(rounded.size());
       linear({x.data(), kTokens, kCols}, int8, nullptr, {rounded.data(), kTokens, vocab}, pool_);
       linear({x.data(), kTokens, kCols}, exact, nullptr, {precise.data(), kTokens, vocab}, pool_);
-      lm_head({x.data(), kTokens, kCols}, int8, {y.data(), kTokens, vocab}, pool_);
+      lm_head({x.data(), kTokens, kCols}, int8, nullptr, {y.data(), kTokens, vocab}, pool_);
       for (std::int64_t token = 0; token < kTokens; ++token) {
         const float* row = y.data() + token * vocab;
         const std::vector<float> expected = with_exact_panels(rounded.data() + token * vocab, precise.data() + token * vocab, vocab,
@@ -243,9 +243,9 @@ TEST_P(LinearTest, LmHeadIsExactWhereLogitsAreLargest) {
         ASSERT_EQ(std::vector<float>(row, row + vocab), expected) << name_of(format) << " " << vocab << " " << token;
       }
       std::vector<float> alone(static_cast<std::size_t>(vocab));
-      lm_head({x.data() + 4 * kCols, 1, kCols}, int8, {alone.data(), 1, vocab}, pool_);
+      lm_head({x.data() + 4 * kCols, 1, kCols}, int8, nullptr, {alone.data(), 1, vocab}, pool_);
       EXPECT_TRUE(std::equal(alone.begin(), alone.end(), y.begin() + 4 * vocab));
-      lm_head({x.data(), kTokens, kCols}, exact, {y.data(), kTokens, vocab}, pool_);
+      lm_head({x.data(), kTokens, kCols}, exact, nullptr, {y.data(), kTokens, vocab}, pool_);
       EXPECT_EQ(y, precise);
     }
   }

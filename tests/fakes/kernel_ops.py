@@ -89,7 +89,9 @@ def paged_attention(
     window: int | None,
     softcap: float | None,
     pool: ThreadPool,
+    alibi_slopes: Floats | None = None,
 ) -> Floats:
     step = {"query_indptr": query_indptr, "context_lens": context_lens, "block_tables": block_tables}
     settings = {"num_heads": num_heads, "scale": scale, "softcap": softcap}
-    return run_op("paged_attention", [q], [], pool, cache, layer, window, step, **settings)[0]
+    slopes = None if alibi_slopes is None else ArrayWeight(alibi_slopes)
+    return run_op("paged_attention", [q], [slopes], pool, cache, layer, window, step, **settings)[0]

@@ -21,6 +21,13 @@ class Heads:
     head_dim: int
     window: int | None = None
     softcap: float | None = None
+    slope: float | None = None  # of the last head; the others have their share
+
+    @property
+    def alibi_slopes(self) -> np.ndarray | None:
+        if self.slope is None:
+            return None
+        return np.linspace(0, self.slope, self.num_heads + 1)[1:].astype(np.float32)
 
     @property
     def scale(self) -> float:
@@ -52,6 +59,8 @@ def reference(heads: Heads, sequence: Sequence) -> np.ndarray:
     if heads.softcap is not None:
         scores = heads.softcap * np.tanh(scores / heads.softcap)
     distance = np.arange(num_tokens)[:, None] - np.arange(num_tokens)[None, :]
+    if heads.alibi_slopes is not None:
+        scores = scores - heads.alibi_slopes[:, None, None] * distance
     hidden = (distance < 0) | (distance >= (heads.window or num_tokens))
     scores[:, hidden] = -np.inf
     weights = np.exp(scores - scores.max(-1, keepdims=True))
@@ -96,7 +105,18 @@ class Runner:
         lens = np.array([s + n for _, s, n in spans], np.int32)
         heads = self.heads
         y = kernel_ops.paged_attention(
-            parts["q"], self.cache, 1, indptr, lens, self.tables[rows], heads.num_heads, heads.scale, heads.window, heads.softcap, self.pool
+            parts["q"],
+            self.cache,
+            1,
+            indptr,
+            lens,
+            self.tables[rows],
+            heads.num_heads,
+            heads.scale,
+            heads.window,
+            heads.softcap,
+            self.pool,
+            heads.alibi_slopes,
         )
         for (row, start, count), first in zip(spans, indptr, strict=False):
             self.outputs[row].append(y[first : first + count])

@@ -21,6 +21,8 @@ SHAPES = [
     Heads(8, 2, 128, window=150, softcap=20.0),
     Heads(3, 1, 8),
     Heads(20, 1, 72, window=1),
+    Heads(6, 2, 64, slope=0.7),
+    Heads(5, 1, 40, window=50, softcap=9.0, slope=0.01),
 ]
 
 
@@ -105,6 +107,7 @@ def test_bytes_per_block():
         ({"query_indptr": np.array([0, 0], np.int32)}, "from 0 to 1"),
         ({"window": 0}, "window"),
         ({"softcap": 0.0}, "softcap"),
+        ({"alibi_slopes": np.ones(3, np.float32)}, "alibi_slopes"),
         ({"layer": 1}, "layer 1 of 1"),
     ],
 )

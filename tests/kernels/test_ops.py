@@ -61,6 +61,7 @@ def test_layer_norm_of_each_head(pool):
 
 ACTIVATIONS = {
     "silu": lambda z: z * sigmoid(z),
+    "gelu": lambda z: z * np.vectorize(math.erfc)(-z / math.sqrt(2)) / 2,
     "gelu_tanh": lambda z: z * sigmoid(2 * np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)),
     "relu": lambda z: np.maximum(z, 0),
     "relu_squared": lambda z: np.maximum(z, 0) ** 2,

@@ -34,6 +34,10 @@ void gelu_tanh_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& 
   gate("gelu_tanh_and_mul", activation_kernels(cpu::active_isa()).gelu_tanh_and_mul, x, y, pool);
 }
 
+void gelu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {
+  activate("gelu", activation_kernels(cpu::active_isa()).gelu, x, y, pool);
+}
+
 void gelu_tanh(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {
   activate("gelu_tanh", activation_kernels(cpu::active_isa()).gelu_tanh, x, y, pool);
 }

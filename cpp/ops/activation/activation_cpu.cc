@@ -36,12 +36,18 @@ OCTAVO_VEC Vec normal_tail(Vec a) {
 }
 
 // z * Phi(z) = max(z, 0) - a * Phi(-a) with a = |z|: no cancellation on either side. A NaN stays one.
+OCTAVO_VEC Vec exact_gelu(Vec z) {
+  const Vec a = min(magnitude(z), broadcast(13.0f));  // beyond, a * Phi(-a) is below 1e-36
+  const Vec positive = z < 0.0f ? zero() : z;
+  return positive - a * normal_tail(a);
+}
+
 void gelu_and_mul(const float* gate, const float* up, float* y, std::int64_t count) {
-  map(gate, up, y, count, [](Vec z, Vec factor) {
-    const Vec a = min(magnitude(z), broadcast(13.0f));  // beyond, a * Phi(-a) is below 1e-36
-    const Vec positive = z < 0.0f ? zero() : z;
-    return (positive - a * normal_tail(a)) * factor;
-  });
+  map(gate, up, y, count, [](Vec z, Vec factor) { return exact_gelu(z) * factor; });
+}
+
+void gelu(const float* x, float* y, std::int64_t count) {
+  map(x, x, y, count, [](Vec z, Vec) { return exact_gelu(z); });
 }
 
 // (1 + tanh(u)) / 2 is the sigmoid of 2u: no cancellation where tanh is close to -1.
@@ -90,7 +96,7 @@ void softcap(const float* x, float cap, float* y, std::int64_t count) {
 }  // namespace
 
 const ActivationKernels& activation_kernels() {
-  static constexpr ActivationKernels kernels{silu_and_mul, gelu_and_mul, gelu_tanh_and_mul, gelu_tanh, silu, relu, relu_squared,
+  static constexpr ActivationKernels kernels{silu_and_mul, gelu_and_mul, gelu_tanh_and_mul, gelu,   gelu_tanh, silu, relu, relu_squared,
                                              scale,        add,          sigmoid_gate,      softcap};
   return kernels;
 }

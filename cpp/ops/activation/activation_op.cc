@@ -73,6 +73,7 @@ void lower_softcap(CpuLowering& op) {
 OCTAVO_DEFINE_OP(silu_and_mul, infer_gated, lower_map<octavo::silu_and_mul>);
 OCTAVO_DEFINE_OP(gelu_and_mul, infer_gated, lower_map<octavo::gelu_and_mul>);
 OCTAVO_DEFINE_OP(gelu_tanh_and_mul, infer_gated, lower_map<octavo::gelu_tanh_and_mul>);
+OCTAVO_DEFINE_OP(gelu, infer_elementwise, lower_map<octavo::gelu>);
 OCTAVO_DEFINE_OP(gelu_tanh, infer_elementwise, lower_map<octavo::gelu_tanh>);
 OCTAVO_DEFINE_OP(silu, infer_elementwise, lower_map<octavo::silu>);
 OCTAVO_DEFINE_OP(relu, infer_elementwise, lower_map<octavo::relu>);

@@ -53,6 +53,7 @@ struct Unit {
   std::int64_t column(int row) const {
     return (kv_head * call.group + (first_row + row) % call.group) * std::int64_t{call.cache.head_dim()};
   }
+  float slope(int row) const { return call.attention.alibi_slopes[kv_head * call.group + (first_row + row) % call.group]; }
   const float* query(int row) const { return call.q.row(token(row)) + column(row); }
   float* output(int row) const { return call.y.row(token(row)) + column(row); }
 };
@@ -110,12 +111,18 @@ void compute_segment(const Unit& unit, std::int64_t segment, TileScratch& scratc
   const KVCache& cache = unit.call.cache;
   const std::int64_t start = segment * kSegmentTokens;
   int visible_begin[kTileRows], visible_end[kTileRows];
+  float slopes[kTileRows], positions[kTileRows];
+  const bool is_biased = unit.call.attention.alibi_slopes != nullptr;
   int begin = kSegmentTokens, end = 0;
   for (int row = 0; row < unit.num_rows; ++row) {
     visible_begin[row] = static_cast<int>(std::clamp<std::int64_t>(unit.first_seen(row) - start, 0, kSegmentTokens));
     visible_end[row] = static_cast<int>(std::clamp<std::int64_t>(unit.position(row) + 1 - start, 0, kSegmentTokens));
     begin = std::min(begin, visible_begin[row]);
     end = std::max(end, visible_end[row]);
+    if (is_biased) {
+      slopes[row] = unit.slope(row);
+      positions[row] = static_cast<float>(unit.position(row) - start);
+    }
   }
   if (begin >= end) {
     std::fill_n(result.max, unit.num_rows, -INFINITY);
@@ -130,7 +137,7 @@ void compute_segment(const Unit& unit, std::int64_t segment, TileScratch& scratc
   const int num_next = reads_ahead ? next_pages(unit, segment, next) : 0;
   unit.call.kernels.segment[static_cast<int>(cache.dtype())](
       {scratch.query, scratch.scores, pages, next, first_page, end_page, num_next, reads_ahead, end, visible_begin, visible_end,
-       unit.num_rows, cache.layout(), unit.call.attention.softcap.value_or(0.0f)},
+       unit.num_rows, cache.layout(), unit.call.attention.softcap.value_or(0.0f), is_biased ? slopes : nullptr, positions},
       result);
 }
 

@@ -1,8 +1,10 @@
 // Causal attention of new tokens over paged keys and values (vLLM, arXiv:2309.06180) with an online softmax (arXiv:1805.02867).
 //
-//   y[t, h] = softmax_j(cap(scale * q[t, h] . K[j, h / (H / K)])) . V[j, h / (H / K)]     cap(s) = softcap * tanh(s / softcap)
+//   y[t, h] = softmax_j(cap(scale * q[t, h] . K[j, h / (H / K)]) - slope[h] * (p - j)) . V[j, h / (H / K)]     cap(s) = softcap * tanh(s /
+//   softcap)
 //
-// over positions j = max(0, p - window + 1) .. p, where token i of request r stands at p = context_lens[r] - num_queries + i.
+// (slopes: attention with linear biases, arXiv:2108.12409) over positions j = max(0, p - window + 1) .. p, where token i of request r
+// stands at p = context_lens[r] - num_queries + i.
 //
 // A row's bits depend on its own q and the keys and values it sees, never on the batch, the chunk, the pages or the threads:
 // positions are cut into segments of 128 counted from position 0, a softmax is taken inside each, and segments are merged in
@@ -25,6 +27,7 @@ struct PagedAttention {
   float scale = 1.0f;
   std::optional<int> window = std::nullopt;     // >= 1
   std::optional<float> softcap = std::nullopt;  // > 0
+  const float* alibi_slopes = nullptr;          // [H]; null: no biases
 };
 
 // q, y [T, H * D]; y may be q. Keys and values of the new tokens are in the cache already (store_kv). Uses the cache's scratch:

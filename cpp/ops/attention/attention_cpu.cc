@@ -11,6 +11,22 @@ void cap_scores(float* scores, int begin, int end, float cap) {
   for (int token = begin; token < end; token += kLanes) store(scores + token, limit * tanh(load(scores + token) / limit));
 }
 
+struct alignas(64) SegmentTokens {
+  float values[kSegmentTokens];
+  constexpr SegmentTokens() : values() {
+    for (int token = 0; token < kSegmentTokens; ++token) values[token] = static_cast<float>(token);
+  }
+};
+constexpr SegmentTokens kSegmentTokenNumbers;
+
+// scores[token] -= slope * (position - token); both numbers are whole, so their difference is exact.
+void add_linear_biases(float* scores, int begin, int end, float slope, float position) {
+  for (int token = begin; token < end; token += kLanes) {
+    const Vec ahead = load(kSegmentTokenNumbers.values + token) - broadcast(position);
+    store(scores + token, fma(ahead, broadcast(slope), load(scores + token)));
+  }
+}
+
 // Scores begin..end-1 of a row become e^(score - max), zero where the row does not see. Lanes are absolute positions, so the order
 // of the sum is the row's own.
 void softmax_row(float* scores, int begin, int end, int visible_begin, int visible_end, float* max_out, float* sum_out) {
@@ -37,6 +53,7 @@ void softmax_rows(const AttentionSegment& segment, const AttentionState& result)
   for (int row = 0; row < segment.num_rows; ++row) {
     float* scores = segment.scores + row * kScoreStride;
     if (segment.softcap > 0.0f) cap_scores(scores, begin, end, segment.softcap);
+    if (segment.slopes) add_linear_biases(scores, begin, end, segment.slopes[row], segment.positions[row]);
     softmax_row(scores, begin, end, segment.visible_begin[row], segment.visible_end[row], result.max + row, result.sum + row);
   }
 }

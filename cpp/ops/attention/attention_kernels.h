@@ -40,6 +40,10 @@ struct AttentionSegment {
   int num_rows;
   const KVPageLayout& layout;
   float softcap;  // 0: none
+  // Null, or [num_rows]: a token that lies d positions before the row's own gets -slope * d; the row's own is positions[row] of the
+  // segment.
+  const float* slopes;
+  const float* positions;
 };
 
 struct AttentionKernels {

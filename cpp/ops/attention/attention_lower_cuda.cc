@@ -1,3 +1,5 @@
+#include <stdexcept>
+
 #include "cuda/lower_ops.h"
 
 namespace octavo::cuda {
@@ -12,6 +14,7 @@ void lower_paged_attention(OpLowering& op) {
   shape.scale = static_cast<float>(op.op.attributes.number("scale"));
   shape.window = static_cast<int>(op.op.attributes.integer_if("window").value_or(spec.window.value_or(0)));
   shape.softcap = static_cast<float>(op.op.attributes.number_if("softcap").value_or(0.0));
+  if (op.has_weight(0)) throw std::invalid_argument("paged_attention: linear biases (alibi_slopes) are not computed on a GPU yet");
   Attention* attention = op.context.attention(shape);
   const auto q = op.read(0), y = op.write();
   const int cache = op.op.cache.value();

@@ -2,6 +2,7 @@
 #include "ops/attention/attention_plan.h"
 #include "program/cpu_lowering.h"
 #include "program/op_def.h"
+#include "weights/array_weight.h"
 
 namespace octavo::program {
 namespace {
@@ -33,6 +34,7 @@ void infer_paged_attention(Infer& op) {
   op.read("q", "[tokens, C]");
   op.check(op.size("C") == num_heads * spec.head_dim, "q has ", op.size("C"), " columns, expected ", num_heads, " heads of ",
            spec.head_dim);
+  op.optional_weight("alibi_slopes", "array", "[num_heads]");
   op.write("[tokens, C]");
 }
 
@@ -72,11 +74,13 @@ void lower_paged_attention(CpuLowering& op) {
   });
   const auto scale = static_cast<float>(op.attributes().number("scale"));
   const std::optional<double> softcap = op.attributes().number_if("softcap");
+  const ArrayWeight* slopes = op.weight_if<ArrayWeight>(0);
   op.reads_cache();
   op.run([=, &pages, &shared, cap = softcap ? std::optional<float>(static_cast<float>(*softcap)) : std::nullopt](const CpuFrame& f) {
     PagedAttention attention = shared.attention();
     attention.scale = scale;
     attention.softcap = cap;
+    if (slopes) attention.alibi_slopes = slopes->values().data;
     octavo::paged_attention(f[q], pages, layer, attention, shared.plan(), f[y], f.pool);
   });
 }

@@ -19,4 +19,18 @@ void embedding(Span<const std::int32_t> token_ids, const EmbeddingWeight& weight
   });
 }
 
+void position_embedding(Span<const std::int32_t> positions, const EmbeddingWeight& weight, std::int64_t offset, Matrix<float> y,
+                        cpu::ThreadPool& pool) {
+  require(y.rows == positions.size && y.cols == weight.cols, "position_embedding: y is [", y.rows, ", ", y.cols, "], expected [",
+          positions.size, ", ", weight.cols, "]");
+  for (std::int64_t i = 0; i < positions.size; ++i) {
+    require(positions[i] >= 0 && positions[i] + offset < weight.rows, "position_embedding: position ", positions[i],
+            " is not in the table of ", weight.rows - offset, " positions");
+  }
+  const std::int64_t row_bytes = format_bytes(weight.format, weight.cols);
+  pool.run(positions.size, [&](std::int64_t token) {
+    dequantize(weight.data + (positions[token] + offset) * row_bytes, weight.format, weight.cols, y.row(token));
+  });
+}
+
 }  // namespace octavo

@@ -1,4 +1,4 @@
-// y[t, :] = scale * table[token_ids[t], :]
+// y[t, :] = scale * table[token_ids[t], :], and the same by position
 #pragma once
 #include <cstdint>
 
@@ -10,5 +10,10 @@ namespace octavo {
 
 // token_ids [T], y [T, E]. Throws std::invalid_argument when shapes disagree or a token id is not a row of the table.
 void embedding(Span<const std::int32_t> token_ids, const EmbeddingWeight& weight, float scale, Matrix<float> y, cpu::ThreadPool& pool);
+
+// y[t, :] = table[positions[t] + offset, :]: positions that are learned (Gehring et al. 2017). positions [T], y [T, E]. Throws
+// std::invalid_argument when shapes disagree or a position is not a row of the table.
+void position_embedding(Span<const std::int32_t> positions, const EmbeddingWeight& weight, std::int64_t offset, Matrix<float> y,
+                        cpu::ThreadPool& pool);
 
 }  // namespace octavo

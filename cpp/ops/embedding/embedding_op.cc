@@ -18,8 +18,22 @@ void lower(CpuLowering& op) {
   op.run([=, &table](const CpuFrame& f) { octavo::embedding(f.step.token_ids, table, scale, f[y], f.pool); });
 }
 
+void infer_position_embedding(Infer& op) {
+  op.check(op.integer("offset") >= 0, "offset is ", op.integer("offset"), "; it must be at least 0");
+  op.weight("table", "embedding", "[P, E]");
+  op.write("[tokens, E]");
+}
+
+void lower_position_embedding(CpuLowering& op) {
+  const ValueId y = op.write(0);
+  const EmbeddingWeight& table = op.weight<EmbeddingWeight>(0);
+  const std::int64_t offset = op.attributes().integer("offset");
+  op.run([=, &table](const CpuFrame& f) { octavo::position_embedding(f.step.positions, table, offset, f[y], f.pool); });
+}
+
 }  // namespace
 
 OCTAVO_DEFINE_OP(embedding, infer, lower);
+OCTAVO_DEFINE_OP(position_embedding, infer_position_embedding, lower_position_embedding);
 
 }  // namespace octavo::program

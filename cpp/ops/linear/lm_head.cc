@@ -47,8 +47,8 @@ int find_largest(const LinearWeight& weight, std::int64_t panel_width, const flo
   return count;
 }
 
-void compute_exactly(Matrix<const float> x, const LinearWeight& weight, const LinearKernels& kernels, std::int64_t row, const Panel& panel,
-                     Matrix<float> y) {
+void compute_exactly(Matrix<const float> x, const LinearWeight& weight, const float* bias, const LinearKernels& kernels, std::int64_t row,
+                     const Panel& panel, Matrix<float> y) {
   const LinearWeight::PackedPart& part = weight.packed_parts()[panel.part];
   const std::int64_t first = panel.index * kernels.panel_width;
   LinearTask task{};
@@ -60,6 +60,7 @@ void compute_exactly(Matrix<const float> x, const LinearWeight& weight, const Li
   task.panel_bytes = part.panel_bytes;
   task.num_outputs = std::min<std::int64_t>(kernels.panel_width, part.rows - first);
   task.zero_point = static_cast<float>(part.zero_point);
+  task.bias = bias ? bias + part.first_row + first : nullptr;
   task.y = y.row(row) + part.first_row + first;
   task.y_stride = y.stride;
   kernels.compute[static_cast<int>(part.packing)](task);
@@ -67,8 +68,8 @@ void compute_exactly(Matrix<const float> x, const LinearWeight& weight, const Li
 
 }  // namespace
 
-void lm_head(Matrix<const float> x, const LinearWeight& weight, Matrix<float> y, cpu::ThreadPool& pool) {
-  linear(x, weight, nullptr, y, pool);
+void lm_head(Matrix<const float> x, const LinearWeight& weight, const float* bias, Matrix<float> y, cpu::ThreadPool& pool) {
+  linear(x, weight, bias, y, pool);
   if (!weight.quantizes_activations()) return;
   const LinearKernels& kernels = linear_kernels(weight.isa());
   Panel* panels = reinterpret_cast<Panel*>(pool.scratch(x.rows * kExactPanels * static_cast<std::int64_t>(sizeof(Panel))));
@@ -78,7 +79,7 @@ void lm_head(Matrix<const float> x, const LinearWeight& weight, Matrix<float> y,
     for (int i = count; i < kExactPanels; ++i) best[i].index = -1;
   });
   pool.run(x.rows * kExactPanels, [&](std::int64_t index) {
-    if (panels[index].index >= 0) compute_exactly(x, weight, kernels, index / kExactPanels, panels[index], y);
+    if (panels[index].index >= 0) compute_exactly(x, weight, bias, kernels, index / kExactPanels, panels[index], y);
   });
 }
 

@@ -12,7 +12,7 @@ namespace octavo {
 
 constexpr int kExactPanels = 8;
 
-// x [T, K], weight [V, K], y [T, V]; y does not overlap x. Throws std::invalid_argument when shapes disagree.
-void lm_head(Matrix<const float> x, const LinearWeight& weight, Matrix<float> y, cpu::ThreadPool& pool);
+// x [T, K], weight [V, K], bias [V] or null, y [T, V]; y does not overlap x. Throws std::invalid_argument when shapes disagree.
+void lm_head(Matrix<const float> x, const LinearWeight& weight, const float* bias, Matrix<float> y, cpu::ThreadPool& pool);
 
 }  // namespace octavo

@@ -76,24 +76,34 @@ class ConfigKeys:
         values: the dictionary.
         defaults: values of keys that it leaves out.
         prefix: put before every key, such as `llama.` in GGUF metadata.
+        aliases: key -> what the family's files call it; a key that stands there itself is taken all the same.
     """
 
-    def __init__(self, source: str, values: Mapping[str, Any], defaults: Mapping[str, Any] | None = None, *, prefix: str = "") -> None:
+    def __init__(
+        self,
+        source: str,
+        values: Mapping[str, Any],
+        defaults: Mapping[str, Any] | None = None,
+        *,
+        prefix: str = "",
+        aliases: Mapping[str, str] | None = None,
+    ) -> None:
         self.source = source
         self.prefix = prefix
         self._values = values
         self._defaults = defaults or {}
+        self._aliases = aliases or {}
         self._asked: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
         """Whether the dictionary itself has the key, with another value than null."""
-        return self._values.get(self.prefix + key) is not None
+        return self._values.get(self._key(key)) is not None
 
     def value(self, key: str, default: Any = _REQUIRED) -> Any:
         """The value as it stands, of any type. Raises `CheckpointError` when there is none and no default."""
-        self._asked.add(key)
+        self._asked |= {key, self._aliases.get(key, key)}
         value = self._stored(key)
-        if value is not None or self.prefix + key in self._values:
+        if value is not None or self._key(key) in self._values:
             return value
         value = self._defaults.get(key, default)
         if value is _REQUIRED:
@@ -210,7 +220,7 @@ class ConfigKeys:
 
     def refused(self, key: str, why: str) -> CheckpointError:
         """The error for a value that cannot be used."""
-        value = self._values.get(self.prefix + key, self._defaults.get(key))
+        value = self._values.get(self._key(key), self._defaults.get(key))
         return CheckpointError(f"{self._named(key)} is {_quoted(value)}: {why}")
 
     def was_asked(self, key: str) -> bool:
@@ -224,10 +234,15 @@ class ConfigKeys:
                 raise self.refused(key, "this setting changes what the model computes, and is not supported for its model_type")
 
     def _named(self, key: str) -> str:
-        return f"{self.source}: {self.prefix}{key}"
+        return f"{self.source}: {self._key(key)}"
 
     def _stored(self, key: str) -> Any:
-        return self._values.get(self.prefix + key)
+        return self._values.get(self._key(key))
+
+    def _key(self, key: str) -> str:
+        """As the dictionary calls it."""
+        own = self.prefix + key
+        return own if own in self._values else self.prefix + self._aliases.get(key, key)
 
 
 class MetadataKeys(ConfigKeys):

@@ -16,7 +16,17 @@ from octavo.checkpoint.model_config import ModelConfig
 from octavo.errors import CheckpointError
 from octavo.plugins import available, load
 
-__all__ = ["BLOCK_NAMES", "POST_NORM_NAMES", "SANDWICH_NAMES", "GgufFamily", "StoredNames", "family_config", "gguf_family", "stored_names"]
+__all__ = [
+    "BLOCK_NAMES",
+    "POST_NORM_NAMES",
+    "SANDWICH_NAMES",
+    "GgufFamily",
+    "StoredNames",
+    "family_config",
+    "gguf_family",
+    "name_patterns",
+    "stored_names",
+]
 
 # Parts of a block in GGUF files (llama.cpp's `gguf-py/gguf/constants.py`) by Hugging Face's most common names.
 BLOCK_NAMES: dict[str, str] = {
@@ -66,10 +76,15 @@ class StoredNames:
     Attributes:
         patterns: (regular expression, replacement), tried in order until one matches the whole name.
         paired_rows: whether heads rotate in pairs of neighbours: rows of q and k are then put into halves as they are read.
+        grouped_qkv: whether the rows of `qkv_proj` stand by key/value head: its queries, its keys, its values; they are put into all
+            queries, all keys, all values.
+        transposed: regular expression of the family's names whose matrices are stored as [in, out] and read as [out, in].
     """
 
     patterns: tuple[tuple[str, str], ...] = ()
     paired_rows: bool = False
+    grouped_qkv: bool = False
+    transposed: str | None = None
 
     def name(self, stored: str) -> str | None:
         """The family's name for a stored tensor; None when it belongs to another half of the model, such as an image encoder."""
@@ -81,6 +96,19 @@ class StoredNames:
             if match:
                 return match.expand(replacement)
         return stored
+
+
+def name_patterns(layers: str, parts: Mapping[str, str], top: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Patterns for `StoredNames`.
+
+    Args:
+        layers: regular expression of what stands before a layer's number.
+        parts: part of a layer in the files -> in the family's layers; others keep their names.
+        top: regular expression of what belongs to no layer -> its name.
+    """
+    of_layers = [(rf"{layers}\.(\d+)\.{re.escape(part)}\.(\w+)", rf"model.layers.\1.{name}.\2") for part, name in parts.items()]
+    of_top = [(rf"{stored}\.(\w+)", rf"{name}.\1") for stored, name in top.items()]
+    return (*of_layers, *of_top, (rf"{layers}\.(\d+)\.(.*)", r"model.layers.\1.\2"))
 
 
 def _nothing(keys: MetadataKeys, config: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +166,7 @@ def family_config(source: str, config: Mapping[str, Any]) -> ModelConfig:
         LookupError: an unknown model_type.
     """
     family = load("octavo.models", ConfigKeys(source, config).name("model_type")).Model
-    keys = ConfigKeys(source, config, family.defaults)
+    keys = ConfigKeys(source, config, family.defaults, aliases=family.aliases)
     model = family.read_config(keys)
     keys.check_unread()
     return model

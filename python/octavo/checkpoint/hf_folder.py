@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.expert_names import TensorPart, tensor_parts
 from octavo.checkpoint.family_files import family_config, stored_names
-from octavo.checkpoint.raw_tensor import RawTensor, check_shape
-from octavo.checkpoint.row_order import rows_in_halves
+from octavo.checkpoint.raw_tensor import BLOCK_FORMATS, RawTensor, check_shape
+from octavo.checkpoint.row_order import rows_by_kind, rows_in_halves
 from octavo.checkpoint.safetensors import SafetensorsFile
 from octavo.errors import CheckpointError
 
@@ -32,8 +36,8 @@ class HfFolder:
         self.config, self.generation_config = read_configs(self.path)
         self._tensors: dict[str, tuple[SafetensorsFile, TensorPart]] = {}
         keys = ConfigKeys(str(self.path / "config.json"), self.config)
-        names = stored_names(keys.name("model_type"))
-        self._heads = family_config(keys.source, self.config) if names.paired_rows else None
+        self._stored_names = names = stored_names(keys.name("model_type"))
+        self._heads = family_config(keys.source, self.config) if names.paired_rows or names.grouped_qkv else None
         for weights in self._weight_files():
             for stored_name in weights.names():
                 name = names.name(stored_name)
@@ -48,12 +52,26 @@ class HfFolder:
         if name not in self._tensors:
             raise CheckpointError(f"{self.path}: tensor {name} is missing from the safetensors files")
         weights, part = self._tensors[name]
-        check_shape(weights.path, name, part.shape, shape)
-        return self._in_halves(weights.tensor(part.stored_name, part))
+        turned = self._is_transposed(name)
+        check_shape(weights.path, name, part.shape[::-1] if turned else part.shape, shape)
+        raw = weights.tensor(part.stored_name, part)
+        return self._by_kind(self._in_halves(_transposed(raw) if turned else raw))
+
+    def _is_transposed(self, name: str) -> bool:
+        return self._stored_names.transposed is not None and re.fullmatch(self._stored_names.transposed, name) is not None
+
+    def _by_kind(self, raw: RawTensor) -> RawTensor:
+        """Rows of a fused q, k and v one kind after the other."""
+        if self._heads is None or not self._stored_names.grouped_qkv or ".self_attn.qkv_proj." not in raw.name:
+            return raw
+        heads, kv_heads = self._heads.num_heads, self._heads.num_kv_heads
+        return replace(raw, data=rows_by_kind(raw.data, raw.shape, heads, kv_heads, what=f"{self.path}: tensor {raw.name}"))
 
     def _in_halves(self, raw: RawTensor) -> RawTensor:
         """Rows of q and k in the order that kernels rotate, whatever the family's files have."""
-        if self._heads is None or ".self_attn." not in raw.name or raw.name.split(".")[-2] not in ("q_proj", "k_proj"):
+        if self._heads is None or not self._stored_names.paired_rows or ".self_attn." not in raw.name:
+            return raw
+        if raw.name.split(".")[-2] not in ("q_proj", "k_proj"):
             return raw
         num_heads = self._heads.num_heads if ".q_proj." in raw.name else self._heads.num_kv_heads
         rope = next((rope for rope in self._heads.ropes if rope is not None), None)
@@ -93,6 +111,11 @@ class HfFolder:
                     f"{self.path / file_name}: tensor {tensor} is missing, although {index.name} lists it there; download it again"
                 )
         return list(files.values())
+
+
+def _transposed(raw: RawTensor) -> RawTensor:
+    values = raw.data.reshape(*raw.shape, BLOCK_FORMATS[raw.format][1])  # plain values: safetensors have no blocks
+    return replace(raw, shape=raw.shape[::-1], data=np.ascontiguousarray(values.swapaxes(0, 1)).reshape(-1))
 
 
 def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -59,6 +59,10 @@ class ModelConfig:
         attention_softcap: bound of the attention scores; None without.
         logits_softcap: bound of the logits; None without.
         norm: of whole rows: "rms", "layer", or "layer_unbiased".
+        head_bias: whether the logits have a bias.
+        alibi_slopes: per head, what a score loses with each position that a token lies further back; None without.
+        parallel_norms: norms of a block whose attention and feed-forward stand side by side: 1, or 2 where each has its own; 0 where
+            they follow each other.
         embedding_scale, residual_scale, logits_scale: factors of the embeddings, of what a block adds, and of the logits.
     """
 
@@ -84,6 +88,9 @@ class ModelConfig:
     attention_softcap: float | None = None
     logits_softcap: float | None = None
     norm: str = "rms"
+    head_bias: bool = False
+    alibi_slopes: tuple[float, ...] | None = None
+    parallel_norms: int = 0
     embedding_scale: float = 1.0
     residual_scale: float = 1.0
     logits_scale: float = 1.0

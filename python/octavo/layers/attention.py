@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.linear import Linear
 from octavo.layers.norm import RMSNorm
@@ -59,6 +61,8 @@ class Attention:
         self.scale = config.attention_scale
         self.cache = weights.cache(PagedKV(config.num_kv_heads, config.head_dim, config.windows[layer]))
         self.softcap = softcap
+        slopes = config.alibi_slopes
+        self.alibi_slopes = None if slopes is None else weights.constant(np.array(slopes, np.float32))
         parts = {f"{prefix}.q_proj": self.q_cols, f"{prefix}.k_proj": self.kv_cols, f"{prefix}.v_proj": self.kv_cols}
         if fused:
             parts = {f"{prefix}.qkv_proj": sum(parts.values())}
@@ -81,7 +85,15 @@ class Attention:
         if self.norm_after_rotation:
             q, k = self._normalise(q, k)
         self.ops.store_kv(step, k, v, self.cache)
-        attended = self.ops.paged_attention(step, q, self.cache, num_heads=self.num_heads, scale=self.scale, softcap=self.softcap)
+        attended = self.ops.paged_attention(
+            step,
+            q,
+            self.cache,
+            num_heads=self.num_heads,
+            scale=self.scale,
+            softcap=self.softcap,
+            alibi_slopes=self.alibi_slopes,
+        )
         return self.out(attended)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

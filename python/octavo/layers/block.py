@@ -56,17 +56,34 @@ class PreNormBlock:
 
 
 class ParallelBlock:
-    """norm -> attention and feed-forward, side by side -> add (Wang & Komatsuzaki 2021, GPT-J). Arguments as of `PreNormBlock`."""
+    """norm -> attention and feed-forward, side by side -> add (Wang & Komatsuzaki 2021, GPT-J). Arguments as of `PreNormBlock`.
 
-    def __init__(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None) -> None:
+    Args:
+        mlp_norm: whether the feed-forward block has a norm of its own over the same rows, `post_attention_layernorm`.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        config: ModelConfig,
+        index: int,
+        rope: Tensor | None,
+        *,
+        mlp: Callable[[Tensor], Tensor] | None = None,
+        mlp_norm: bool = False,
+        fused: bool = False,
+    ) -> None:
+        prefix = f"model.layers.{index}"
         self.ops = weights.ops
-        self.norm = make_norm(weights, config, f"model.layers.{index}.input_layernorm")
-        self.attention = _attention(weights, config, index, rope, None)
-        self.mlp = _mlp(weights, config, index)
+        self.norm = make_norm(weights, config, f"{prefix}.input_layernorm")
+        self.mlp_norm = make_norm(weights, config, f"{prefix}.post_attention_layernorm") if mlp_norm else None
+        self.attention = _attention(weights, config, index, rope, None, fused)
+        self.mlp = mlp or _mlp(weights, config, index)
 
     def __call__(self, x: Tensor, residual: Tensor | None, step: Step) -> tuple[Tensor, Tensor]:
         x, residual = self.norm.add(x, residual)
-        return self.ops.add(self.attention(x, step), self.mlp(x)), residual
+        of_mlp = x if self.mlp_norm is None else self.mlp_norm(residual)
+        return self.ops.add(self.attention(x, step), self.mlp(of_mlp)), residual
 
 
 class SandwichBlock:

@@ -51,6 +51,7 @@ class PlainMLP:
     ) -> None:
         ops = weights.ops
         activations = {
+            "gelu": ops.gelu,
             "gelu_pytorch_tanh": ops.gelu_tanh,
             "gelu_new": ops.gelu_tanh,
             "silu": ops.silu,

@@ -29,6 +29,7 @@ class Decoder:
 
     Attributes:
         defaults: what config.json means where it leaves a key out: the defaults of transformers' configuration class.
+        aliases: key of config.json -> what the family's files call it.
         norm_offset: added to the weight of the last norm.
 
     Args:
@@ -36,11 +37,12 @@ class Decoder:
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {}
+    aliases: ClassVar[Mapping[str, str]] = {}
     norm_offset: ClassVar[float] = 0.0
 
     def __init__(self, weights: Weights, config: ModelConfig, num_positions: int) -> None:
         self.config = config
-        self.embed = Embedding(weights, config, scale=config.embedding_scale)
+        self.embed = self.make_embedding(weights, config)
         tables = _rope_tables(weights, config, num_positions)
         self.layers = [self.make_layer(weights, config, index, tables[index]) for index in range(config.num_layers)]
         self.norm = make_norm(weights, config, "model.norm", offset=self.norm_offset)
@@ -50,6 +52,10 @@ class Decoder:
     def read_config(cls, keys: ConfigKeys) -> ModelConfig:
         """Read config.json. Raises `CheckpointError` naming a key that is missing or makes no sense."""
         return decoder_config(keys)
+
+    def make_embedding(self, weights: Weights, config: ModelConfig) -> Embedding:
+        """Build what makes rows of token ids."""
+        return Embedding(weights, config, scale=config.embedding_scale)
 
     def make_layer(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None) -> Layer:
         """Build block `index`; `rope` is its rotary table, None where positions are not rotated."""

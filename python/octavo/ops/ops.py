@@ -31,12 +31,19 @@ class Ops(Protocol):
         """[T, E]: rows of the table [V, E] for the step's token ids, times scale."""
         ...
 
+    def position_embedding(self, step: Step, weight: Any, offset: int) -> Tensor:
+        """[T, E]: row position + offset of the table [P, E] for each of the step's tokens (Gehring et al. 2017)."""
+        ...
+
     def linear(self, x: Tensor, weight: Any, bias: Any | None) -> Tensor:
         """x @ weight.T + bias: [rows, in] -> [rows, out]."""
         ...
 
-    def lm_head(self, x: Tensor, weight: Any) -> Tensor:
-        """x @ weight.T: [L, E] -> float32 [L, V]; a row's largest logits are exact, whatever arithmetic `linear` uses for this weight."""
+    def lm_head(self, x: Tensor, weight: Any, bias: Any | None) -> Tensor:
+        """x @ weight.T + bias: [L, E] -> float32 [L, V].
+
+        A row's largest logits are exact, whatever arithmetic `linear` uses for this weight.
+        """
         ...
 
     def rms_norm(self, x: Tensor, weight: Any, eps: float) -> Tensor:
@@ -57,6 +64,10 @@ class Ops(Protocol):
 
     def scale(self, x: Tensor, factor: float) -> Tensor:
         """factor * x."""
+        ...
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """gelu(x), exact: x / 2 * (1 + erf(x / sqrt(2)))."""
         ...
 
     def gelu_tanh(self, x: Tensor) -> Tensor:
@@ -123,11 +134,14 @@ class Ops(Protocol):
         """Write k and v [T, K * D] to the step's slots of the cache."""
         ...
 
-    def paged_attention(self, step: Step, q: Tensor, cache: Cache, *, num_heads: int, scale: float, softcap: float | None) -> Tensor:
+    def paged_attention(
+        self, step: Step, q: Tensor, cache: Cache, *, num_heads: int, scale: float, softcap: float | None, alibi_slopes: Any | None
+    ) -> Tensor:
         """Causal attention of q [T, H * D] over the pages of each token's sequence: [T, H * D].
 
         A token at position p sees positions max(0, p - window + 1) .. p, with the cache's window. Scores are q.k * scale, then
-        softcap * tanh(scores / softcap) where a softcap is given.
+        softcap * tanh(scores / softcap) where a softcap is given, less a head's slope times the
+        distance where alibi_slopes [H] are given (Press et al. 2022).
         """
         ...
 

@@ -23,11 +23,14 @@ class RecordOps:
     def embedding(self, step: None, weight: Any, scale: float) -> int:
         return self._record("embedding", (), (weight,), scale=scale)
 
+    def position_embedding(self, step: None, weight: Any, offset: int) -> int:
+        return self._record("position_embedding", (), (weight,), offset=offset)
+
     def linear(self, x: int, weight: Any, bias: Any | None) -> int:
         return self._record("linear", (x,), (weight, bias))
 
-    def lm_head(self, x: int, weight: Any) -> int:
-        return self._record("lm_head", (x,), (weight,))
+    def lm_head(self, x: int, weight: Any, bias: Any | None) -> int:
+        return self._record("lm_head", (x,), (weight, bias))
 
     def rms_norm(self, x: int, weight: Any, eps: float) -> int:
         return self._record("rms_norm", (x,), (weight,), eps=eps)
@@ -43,6 +46,9 @@ class RecordOps:
 
     def scale(self, x: int, factor: float) -> int:
         return self._record("scale", (x,), factor=factor)
+
+    def gelu(self, x: int) -> int:
+        return self._record("gelu", (x,))
 
     def gelu_tanh(self, x: int) -> int:
         return self._record("gelu_tanh", (x,))
@@ -83,8 +89,11 @@ class RecordOps:
     def store_kv(self, step: None, k: int, v: int, cache: int) -> None:
         self._record("store_kv", (k, v), cache=cache)
 
-    def paged_attention(self, step: None, q: int, cache: int, *, num_heads: int, scale: float, softcap: float | None) -> int:
-        return self._record("paged_attention", (q,), cache=cache, num_heads=num_heads, scale=scale, softcap=softcap)
+    def paged_attention(
+        self, step: None, q: int, cache: int, *, num_heads: int, scale: float, softcap: float | None, alibi_slopes: Any | None
+    ) -> int:
+        settings = {"num_heads": num_heads, "scale": scale, "softcap": softcap}
+        return self._record("paged_attention", (q,), (alibi_slopes,), cache=cache, **settings)
 
     def select_logits_rows(self, step: None, x: int) -> int:
         return self._record("select_logits_rows", (x,))

@@ -55,11 +55,14 @@ class ReferenceOps:
     def embedding(self, step: TorchStep, weight: Tensor, scale: float) -> Tensor:
         return weight[step.token_ids] * scale
 
+    def position_embedding(self, step: TorchStep, weight: Tensor, offset: int) -> Tensor:
+        return weight[step.positions + offset]
+
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return functional.linear(x, weight, bias)
 
-    def lm_head(self, x: Tensor, weight: Tensor) -> Tensor:
-        return functional.linear(x, weight)
+    def lm_head(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return functional.linear(x, weight, bias)
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         groups = x.unflatten(-1, (-1, weight.numel()))
@@ -78,6 +81,9 @@ class ReferenceOps:
 
     def scale(self, x: Tensor, factor: float) -> Tensor:
         return x * factor
+
+    def gelu(self, x: Tensor) -> Tensor:
+        return functional.gelu(x)
 
     def gelu_tanh(self, x: Tensor) -> Tensor:
         return functional.gelu(x, approximate="tanh")
@@ -134,7 +140,9 @@ class ReferenceOps:
     def store_kv(self, step: TorchStep, k: Tensor, v: Tensor, cache: int) -> None:
         step.kv_caches[cache].store(step.slot_mapping, k, v)
 
-    def paged_attention(self, step: TorchStep, q: Tensor, cache: int, *, num_heads: int, scale: float, softcap: float | None) -> Tensor:
+    def paged_attention(
+        self, step: TorchStep, q: Tensor, cache: int, *, num_heads: int, scale: float, softcap: float | None, alibi_slopes: Tensor | None
+    ) -> Tensor:
         window = self.cache_specs[cache].window
         outputs = []
         for row, context_len in enumerate(step.context_lens):
@@ -144,6 +152,8 @@ class ReferenceOps:
             scores = queries @ k.transpose(1, 2) * scale
             if softcap is not None:
                 scores = softcap * torch.tanh(scores / softcap)
+            if alibi_slopes is not None:
+                scores = scores - alibi_slopes[:, None, None] * self._distances(step.positions[tokens], context_len)
             scores = scores.masked_fill(~self._visible(step.positions[tokens], context_len, window), float("-inf"))
             outputs.append((scores.softmax(-1) @ v).transpose(0, 1).flatten(-2))
         return torch.cat(outputs)
@@ -156,8 +166,11 @@ class ReferenceOps:
         return k.repeat_interleave(group, dim=1).transpose(0, 1), v.repeat_interleave(group, dim=1).transpose(0, 1)
 
     def _visible(self, positions: Tensor, context_len: int, window: int | None) -> Tensor:
-        distance = positions.unsqueeze(1) - torch.arange(context_len, device=positions.device)  # [tokens, context]
+        distance = self._distances(positions, context_len)
         return (distance >= 0) & (distance < (window or context_len))
+
+    def _distances(self, positions: Tensor, context_len: int) -> Tensor:
+        return positions.unsqueeze(1) - torch.arange(context_len, device=positions.device)  # [tokens, context]
 
     def select_logits_rows(self, step: TorchStep, x: Tensor) -> Tensor:
         return x[step.logits_indices]

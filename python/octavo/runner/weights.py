@@ -17,7 +17,7 @@ from octavo.ops.ops import Cache, Ops
 __all__ = ["CheckpointWeights", "Placement"]
 
 # Buffers that some checkpoints carry and that are computed here instead.
-_COMPUTED = ("rotary_emb.inv_freq", "masked_bias", "attn.bias")
+_COMPUTED = ("rotary_emb.inv_freq", "masked_bias", "attn.bias", "attention.bias")
 
 
 class Placement(Protocol):
