@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from octavo.errors import InvalidRequestError
 from octavo.structured import (
     GrammarCompiler,
+    Matchers,
     choice_grammar,
     ebnf_grammar,
     json_object_grammar,
@@ -20,7 +21,6 @@ from octavo.structured import (
     lark_grammar,
     regex_grammar,
 )
-from octavo.structured.matchers import Matchers
 from octavo.text.byte_tokenizer import ByteTokenizer
 
 END = 300

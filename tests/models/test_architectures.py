@@ -10,6 +10,8 @@ import torch
 import transformers
 from executors import SHAPE, all_logits, eager, step_program
 
+from octavo._runtime import Batch
+
 COMMON = {
     "vocab_size": 320,
     "hidden_size": 64,
@@ -26,6 +28,8 @@ def rope(kind: str, **parameters: object) -> dict[str, object]:
     return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **parameters}}
 
 
+TAME = {"initializer_range": 0.1}  # with more, one fp16 key that rounds the other way moves the logits as much as all rounding does
+MULTI_HEAD = {"num_key_value_heads": None}
 MIXTRAL = {"num_local_experts": 5, "num_experts_per_tok": 2}
 MOE = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 40}
 SHARED = {**MOE, "shared_expert_intermediate_size": 56}
@@ -87,6 +91,22 @@ CASES = {
     "granitemoe": ("GraniteMoeConfig", {**FACTORS, "num_local_experts": 4}),
     "cohere": ("CohereConfig", {"logit_scale": 0.3, "pad_token_id": 0}),
     "cohere2": ("Cohere2Config", {"logit_scale": 0.3, "head_dim": 32, "num_hidden_layers": 4, "sliding_window": 20, "pad_token_id": 0}),
+    "gpt_neox": ("GPTNeoXConfig", MULTI_HEAD),
+    "gpt_neox-in-turn": ("GPTNeoXConfig", {**MULTI_HEAD, "use_parallel_residual": False}),
+    "gptj": ("GPTJConfig", {**MULTI_HEAD, "rotary_dim": 8, "n_inner": 96}),
+    "phi": ("PhiConfig", {"initializer_range": 0.15}),
+    "falcon": ("FalconConfig", {"bias": True}),
+    "falcon-multi-head": ("FalconConfig", {"multi_query": False, "parallel_attn": False}),
+    "falcon-40b": ("FalconConfig", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "falcon-11b": ("FalconConfig", {**TAME, "new_decoder_architecture": True, "num_kv_heads": 2, "num_ln_in_parallel_attn": 1}),
+    "exaone": ("ExaoneConfig", {"head_dim": 16, "pad_token_id": 0}),
+    "internlm3": ("InternLM3Config", {"head_dim": 16, "attention_bias": True, "mlp_bias": True}),
+    "gpt2": ("GPT2Config", {**MULTI_HEAD, "n_positions": 512, "scale_attn_weights": False}),
+    "opt": ("OPTConfig", {**MULTI_HEAD, "ffn_dim": 96, "word_embed_proj_dim": 64, "init_std": 0.2}),
+    "bloom": ("BloomConfig", {**MULTI_HEAD, **TAME}),
+    "bloom-six-heads": ("BloomConfig", {**MULTI_HEAD, "hidden_size": 96, "num_attention_heads": 6}),
+    "mpt": ("MptConfig", MULTI_HEAD),
+    "mpt-six-heads": ("MptConfig", {**MULTI_HEAD, "hidden_size": 96, "num_attention_heads": 6}),
     "gemma": ("GemmaConfig", {"head_dim": 32}),
     "gemma2": ("Gemma2Config", {"head_dim": 32, "sliding_window": 20, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 5.0}),
     "gemma2-unbounded": ("Gemma2Config", {"head_dim": 32, "attn_logit_softcapping": None, "final_logit_softcapping": None}),
@@ -105,7 +125,7 @@ def case(request, tmp_path_factory):
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.endswith(("norm.weight", "bias")):
+            if name.endswith(("norm.weight", "bias", "ln_1.weight", "ln_2.weight", "norm_1.weight", "norm_2.weight", "ln_f.weight")):
                 parameter.add_(torch.randn_like(parameter) * 0.2)  # not the constants that initialisation leaves
     folder = tmp_path_factory.mktemp(request.param)
     model.save_pretrained(folder, max_shard_size="100KB")
@@ -129,6 +149,17 @@ def test_chunked_logits_are_the_same_bits(case, chunk):
     executor = step_program(folder)
     whole, chunked = all_logits(executor, prompt), all_logits(executor, prompt, chunk)
     assert np.array_equal(whole.view(np.int32), chunked.view(np.int32))
+
+
+def test_a_prefix_that_is_cached_is_not_computed_again(case):
+    folder, prompt, _ = case
+    executor = step_program(folder)
+    whole = all_logits(executor, prompt)
+    batch = Batch(SHAPE.max_num_seqs, SHAPE.max_num_tokens, SHAPE.max_num_logits, SHAPE.max_model_len, SHAPE.block_size)
+    cached = list(range(SHAPE.num_blocks - 1, -1, -1))[: 64 // SHAPE.block_size]  # the blocks that all_logits filled first
+    batch.start_row(1, prompt, len(prompt), 64)
+    batch.prepare([1], [len(prompt) - 64], [[[*cached, 0, 1]]], [len(prompt) - 64])
+    assert np.array_equal(executor.execute(batch).view(np.int32), whole[64:].view(np.int32))
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16", "int8"])

@@ -1,8 +1,7 @@
 """Structured output: grammars that a text must follow, as masks over the vocabulary, through the library llguidance.
 
 `grammar.py` makes one text format of every kind of constraint; `compiler.py` checks it, within bounds of time and size, before a
-request is queued; `matchers.py` holds the state of each running row beside the sampler. Only the runner imports that one: it needs NumPy,
-which the server starts without.
+request is queued; `matchers.py` holds the state of each running row beside the sampler.
 """
 
 from __future__ import annotations
@@ -17,9 +16,11 @@ from octavo.structured.grammar import (
     lark_grammar,
     regex_grammar,
 )
+from octavo.structured.matchers import Matchers
 
 __all__ = [
     "GrammarCompiler",
+    "Matchers",
     "choice_grammar",
     "ebnf_grammar",
     "embedded_schema",
