@@ -20,6 +20,7 @@ DOCS, SOURCE = ROOT / "docs", ROOT / "python" / "octavo"
 
 # What the process reads of its environment besides its flags. A test holds the names that the sources ask for against this list.
 ENVIRONMENT = {
+    "OCTAVO_API_KEY": "a bearer token that `octavo serve` requires, besides those of `--api-key`",
     "OCTAVO_CACHE": "folder of fetched files (default `~/.cache/octavo`); the default model lies in `models/` there",
     "OCTAVO_ISA": "take another instruction set than the best of the machine: `portable`, `avx2`, `avx512`, `neon`, `neon_dot`, `vsx`",
     "OCTAVO_PROFILE": "1: the step program writes the time of each op to standard error when it ends",

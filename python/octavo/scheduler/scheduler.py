@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from itertools import islice
+from itertools import islice, takewhile
 
 from octavo.cache import BlockManager
 from octavo.scheduler.budget import share_budget
@@ -198,15 +198,15 @@ class Scheduler:
 
     def _early_starters(self, step: StepBuilder) -> list[Sequence]:
         """Waiting sequences that start in this step though longer prompts take all of it. See rule 3 of the README."""
-        running = [(sequence.num_uncomputed_tokens, sequence.group.priority) for sequence in self._running]
-        prefilling = [entry for entry in running if entry[0] > 1]
-        num_rows = self._limits.max_running - len(running)
-        num_tokens = step.num_tokens_left - len(running)
+        due = [(sequence.num_uncomputed_tokens, sequence.group.priority) for sequence in self._running]
+        prefilling = [entry for entry in due if entry[0] > 1]
+        num_rows = self._limits.max_running - len(due)
+        num_tokens = step.num_tokens_left - sum(want == 1 for want, _ in due)
         if not self._waiting or sum(want for want, _ in prefilling) < num_tokens or self._is_starved(self._waiting.first):
             return []  # there are tokens for the first one, or no blocks for it: in order
         early: list[Sequence] = []
         for sequence in islice(self._waiting, _MAX_LOOKED_AT):
-            if len(early) >= min(num_rows, num_tokens - len(prefilling)):
+            if len(early) >= num_rows or len(prefilling) >= num_tokens:
                 break
             want, priority = self._expected_tokens(sequence), sequence.group.priority
             peers = sum(other for other, urgency in prefilling if other < 2 * want and urgency <= priority)
@@ -266,9 +266,9 @@ class Scheduler:
     # ---- waiting sequences ----------------------------------------------------------------------------------------------------
 
     def _schedule_waiting(self, step: StepBuilder, early: list[Sequence], shares: dict[Sequence, int]) -> None:
-        """Start the early ones with their shares; then, with what is left, others in order until one does not fit."""
+        """Start the early ones with their shares, until one finds no blocks; then others in order with what is left, until one does not fit."""
         head = self._waiting.first if self._waiting else None
-        num_overtakes = sum(self._start(sequence, step, shares[sequence]) for sequence in early)
+        num_overtakes = sum(takewhile(bool, (self._start(sequence, step, shares[sequence]) for sequence in early)))
         if head is None or head.row is not None:
             self._overtaken = None
         elif num_overtakes:
