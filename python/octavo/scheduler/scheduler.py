@@ -266,7 +266,7 @@ class Scheduler:
     # ---- waiting sequences ----------------------------------------------------------------------------------------------------
 
     def _schedule_waiting(self, step: StepBuilder, early: list[Sequence], shares: dict[Sequence, int]) -> None:
-        """Start the early ones with their shares, until one finds no blocks; then others in order with what is left, until one does not fit."""
+        """Start the early ones with their shares until one finds no blocks; then, with what is left, others in order while they fit."""
         head = self._waiting.first if self._waiting else None
         num_overtakes = sum(takewhile(bool, (self._start(sequence, step, shares[sequence]) for sequence in early)))
         if head is None or head.row is not None:
