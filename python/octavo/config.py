@@ -112,12 +112,15 @@ class ServerConfig:
     tool_parser: str | None = _option(
         None, "format of the model's tool calls, a name of octavo.parsers such as hermes or mistral, or none; default: by its chat template"
     )
+    resume_s: float = _option(30.0, "seconds that a response of /v1/responses goes on without a reader, who may resume its stream")
     log_level: str = _option("info", "debug, info, warning or error", choices=("debug", "info", "warning", "error"))
     shutdown_s: float = _option(30.0, "seconds that running requests get to finish after SIGTERM")
 
     def __post_init__(self) -> None:
         if not 0 <= self.shutdown_s < math.inf:  # false for NaN
             raise ConfigError(f"--shutdown-s is {self.shutdown_s}; it must be a number of seconds, at least 0")
+        if not 0 <= self.resume_s < math.inf:
+            raise ConfigError(f"--resume-s is {self.resume_s}; it must be a number of seconds, at least 0")
         if self.max_body_bytes < 1:
             raise ConfigError(f"--max-body-bytes is {self.max_body_bytes}; it must be at least 1")
         for name in ("body_timeout_s", "idle_timeout_s"):

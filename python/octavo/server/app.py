@@ -15,6 +15,7 @@ from octavo.server.metrics import metrics_routes
 from octavo.server.ollama import generation as ollama_generation
 from octavo.server.ollama import models as ollama_models
 from octavo.server.openai import chat, completions, decisions, models, tokenize
+from octavo.server.responses import routes as responses
 
 if TYPE_CHECKING:
     from octavo.config import ServerConfig
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["build_app"]
 
 
-_FAMILIES = (page, health, models, completions, chat, decisions, tokenize, websocket, messages, ollama_generation, ollama_models)
+_FAMILIES = (page, health, models, completions, chat, decisions, tokenize, websocket, responses, messages, ollama_generation, ollama_models)
 
 
 def build_app(engine: AsyncEngine, config: ServerConfig, *, stall_s: float = 30.0) -> web.Application:
@@ -41,6 +42,7 @@ def build_app(engine: AsyncEngine, config: ServerConfig, *, stall_s: float = 30.
     app.add_routes(metrics_routes(engine))
     app.add_routes(dashboard_routes(engine))
     websocket.close_sockets_with(app)
+    responses.keep_responses_in(app)
     app.on_response_prepare.append(add_headers)
     app.on_cleanup.append(_close_workers)
     return app

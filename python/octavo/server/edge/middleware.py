@@ -16,7 +16,7 @@ from octavo.server.edge.origins import add_cors_headers, check_host, check_post,
 __all__ = ["MIDDLEWARES", "add_headers"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_GENERATION = frozenset({"/v1/completions", "/v1/chat/completions", "/v1/decisions", "/v1/stream", "/v1/messages"})
+_GENERATION = frozenset({"/v1/completions", "/v1/chat/completions", "/v1/decisions", "/v1/stream", "/v1/messages", "/v1/responses"})
 # By the beginning of a path: the error documents of APIs whose clients read another form than OpenAI's.
 _ERROR_BODIES: dict[str, Callable[[ApiError], dict[str, Any]]] = {
     "/v1/messages": anthropic_error,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from octavo.server.edge.generation import Generation
     from octavo.server.edge.workers import Workers
 
-__all__ = ["Event", "Reply", "SendEvent", "Shape", "respond"]
+__all__ = ["Event", "Reply", "SendEvent", "Shape", "awaiting", "respond"]
 
 
 class Event(NamedTuple):
@@ -105,9 +106,14 @@ async def respond(request: web.Request, reply: Reply, *, stream: bool) -> web.St
     headers = {"X-Request-Id": reply.request_id}
     if stream:
         return await send_events(request, reply, stall_s=context.stall_s, headers=headers)
-    with context.half_closed.probing(request.transport, partial(_say_continue, request)):
+    with awaiting(request):
         document = await reply.whole()
     return web.Response(body=document, content_type="application/json", headers=headers)
+
+
+def awaiting(request: web.Request) -> AbstractContextManager[None]:
+    """Return a block in which nothing is sent: a client that closes its half meanwhile gets its answer, one that has gone is cut off."""
+    return request.app[CONTEXT].half_closed.probing(request.transport, partial(_say_continue, request))
 
 
 def _say_continue(request: web.Request) -> None:

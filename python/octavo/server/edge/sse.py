@@ -9,9 +9,9 @@ handler too: the server runs with handler cancellation. Format: https://html.spe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
@@ -20,16 +20,33 @@ from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.errors import to_api_error
 
 if TYPE_CHECKING:
-    from octavo.server.edge.reply import Event, Reply
+    from octavo.server.edge.errors import ApiError
+    from octavo.server.edge.reply import Event, SendEvent
 
-__all__ = ["framed", "send_events", "stall_guard"]
+__all__ = ["EventSource", "framed", "send_events", "stall_guard"]
 
 _log = get_logger(__name__)
 _SURE_TO_FIT = 32 * 1024  # half of what the transport takes before a write waits
 _HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-async def send_events(request: web.Request, reply: Reply, *, stall_s: float, headers: Mapping[str, str]) -> web.StreamResponse:
+class Ending(Protocol):
+    """How a stream ends; a `Shape` is one."""
+
+    @property
+    def last_word(self) -> bytes | None: ...
+    def failed(self, error: ApiError) -> Sequence[Event]: ...
+
+
+class EventSource(Protocol):
+    """Where the events of a stream come from; a `Reply` is one."""
+
+    @property
+    def shape(self) -> Ending: ...
+    async def send_events(self, send: SendEvent) -> None: ...
+
+
+async def send_events(request: web.Request, reply: EventSource, *, stall_s: float, headers: Mapping[str, str]) -> web.StreamResponse:
     """Send the events of `reply`, then its API's last word. An error on the way takes the place of what did not come."""
     response = web.StreamResponse(headers={**_HEADERS, **headers})
     await response.prepare(request)
