@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/arguments.md and docs/metrics.md from the code that they describe: python tools/docs.py [--check]
+"""Write docs/arguments.md, docs/metrics.md and docs/models.md from the code that they describe: python tools/docs.py [--check]
 
 With --check nothing is written; the exit status is 1 where a page is not what the code says.
 """
@@ -36,7 +36,7 @@ HUB_ENVIRONMENT = {
 
 def pages() -> dict[str, str]:
     """File name -> text of each generated page."""
-    return {"arguments.md": "\n".join(_arguments()), "metrics.md": "\n".join(_metrics())}
+    return {"arguments.md": "\n".join(_arguments()), "metrics.md": "\n".join(_metrics()), "models.md": "\n".join(_models())}
 
 
 def _arguments() -> Iterator[str]:
@@ -111,6 +111,21 @@ def _families() -> list[tuple[str, str, str]]:
     observed = re.findall(r'histogram\("(\w+)",\s*"([^"]+)"', source)
     families = [(name + "_total" * (kind == "Counter"), kind.lower(), text) for kind, name, text in declared]
     return sorted(families + [(f"octavo_{name}", "histogram", text) for name, text in observed])
+
+
+def _models() -> Iterator[str]:
+    from octavo.models import families
+
+    yield "# Models\n"
+    yield "Made by `tools/docs.py` from the files of `python/octavo/models`, one for each family; `octavo models` says the same.\n"
+    yield "Every family runs from Hugging Face folders of safetensors (sharded or not; float32, float16, bfloat16), those with a GGUF"
+    yield "architecture from `.gguf` files too (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K). Of each, a test makes a"
+    yield "small random checkpoint and holds the logits of both executors to the reference within 1e-4 of the largest, and chunks and"
+    yield "cached prefixes to the same bits; a GGUF file must give the model of the folder that it was converted from. What runs on GPUs:"
+    yield "[gpu.md](gpu.md).\n"
+    rows = ((f"`{each.model_type}`", each.title, (each.gguf and f"`{each.gguf}`") or "", each.reference) for each in families())
+    yield from _table(("model_type", "models", "GGUF", "reference"), rows)
+    yield ""
 
 
 def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from octavo.runner.eager import EagerExecutor
 from octavo.runner.executor import ForwardPass, StepShape
 from octavo.runner.step_program import StepProgramExecutor
 
-__all__ = ["SHAPE", "all_logits", "eager", "step_program"]
+__all__ = ["SHAPE", "all_logits", "eager", "logits_after", "step_program"]
 
 SHAPE = StepShape(max_num_seqs=4, max_num_tokens=512, max_num_logits=512, max_model_len=512, num_blocks=128, block_size=16)
 
@@ -41,3 +41,13 @@ def all_logits(executor: ForwardPass, token_ids: list[int], chunk: int = 512, sh
         batch.prepare([0], [count], [[[] if start else blocks]], [count])
         logits.append(executor.execute(batch).copy())
     return np.concatenate(logits)
+
+
+def logits_after(executor: ForwardPass, token_ids: list[int], num_cached: int) -> NDArray[np.float32]:
+    """Logits of another sequence of the same tokens, `num_cached` of which are in the blocks that `all_logits` filled first."""
+    batch = Batch(SHAPE.max_num_seqs, SHAPE.max_num_tokens, SHAPE.max_num_logits, SHAPE.max_model_len, SHAPE.block_size)
+    cached = list(range(SHAPE.num_blocks - 1, -1, -1))[: num_cached // SHAPE.block_size]
+    count = len(token_ids) - num_cached
+    batch.start_row(1, token_ids, len(token_ids), num_cached)
+    batch.prepare([1], [count], [[[*cached, *range(-(-count // SHAPE.block_size))]]], [count])
+    return executor.execute(batch)

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from executors import SHAPE, all_logits, eager, step_program
-
-from octavo._runtime import Batch
+from executors import SHAPE, all_logits, eager, logits_after, step_program
 
 COMMON = {
     "vocab_size": 320,
@@ -155,11 +153,7 @@ def test_a_prefix_that_is_cached_is_not_computed_again(case):
     folder, prompt, _ = case
     executor = step_program(folder)
     whole = all_logits(executor, prompt)
-    batch = Batch(SHAPE.max_num_seqs, SHAPE.max_num_tokens, SHAPE.max_num_logits, SHAPE.max_model_len, SHAPE.block_size)
-    cached = list(range(SHAPE.num_blocks - 1, -1, -1))[: 64 // SHAPE.block_size]  # the blocks that all_logits filled first
-    batch.start_row(1, prompt, len(prompt), 64)
-    batch.prepare([1], [len(prompt) - 64], [[[*cached, 0, 1]]], [len(prompt) - 64])
-    assert np.array_equal(executor.execute(batch).view(np.int32), whole[64:].view(np.int32))
+    assert np.array_equal(logits_after(executor, prompt, 64).view(np.int32), whole[64:].view(np.int32))
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16", "int8"])

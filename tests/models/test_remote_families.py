@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from executors import all_logits, eager, step_program
+from executors import all_logits, eager, logits_after, step_program
 from safetensors.torch import save_file
 
 COMMON = {
@@ -60,7 +60,10 @@ def minicpm() -> tuple[Any, dict[str, Any], Any]:
     return config, {"model_type": "minicpm", "scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 32}, dict
 
 
-@pytest.fixture(scope="module", params=[internlm2, minicpm], ids=["internlm2", "minicpm"])
+CASES = [internlm2, minicpm]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda make: make.__name__)
 def case(request: Any, tmp_path_factory: Any) -> tuple[Path, list[int], np.ndarray]:
     """(folder of the checkpoint, prompt, logits of the class that stands in)."""
     config, changes, stored = request.param()
@@ -82,7 +85,9 @@ def test_logits_equal_the_class_that_stands_in(case, build):
     assert np.abs(all_logits(build(folder), prompt) - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
-def test_chunked_logits_are_the_same_bits(case):
+def test_chunks_and_cached_prefixes_are_the_same_bits(case):
     folder, prompt, _ = case
     executor = step_program(folder)
-    assert np.array_equal(all_logits(executor, prompt).view(np.int32), all_logits(executor, prompt, 7).view(np.int32))
+    whole = all_logits(executor, prompt)
+    assert np.array_equal(all_logits(executor, prompt, 7).view(np.int32), whole.view(np.int32))
+    assert np.array_equal(logits_after(executor, prompt, 64).view(np.int32), whole[64:].view(np.int32))

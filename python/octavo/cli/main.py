@@ -26,6 +26,7 @@ COMMANDS = {
     "complete": "print a model's continuation of a prompt",
     "run-batch": "answer a file of requests in OpenAI's batch format",
     "bench": "measure latency, throughput, a server under load, or start-up",
+    "models": "list the model families that run",
     "doctor": "say what this machine has and what Octavo will use of it",
 }
 

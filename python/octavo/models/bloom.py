@@ -65,7 +65,7 @@ class Model(Decoder):
             qkv_bias=True,
             out_bias=True,
             mlp_bias=True,
-            alibi_slopes=alibi_slopes(keys.count("num_attention_heads")),
+            alibi_slopes=alibi_slopes(keys.count("num_attention_heads", most=8192)),
         )
 
     def make_embedding(self, weights: Weights, config: ModelConfig) -> NormedEmbedding:

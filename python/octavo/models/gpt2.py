@@ -59,18 +59,18 @@ class Model(Decoder):
 
     @classmethod
     def read_config(cls, keys: ConfigKeys) -> ModelConfig:
-        unscaled = {} if keys.flag("scale_attn_weights") else {"attention_scale": 1.0}
+        hidden_size, num_heads = keys.count("hidden_size"), keys.count("num_attention_heads")
         return decoder_config(
             keys,
             rotates=lambda layer: False,
-            intermediate_size=keys.optional_count("n_inner") or 4 * keys.count("hidden_size"),
+            intermediate_size=keys.optional_count("n_inner") or 4 * hidden_size,
             eps_key="layer_norm_epsilon",
             activation_key="activation_function",
             norm="layer",
             qkv_bias=True,
             out_bias=True,
             mlp_bias=True,
-            **unscaled,
+            attention_scale=(hidden_size / num_heads) ** -0.5 if keys.flag("scale_attn_weights") else 1.0,
         )
 
     def make_embedding(self, weights: Weights, config: ModelConfig) -> PositionedEmbedding:

@@ -65,7 +65,7 @@ class Model(Decoder):
             eps_key="layer_norm_epsilon",
             activation_key="activation_function",
             norm="layer",
-            ropes=(RopeConfig(10000.0, rotary_dim),) * keys.count("num_hidden_layers"),
+            ropes=(RopeConfig(10000.0, rotary_dim),) * keys.count("num_hidden_layers", most=4096),
             mlp_bias=True,
             head_bias=True,
         )

@@ -14,7 +14,9 @@ from octavo.layers.weights import Weights
 from octavo.models._decoder import Decoder
 from octavo.ops.ops import Tensor
 
-__all__ = ["STORED_NAMES", "Model"]
+__all__ = ["REFERENCE", "STORED_NAMES", "Model"]
+
+REFERENCE = "transformers' Llama, tensors renamed"
 
 STORED_NAMES = StoredNames(
     name_patterns(

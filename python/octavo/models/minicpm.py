@@ -9,7 +9,9 @@ from octavo.checkpoint.decoder_config import decoder_config
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.models._decoder import Decoder
 
-__all__ = ["Model"]
+__all__ = ["REFERENCE", "Model"]
+
+REFERENCE = "transformers' Granite, which computes the same"
 
 
 class Model(Decoder):

@@ -66,16 +66,15 @@ class Model(Decoder):
             raise attention.refused("clip_qkv", "queries, keys and values that are clipped are not supported")
         if not keys.flag("no_bias"):
             raise keys.refused("no_bias", "only models without biases are supported")
-        scale = attention.optional_number("softmax_scale")
-        num_heads = keys.count("num_attention_heads")
+        hidden_size, num_heads = keys.count("hidden_size"), keys.count("num_attention_heads", most=8192)
         return decoder_config(
             keys,
             rotates=lambda layer: False,
-            intermediate_size=keys.count("expansion_ratio") * keys.count("hidden_size"),
+            intermediate_size=keys.count("expansion_ratio") * hidden_size,
             eps_key="layer_norm_epsilon",
             norm="layer_unbiased",
             alibi_slopes=alibi_slopes_interleaved(num_heads, attention.positive("alibi_bias_max", 8)),
-            **({"attention_scale": scale} if scale else {}),
+            attention_scale=attention.optional_number("softmax_scale") or (hidden_size / num_heads) ** -0.5,
         )
 
     def make_layer(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None) -> PreNormBlock:

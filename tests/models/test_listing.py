@@ -1,0 +1,25 @@
+"""`octavo models` lists every family, and what it says of tests is so."""
+
+from __future__ import annotations
+
+import test_architectures
+import test_gguf_families
+import test_remote_families
+import transformers
+
+from octavo.cli.main import main
+from octavo.models import families
+
+
+def test_every_family_is_tested_as_the_list_says():
+    tested = {getattr(transformers, class_name).model_type for class_name, _ in test_architectures.CASES.values()}
+    stand_ins = {make.__name__ for make in test_remote_families.CASES}
+    assert {each.model_type for each in families() if each.reference == "transformers"} == tested
+    assert {each.model_type for each in families() if each.reference != "transformers"} == stand_ins
+    assert {each.gguf for each in families() if each.gguf} == set(test_gguf_families.FAMILIES)
+
+
+def test_the_command_prints_a_line_for_each(capsys):
+    assert main(["models"]) == 0
+    first_words = {line.split(" ")[0] for line in capsys.readouterr().out.splitlines()}
+    assert {each.model_type for each in families()} <= first_words
