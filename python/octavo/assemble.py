@@ -100,7 +100,8 @@ def _scheduler(config: EngineConfig, shape: StepShape) -> Scheduler:
         max_priority=config.max_priority,
         max_num_forced=_MAX_FORCED_TOKENS,
     )
-    return Scheduler(limits, BlockManager([BlockGroup(shape.num_blocks)], shape.block_size, prefix_caching=config.prefix_caching))
+    groups = [BlockGroup(pool.num_blocks, pool.window) for pool in shape.block_pools]
+    return Scheduler(limits, BlockManager(groups, shape.block_size, prefix_caching=config.prefix_caching))
 
 
 def _fitting(build: Callable[[], ResultT]) -> ResultT:

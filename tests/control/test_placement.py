@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from octavo.platforms import open_platform, platform_name
 from octavo.platforms._kv_share import with_blocks
 from octavo.platforms._processor import ThreadPlacement, available_memory_bytes, num_cores, place_threads
 from octavo.platforms.cpu import build_pool
-from octavo.runner.executor import StepShape
+from octavo.runner.executor import CacheGroupBytes, StepShape
 
 V1_CPU = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"
 V1_MEMORY = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
@@ -173,18 +174,39 @@ def test_settings_that_cannot_be_met_name_their_flag():
 
 
 SHAPE = StepShape(8, 256, 64, 4096, num_blocks=2048, block_size=16)
+GEMMA = [CacheGroupBytes(512, 5000), CacheGroupBytes(None, 1000)]
+
+
+def plain(block_bytes: int) -> list[CacheGroupBytes]:
+    return [CacheGroupBytes(None, block_bytes)]
+
+
+def pools(num_bytes: int, groups: list[CacheGroupBytes] = GEMMA, shape: StepShape = SHAPE) -> list[tuple[int, int | None]]:
+    return [tuple(pool) for pool in with_blocks(EngineConfig(kv_cache_bytes=num_bytes), shape, groups, 0).block_pools]
 
 
 def test_the_cache_gets_a_share_of_what_is_left_and_no_more_than_can_be_used():
     gib = 1 << 30
-    assert with_blocks(EngineConfig(), SHAPE, gib // 1000, 2 * gib).num_blocks == 700  # 40 % of 1.75 GiB
-    assert with_blocks(EngineConfig(), SHAPE, 1024, 2 * gib).num_blocks == 2048
-    assert with_blocks(EngineConfig(kv_cache_bytes=gib), SHAPE, gib // 10, 0).num_blocks == 10
+    assert with_blocks(EngineConfig(), SHAPE, plain(gib // 1000), 2 * gib).num_blocks == 700  # 40 % of 1.75 GiB
+    assert with_blocks(EngineConfig(), SHAPE, plain(1024), 2 * gib).num_blocks == 2048
+    assert with_blocks(EngineConfig(kv_cache_bytes=gib), SHAPE, plain(gib // 10), 0).num_blocks == 10
+
+
+def test_a_windowed_group_gets_what_its_windows_see_and_the_rest_goes_to_the_others():
+    local = 8 * (512 // 16 + 3) + 2 * 256 // 16
+    assert pools(1 << 30) == [(local, 512), (2048, None)]
+    assert pools(local * 5000 + 1234 * 1000) == [(local, 512), (1234, None)]
+    assert pools(6000 * 100) == [(100, 512), (100, None)]  # too little for both: nobody is turned away whom equal pools would take
+
+
+def test_groups_that_see_the_same_tokens_share_a_pool():
+    assert pools(6000 * 100, shape=replace(SHAPE, max_model_len=512)) == [(100, None)]
+    assert pools(6000 * 100, [CacheGroupBytes(512, 5000), CacheGroupBytes(512, 1000)]) == [(100, 512)]
 
 
 def test_a_model_that_leaves_no_memory_is_told_with_the_flags():
     with pytest.raises(ConfigError, match="--kv-cache-bytes, lower --max-num-batched-tokens"):
-        with_blocks(EngineConfig(), SHAPE, 1 << 20, 100 << 20)
+        with_blocks(EngineConfig(), SHAPE, plain(1 << 20), 100 << 20)
 
 
 @pytest.mark.parametrize("flag", ["max_num_seqs", "max_num_batched_tokens"])

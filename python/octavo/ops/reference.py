@@ -22,23 +22,26 @@ class TorchStep:
     """The inputs of one step on a device. T tokens, R sequences, L logits rows, M blocks of the longest sequence.
 
     Attributes:
-        token_ids, positions, slot_mapping: int64 [T].
+        token_ids, positions: int64 [T].
+        slot_mapping: of each pool of blocks, int64 [T].
         query_indptr: R + 1 offsets; sequence r has tokens query_indptr[r] .. query_indptr[r + 1].
         context_lens: R lengths, the step's tokens included.
-        block_tables: int64 [R, M].
+        block_tables: of each pool of blocks, int64 [R, M].
         logits_indices: int64 [L].
         kv_caches: of each cache, keys and values of every slot, slot = block * block_size + offset.
+        pools: of each cache, the pool that its blocks are of.
         block_size: tokens in a block.
     """
 
     token_ids: Tensor
     positions: Tensor
-    slot_mapping: Tensor
+    slot_mapping: list[Tensor]
     query_indptr: list[int]
     context_lens: list[int]
-    block_tables: Tensor
+    block_tables: list[Tensor]
     logits_indices: Tensor
     kv_caches: list[TorchKVCache]
+    pools: list[int]
     block_size: int
 
 
@@ -138,7 +141,7 @@ class ReferenceOps:
         return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1).flatten(-2)
 
     def store_kv(self, step: TorchStep, k: Tensor, v: Tensor, cache: int) -> None:
-        step.kv_caches[cache].store(step.slot_mapping, k, v)
+        step.kv_caches[cache].store(step.slot_mapping[step.pools[cache]], k, v)
 
     def paged_attention(
         self, step: TorchStep, q: Tensor, cache: int, *, num_heads: int, scale: float, softcap: float | None, alibi_slopes: Tensor | None
@@ -147,7 +150,7 @@ class ReferenceOps:
         outputs = []
         for row, context_len in enumerate(step.context_lens):
             tokens = slice(step.query_indptr[row], step.query_indptr[row + 1])
-            k, v = self._context(step, step.kv_caches[cache], row, context_len, num_heads)  # [H, context, D] each
+            k, v = self._context(step, cache, row, context_len, num_heads)  # [H, context, D] each
             queries = q[tokens].unflatten(-1, (num_heads, -1)).transpose(0, 1)  # [H, tokens, D]
             scores = queries @ k.transpose(1, 2) * scale
             if softcap is not None:
@@ -158,10 +161,11 @@ class ReferenceOps:
             outputs.append((scores.softmax(-1) @ v).transpose(0, 1).flatten(-2))
         return torch.cat(outputs)
 
-    def _context(self, step: TorchStep, cache: TorchKVCache, row: int, context_len: int, num_heads: int) -> tuple[Tensor, Tensor]:
-        places = torch.arange(context_len, device=step.block_tables.device)
-        slots = step.block_tables[row, places // step.block_size] * step.block_size + places % step.block_size
-        k, v = cache.load(slots)  # [context, K, D] each
+    def _context(self, step: TorchStep, cache: int, row: int, context_len: int, num_heads: int) -> tuple[Tensor, Tensor]:
+        block_tables = step.block_tables[step.pools[cache]]
+        places = torch.arange(context_len, device=block_tables.device)
+        slots = block_tables[row, places // step.block_size] * step.block_size + places % step.block_size
+        k, v = step.kv_caches[cache].load(slots)  # [context, K, D] each
         group = num_heads // k.shape[1]
         return k.repeat_interleave(group, dim=1).transpose(0, 1), v.repeat_interleave(group, dim=1).transpose(0, 1)
 

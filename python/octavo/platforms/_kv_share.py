@@ -1,13 +1,14 @@
-"""How much of the memory that a loaded model leaves becomes KV cache."""
+"""How much of the memory that a loaded model leaves becomes KV cache, and how its cache groups divide that."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.config import EngineConfig
 from octavo.errors import ConfigError
-from octavo.runner.executor import StepShape
+from octavo.runner.executor import BlockPoolShape, CacheGroupBytes, StepShape
 
 __all__ = ["step_bytes", "with_blocks"]
 
@@ -25,20 +26,55 @@ def step_bytes(model: ModelConfig, shape: StepShape, num_threads: int, bytes_per
     return bytes_per_value * (activations + logits) + num_threads * model.vocab_size * _SAMPLER_BYTES
 
 
-def with_blocks(config: EngineConfig, shape: StepShape, block_bytes: int, left_bytes: int) -> StepShape:
+def with_blocks(config: EngineConfig, shape: StepShape, groups: Sequence[CacheGroupBytes], left_bytes: int) -> StepShape:
     """The shape with the blocks that the KV cache gets: `kv_cache_bytes`, or a share of what is left; never more than can be used.
 
+    Layers whose windows no sequence outgrows need no blocks of their own; where all groups see the same tokens, they share one pool.
+
     Args:
+        groups: of the model, at least one.
         left_bytes: memory that is left once the weights and the largest step have theirs.
 
     Raises:
-        ConfigError: not even one block.
+        ConfigError: not even one block for each group.
     """
+    windows = [None if group.window is None or group.window >= shape.max_model_len else group.window for group in groups]
+    block_bytes = [group.block_bytes for group in groups]
+    if len(set(windows)) == 1:
+        windows, block_bytes = windows[:1], [sum(block_bytes)]
     budget = config.kv_cache_bytes or int(max(left_bytes - _RESERVE_BYTES, 0) * _SHARE)
-    num_blocks = min(budget // block_bytes, shape.num_blocks)
-    if num_blocks < 1:
+    num_blocks = _divide(budget, block_bytes, [_most_blocks(shape, window) for window in windows])
+    if min(num_blocks) < 1:
         raise ConfigError(
-            f"the KV cache gets {budget} bytes of the {max(left_bytes, 0)} that the loaded model leaves, but a block has {block_bytes}; "
-            "raise --kv-cache-bytes, lower --max-num-batched-tokens or --max-num-seqs, or take a smaller model"
+            f"the KV cache gets {budget} bytes of the {max(left_bytes, 0)} that the loaded model leaves, but a block has "
+            f"{sum(block_bytes)}; raise --kv-cache-bytes, lower --max-num-batched-tokens or --max-num-seqs, or take a smaller model"
         )
-    return replace(shape, num_blocks=num_blocks)
+    pools = tuple(BlockPoolShape(*pool) for pool in zip(num_blocks, windows, strict=True))
+    return replace(shape, num_blocks=max(num_blocks), pools=pools)
+
+
+def _most_blocks(shape: StepShape, window: int | None) -> int:
+    """Most blocks that sequences can use in a pool.
+
+    With a window each of them holds what its next token sees, at any place within blocks; the tokens of a step come on top, while one
+    more sequence may start and finds room for a step of its own and a spare block for each of the others.
+    """
+    if window is None:
+        return shape.num_blocks
+    in_sight = -(-(window - 1) // shape.block_size) + 3
+    step = -(-shape.max_num_tokens // shape.block_size)
+    return min(shape.num_blocks, shape.max_num_seqs * in_sight + 2 * step)
+
+
+def _divide(budget: int, block_bytes: list[int], most_blocks: list[int]) -> list[int]:
+    """Blocks of each pool: as many of one as of the other, until a pool has the most that it can use; the others have the rest.
+
+    So no sequence that would fit pools of equal sizes is turned away.
+    """
+    num_blocks = [0] * len(block_bytes)
+    bytes_of_all = sum(block_bytes)
+    for pool in sorted(range(len(block_bytes)), key=lambda pool: most_blocks[pool]):
+        num_blocks[pool] = min(budget // bytes_of_all, most_blocks[pool])
+        budget -= num_blocks[pool] * block_bytes[pool]
+        bytes_of_all -= block_bytes[pool]
+    return num_blocks

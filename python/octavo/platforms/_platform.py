@@ -38,7 +38,7 @@ class Platform(Protocol):
         Called again after a fault, when the executor before is gone.
 
         Args:
-            shape: `num_blocks` is the most that can be used.
+            shape: `num_blocks` is the most that sequences without a window can use; the shape returned has the `pools`.
             grammars: compiles those that rows follow.
 
         Raises:

@@ -12,7 +12,7 @@ from octavo.errors import ConfigError
 from octavo.log import get_logger
 from octavo.platforms._kv_share import step_bytes, with_blocks
 from octavo.platforms._processor import available_memory_bytes, place_threads
-from octavo.runner.executor import Executor, StepShape
+from octavo.runner.executor import CacheGroupBytes, Executor, StepShape
 from octavo.runner.host_executor import HostExecutor
 from octavo.runner.step_program import StepProgramExecutor
 from octavo.structured import GrammarCompiler
@@ -42,9 +42,9 @@ class Platform:
     def forward(self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> StepProgramExecutor:
         """The model alone: no sampler."""
 
-        def sized(block_bytes: int) -> StepShape:
+        def sized(groups: list[CacheGroupBytes]) -> StepShape:
             left = available_memory_bytes(self._config.numa_node) - step_bytes(model, shape, self._pool.num_threads)
-            return with_blocks(self._config, shape, block_bytes, left)
+            return with_blocks(self._config, shape, groups, left)
 
         arithmetic = "exact" if self._config.arithmetic == "exact" else "int8"
         return StepProgramExecutor(model, checkpoint, shape, self._pool, arithmetic, sized)

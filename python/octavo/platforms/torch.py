@@ -12,7 +12,7 @@ from octavo.config import EngineConfig
 from octavo.errors import ConfigError
 from octavo.platforms._kv_share import step_bytes, with_blocks
 from octavo.platforms._processor import available_memory_bytes, num_cores
-from octavo.runner.executor import Executor, StepShape
+from octavo.runner.executor import CacheGroupBytes, Executor, StepShape
 from octavo.runner.host_executor import HostExecutor
 from octavo.structured import GrammarCompiler
 
@@ -50,9 +50,9 @@ class Platform:
         """The model alone: no sampler."""
         from octavo.runner.eager import EagerExecutor
 
-        def sized(block_bytes: int) -> StepShape:
+        def sized(groups: list[CacheGroupBytes]) -> StepShape:
             left = self._left_bytes() - step_bytes(model, shape, self._pool.num_threads)
-            return with_blocks(self._config, shape, block_bytes, left)
+            return with_blocks(self._config, shape, groups, left)
 
         return EagerExecutor(model, checkpoint, shape, self._device, sized)
 

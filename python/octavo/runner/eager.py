@@ -13,9 +13,10 @@ from octavo._runtime import Batch
 from octavo.checkpoint import Checkpoint, RawTensor
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.checkpoint.raw_linear import RawLinear
+from octavo.ops.cache import PagedKV
 from octavo.ops.reference import ReferenceOps, TorchStep
 from octavo.ops.reference_kv import TorchKVCache
-from octavo.runner.executor import StepShape, build_model
+from octavo.runner.executor import CacheGroupBytes, StepShape, build_model
 from octavo.step import BlockCopy
 
 __all__ = ["EagerExecutor", "TorchPlacement"]
@@ -48,7 +49,7 @@ class EagerExecutor:
 
     Args:
         device: a torch device such as "cpu" or "cuda:0".
-        sized: given the bytes of a KV block, the shape with the blocks that fit, asked once the weights are placed; None: `shape` as it is.
+        sized: given the model's cache groups, the shape with the blocks that fit, asked once the weights are placed; None: `shape` itself.
 
     Attributes:
         shape: what it was built for.
@@ -60,17 +61,22 @@ class EagerExecutor:
         checkpoint: Checkpoint,
         shape: StepShape,
         device: str,
-        sized: Callable[[int], StepShape] | None = None,
+        sized: Callable[[list[CacheGroupBytes]], StepShape] | None = None,
     ) -> None:
         self._device = torch.device(device)
         self._block_size = shape.block_size
         ops = ReferenceOps()
         self._model = build_model(config, checkpoint, TorchPlacement(self._device), ops, shape)
-        block_values = sum(2 * shape.block_size * spec.kv_heads * spec.head_dim for spec in ops.cache_specs)
-        self.shape = shape = shape if sized is None else sized(block_values * _ELEMENT_BYTES.get(shape.kv_cache_dtype, 4))
-        num_slots = shape.num_blocks * shape.block_size
+        specs = ops.cache_specs
+        groups = list(dict.fromkeys(specs))
+        self.shape = shape = shape if sized is None else sized([_group_bytes(spec, specs.count(spec), shape) for spec in groups])
+        # Of each layer, the pool that its block numbers are of.
+        self._pools = [groups.index(spec) if len(shape.block_pools) > 1 else 0 for spec in specs]
         self._kv_caches = [
-            TorchKVCache(num_slots, spec.kv_heads, spec.head_dim, shape.kv_cache_dtype, self._device) for spec in ops.cache_specs
+            TorchKVCache(
+                shape.block_pools[pool].num_blocks * shape.block_size, spec.kv_heads, spec.head_dim, shape.kv_cache_dtype, self._device
+            )
+            for spec, pool in zip(specs, self._pools, strict=True)
         ]
 
     @torch.inference_mode()
@@ -80,9 +86,10 @@ class EagerExecutor:
 
     def copy_blocks(self, copies: Sequence[BlockCopy]) -> None:
         """See `ForwardPass.copy_blocks`."""
-        for _, source, destination in copies:
-            for cache in self._kv_caches:  # all layers share one block table
-                cache.copy_block(source, destination, self._block_size)
+        for group, source, destination in copies:
+            for cache, pool in zip(self._kv_caches, self._pools, strict=True):
+                if pool == group:
+                    cache.copy_block(source, destination, self._block_size)
 
     def profile(self) -> dict[str, tuple[int, float]]:
         """See `ForwardPass.profile`: ops are not timed."""
@@ -92,14 +99,21 @@ class EagerExecutor:
         return TorchStep(
             token_ids=self._indices(batch.token_ids),
             positions=self._indices(batch.positions),
-            slot_mapping=self._indices(batch.slot_mapping[0]),
+            slot_mapping=[self._indices(slots) for slots in batch.slot_mapping],
             query_indptr=batch.query_indptr.tolist(),
             context_lens=batch.context_lens.tolist(),
-            block_tables=self._indices(batch.block_tables[0]),
+            block_tables=[self._indices(tables) for tables in batch.block_tables],
             logits_indices=self._indices(batch.logits_indices),
             kv_caches=self._kv_caches,
+            pools=self._pools,
             block_size=self._block_size,
         )
 
     def _indices(self, values: NDArray[np.int32]) -> torch.Tensor:
         return torch.from_numpy(values.astype(np.int64)).to(self._device)
+
+
+def _group_bytes(spec: PagedKV, num_layers: int, shape: StepShape) -> CacheGroupBytes:
+    """What a block of `num_layers` layers of one spec needs."""
+    num_values = 2 * num_layers * shape.block_size * spec.kv_heads * spec.head_dim
+    return CacheGroupBytes(spec.window, num_values * _ELEMENT_BYTES.get(shape.kv_cache_dtype, 4))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,26 @@ from octavo.ops.ops import Ops
 from octavo.runner.weights import CheckpointWeights, Placement
 from octavo.step import BlockCopy, Command, StepPlan, StepResult
 
-__all__ = ["Executor", "ForwardPass", "StepShape", "build_model"]
+__all__ = ["BlockPoolShape", "CacheGroupBytes", "Executor", "ForwardPass", "StepShape", "build_model"]
+
+
+class CacheGroupBytes(NamedTuple):
+    """What a cache group of the model needs: layers that keep the same tokens.
+
+    Attributes:
+        window: tokens that a query sees, its own included; None: all.
+        block_bytes: of one block of all its layers.
+    """
+
+    window: int | None
+    block_bytes: int
+
+
+class BlockPoolShape(NamedTuple):
+    """The blocks of a pool, and the window of the layers that use it (None: they see all tokens)."""
+
+    num_blocks: int
+    window: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +55,10 @@ class StepShape:
         max_num_tokens: tokens, T.
         max_num_logits: rows whose logits are computed, L.
         max_model_len: tokens of a sequence.
-        num_blocks: pages of the KV cache.
+        num_blocks: pages of the KV cache, of its largest pool.
         block_size: tokens in a page.
         kv_cache_dtype: element type of the pages: fp32, bf16, fp16 or int8.
+        pools: of each cache group, in the order of the model's; or one, whose block numbers all groups share.
     """
 
     max_num_seqs: int
@@ -48,6 +68,16 @@ class StepShape:
     num_blocks: int
     block_size: int
     kv_cache_dtype: str = "fp32"
+    pools: tuple[BlockPoolShape, ...] = ()
+
+    def pool(self, group: int) -> BlockPoolShape:
+        """The pool of a cache group of the model."""
+        return self.block_pools[group if len(self.pools) > 1 else 0]
+
+    @property
+    def block_pools(self) -> tuple[BlockPoolShape, ...]:
+        """`pools`; where it is empty, one of `num_blocks`."""
+        return self.pools or (BlockPoolShape(self.num_blocks),)
 
 
 class Executor(Protocol):

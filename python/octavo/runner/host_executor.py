@@ -48,7 +48,14 @@ class HostExecutor:
             grammars: for rows whose text follows one; None: such a row is an error of its request.
         """
         self._forward = forward
-        self._batch = Batch(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len, shape.block_size)
+        self._batch = Batch(
+            shape.max_num_seqs,
+            shape.max_num_tokens,
+            shape.max_num_logits,
+            shape.max_model_len,
+            shape.block_size,
+            num_groups=len(shape.block_pools),
+        )
         self._sampler = Sampler(shape.max_num_seqs, vocab_size, pool)
         self._pool = pool
         self._vocab_size = vocab_size

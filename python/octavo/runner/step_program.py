@@ -13,7 +13,7 @@ from octavo.checkpoint import Checkpoint, RawTensor
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.checkpoint.raw_linear import RawLinear
 from octavo.ops.record import RecordOps
-from octavo.runner.executor import StepShape, build_model
+from octavo.runner.executor import CacheGroupBytes, StepShape, build_model
 from octavo.step import BlockCopy
 
 __all__ = ["PackedPlacement", "StepProgramExecutor"]
@@ -49,7 +49,7 @@ class StepProgramExecutor:
 
     Args:
         arithmetic: see `PackedPlacement`.
-        sized: given the bytes of a KV block, the shape with the blocks that fit, asked once the weights are placed; None: `shape` as it is.
+        sized: given the model's cache groups, the shape with the blocks that fit, asked once the weights are placed; None: `shape` itself.
 
     Attributes:
         shape: what it was built for.
@@ -62,15 +62,15 @@ class StepProgramExecutor:
         shape: StepShape,
         pool: ThreadPool,
         arithmetic: str = "exact",
-        sized: Callable[[int], StepShape] | None = None,
+        sized: Callable[[list[CacheGroupBytes]], StepShape] | None = None,
     ) -> None:
         graph = Graph()
         model = build_model(config, checkpoint, PackedPlacement(pool, arithmetic), RecordOps(graph), shape)
         graph.output("logits", model.forward(None))
-        self.shape = shape = shape if sized is None else sized(_block_bytes(graph, shape))
+        self.shape = shape = shape if sized is None else sized(_cache_groups(graph, shape))
         self.caches = [
-            KVCache(group.num_layers, shape.num_blocks, shape.block_size, group.kv_heads, group.head_dim, shape.kv_cache_dtype)
-            for group in graph.cache_groups
+            KVCache(group.num_layers, shape.pool(index).num_blocks, shape.block_size, group.kv_heads, group.head_dim, shape.kv_cache_dtype)
+            for index, group in enumerate(graph.cache_groups)
         ]
         self.program = CpuProgram(graph, pool, self.caches, {"tokens": shape.max_num_tokens, "logits": shape.max_num_logits})
 
@@ -80,8 +80,9 @@ class StepProgramExecutor:
 
     def copy_blocks(self, copies: Sequence[BlockCopy]) -> None:
         """See `ForwardPass.copy_blocks`."""
-        for _, source, destination in copies:
-            for cache in self.caches:  # all layers share one block table
+        for group, source, destination in copies:
+            caches = self.caches if len(self.shape.block_pools) == 1 else [self.caches[group]]  # one pool: all share its numbers
+            for cache in caches:
                 cache.copy_block(source, destination)
 
     def profile(self) -> dict[str, tuple[int, float]]:
@@ -89,9 +90,12 @@ class StepProgramExecutor:
         return self.program.profile()
 
 
-def _block_bytes(graph: Graph, shape: StepShape) -> int:
-    """Bytes of one block of every cache group."""
-    return sum(
-        KVCache.bytes_per_block(group.num_layers, shape.block_size, group.kv_heads, group.head_dim, shape.kv_cache_dtype)
+def _cache_groups(graph: Graph, shape: StepShape) -> list[CacheGroupBytes]:
+    """What a block of each cache group needs."""
+    return [
+        CacheGroupBytes(
+            group.window,
+            KVCache.bytes_per_block(group.num_layers, shape.block_size, group.kv_heads, group.head_dim, shape.kv_cache_dtype),
+        )
         for group in graph.cache_groups
-    )
+    ]

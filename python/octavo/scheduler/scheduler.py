@@ -230,6 +230,9 @@ class Scheduler:
         num_preemptions = self.num_preemptions
         running = list(self._running)
         num_behind = len(running)
+        if self._blocks.windowed:  # all of them first: what one gives back another may need
+            for sequence in running:
+                sequence.table.release_before(sequence.num_settled_tokens)
         for sequence in running:
             num_behind -= 1
             if sequence.row is None:  # preempted for one before it
@@ -238,8 +241,6 @@ class Scheduler:
             chunk = step.fit(sequence, shares.get(sequence, 1 + num_drafts), num_behind, num_drafts)
             if chunk is None:
                 continue
-            if self._blocks.windowed:
-                sequence.table.release_before(sequence.num_settled_tokens)
             new_block_ids = self._grow(sequence, sequence.num_computed_tokens + chunk.num_tokens)
             if new_block_ids is not None:
                 step.add(sequence, chunk, new_block_ids)
