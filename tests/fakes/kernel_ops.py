@@ -32,10 +32,6 @@ def layer_norm(x: Floats, weight: Floats, bias: Floats | None, eps: float, pool:
     return run_op("layer_norm", [x], weights, pool, eps=eps)[0]
 
 
-def scale(x: Floats, factor: float, pool: ThreadPool) -> Floats:
-    return run_op("scale", [x], [], pool, factor=factor)[0]
-
-
 def activation(name: str, x: Floats, pool: ThreadPool) -> Floats:
     return run_op(name, [x], [], pool)[0]
 

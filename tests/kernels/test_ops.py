@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
 from fakes import kernel_ops
+from kernels.cases import ACTIVATIONS, GATES, ROW_CASES, normal
 from octavo import _kernels
-
-WIDTHS = [1, 3, 8, 40, 64, 576, 1001]
-
+from octavo._kernels import ArrayWeight, run_op
 
 pytestmark = pytest.mark.usefixtures("isa")
 
 
-def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
-    return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(np.float32)
-
-
-def sigmoid(z: np.ndarray) -> np.ndarray:
-    return 1.0 / (1.0 + np.exp(-z))
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_rms_norm(width, pool):
-    x, weight = normal(5, width), normal(width, seed=1)
-    wide = x.astype(np.float64)
-    expected = wide / np.sqrt((wide**2).mean(-1, keepdims=True) + 1e-5) * weight
-    np.testing.assert_allclose(kernel_ops.rms_norm(x, weight, 1e-5, pool), expected, rtol=1e-6, atol=1e-7)
+@pytest.mark.parametrize("case", ROW_CASES, ids=lambda case: case.id)
+def test_rows_follow_the_formula(case, pool):
+    weights = [None if weight is None else ArrayWeight(weight) for weight in case.weights]
+    result = run_op(case.op, [case.x], weights, pool, **case.attributes)[0]
+    np.testing.assert_allclose(result, case.expected, rtol=case.rtol, atol=case.atol)
 
 
 def test_rms_norm_of_each_head(pool):
@@ -43,63 +31,15 @@ def test_rms_norm_refuses_partial_groups(pool):
         kernel_ops.rms_norm(normal(1, 8), normal(5), 1e-6, pool)
 
 
-@pytest.mark.parametrize("biased", [True, False])
-@pytest.mark.parametrize("width", WIDTHS)
-def test_layer_norm(width, biased, pool):
-    x, weight, bias = normal(5, width) + 3, normal(width, seed=1), normal(width, seed=2)
-    wide = x.astype(np.float64)
-    centred = wide - wide.mean(-1, keepdims=True)
-    expected = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * weight + (bias if biased else 0)
-    np.testing.assert_allclose(kernel_ops.layer_norm(x, weight, bias if biased else None, 1e-5, pool), expected, rtol=1e-5, atol=3e-6)
-
-
 def test_layer_norm_of_each_head(pool):
     x, weight, bias = normal(7, 4 * 64), normal(64, seed=1), normal(64, seed=2)
     by_head = kernel_ops.layer_norm(x.reshape(-1, 64), weight, bias, 1e-6, pool).reshape(7, -1)
     assert kernel_ops.layer_norm(x, weight, bias, 1e-6, pool).tobytes() == by_head.tobytes()
 
 
-ACTIVATIONS = {
-    "silu": lambda z: z * sigmoid(z),
-    "gelu": lambda z: z * np.vectorize(math.erfc)(-z / math.sqrt(2)) / 2,
-    "gelu_tanh": lambda z: z * sigmoid(2 * np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)),
-    "relu": lambda z: np.maximum(z, 0),
-    "relu_squared": lambda z: np.maximum(z, 0) ** 2,
-}
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("width", WIDTHS)
-def test_activations(name, width, pool):
-    x = normal(6, width, scale=2.0)
-    np.testing.assert_allclose(kernel_ops.activation(name, x, pool), ACTIVATIONS[name](x.astype(np.float64)), rtol=2e-6, atol=1e-12)
-
-
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_keep_nan(name, pool):
     assert np.isnan(kernel_ops.activation(name, np.array([[np.nan, 1.0]], np.float32), pool)[0, 0])
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_scale(width, pool):
-    x = normal(3, width)
-    assert np.array_equal(kernel_ops.scale(x, 0.3, pool), x * np.float32(0.3))
-
-
-GATES = {
-    "silu_and_mul": lambda z: z * sigmoid(z),
-    "gelu_and_mul": lambda z: z * np.vectorize(math.erfc)(-z / math.sqrt(2)) / 2,
-    "gelu_tanh_and_mul": lambda z: z * sigmoid(2 * np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)),
-}
-
-
-@pytest.mark.parametrize("name", GATES)
-@pytest.mark.parametrize("width", WIDTHS)
-def test_gates(name, width, pool):
-    x = normal(6, 2 * width, scale=2.0)
-    wide = x.astype(np.float64)
-    expected = GATES[name](wide[:, :width]) * wide[:, width:]
-    np.testing.assert_allclose(getattr(kernel_ops, name)(x, pool), expected, rtol=2e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", GATES)
@@ -108,13 +48,6 @@ def test_gates_far_from_zero(name, pool):
     y = getattr(kernel_ops, name)(x, pool)[0]
     np.testing.assert_allclose(y[:6], [0.0, 0.0, 0.0, 0.0, 200.0, 1e12], atol=1e-5)
     assert np.isnan(y[6])
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_softcap(width, pool):
-    x = normal(3, width, scale=40.0)
-    x[:, 0] = 1e-6
-    np.testing.assert_allclose(kernel_ops.softcap(x, 30.0, pool), 30.0 * np.tanh(x.astype(np.float64) / 30.0), rtol=1e-6)
 
 
 def test_softcap_of_extremes(pool):
