@@ -16,6 +16,7 @@ from octavo.server.ollama import generation as ollama_generation
 from octavo.server.ollama import models as ollama_models
 from octavo.server.openai import chat, completions, decisions, models, tokenize
 from octavo.server.responses import routes as responses
+from octavo.server.responses import socket as responses_socket
 
 if TYPE_CHECKING:
     from octavo.config import ServerConfig
@@ -24,7 +25,21 @@ if TYPE_CHECKING:
 __all__ = ["build_app"]
 
 
-_FAMILIES = (page, health, models, completions, chat, decisions, tokenize, websocket, responses, messages, ollama_generation, ollama_models)
+_FAMILIES = (
+    page,
+    health,
+    models,
+    completions,
+    chat,
+    decisions,
+    tokenize,
+    websocket,
+    responses,
+    responses_socket,
+    messages,
+    ollama_generation,
+    ollama_models,
+)
 
 
 def build_app(engine: AsyncEngine, config: ServerConfig, *, stall_s: float = 30.0) -> web.Application:

@@ -12,7 +12,7 @@ from octavo.server.edge.body import parse_body
 from octavo.server.openai.protocol import ChatBody
 from octavo.server.responses.protocol import SAMPLING_FIELDS, InputTokensBody, Item, ResponsesBody, Tool
 
-__all__ = ["chat_body", "custom_tools", "input_items", "usable_tools"]
+__all__ = ["chat_body", "check_item", "custom_tools", "input_items", "usable_tools"]
 
 _TEXT_PARTS = {"input_text": "text", "output_text": "text", "text": "text", "summary_text": "text", "reasoning_text": "text"}
 _TEXT_PARTS |= {"refusal": "refusal"}
@@ -46,13 +46,14 @@ def _item(given: Item, where: str, find: FindItem) -> Item:
             raise InvalidRequestError(f"{where}: no item {str(given.get('id'))[:80]!r} is stored; send the item itself", where)
         return found
     item = {"id": f"{_PREFIXES.get(kind, 'item') if isinstance(kind, str) else ''}_{uuid4().hex}", "type": kind} | given
-    _check(item, where)
+    check_item(item, where)
     if kind == "message" and item["role"] != "assistant":
         item["content"] = _parts(item["content"])
     return item
 
 
-def _check(item: Item, where: str) -> None:
+def check_item(item: Item, where: str) -> None:
+    """Raise `InvalidRequestError` where `item`, which has a type and an id, cannot be read."""
     kind = item["type"]
     if not isinstance(item["id"], str):
         raise InvalidRequestError(f"{where}.id must be a text", f"{where}.id")
