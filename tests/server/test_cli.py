@@ -40,7 +40,7 @@ def refused(code: int, *arguments: str) -> str:
         (("serve", "--no-such-flag"), "--no-such-flag"),
         (("serve", "--modl", "x"), "unknown argument --modl; did you mean --model?"),
         (("serve", "--enable-prefix-caching"), "did you mean --prefix-caching?"),
-        (("chat", "--gpu-memory-utilization=0.9"), "did you mean --kv-cache-bytes?"),
+        (("chat", "--mem-fraction-static=0.9"), "did you mean --gpu-memory-utilization?"),
         (("bench", "latency", "--ctx-size", "9"), "did you mean --max-model-len?"),
         (("doctor", "--tensor-parallel-size", "2"), "unknown argument --tensor-parallel-size (see"),
         (("serve", "--port", "many"), "--port"),
