@@ -12,6 +12,7 @@ from openai import AsyncOpenAI, BadRequestError, InternalServerError, NotFoundEr
 
 from fakes.running_server import Server, StartServer
 from fakes.scripted_engine import ScriptedEngine, deltas_script, endless_script, words_script
+from octavo.server.responses.store import ResponseStore
 from octavo.server.speech import Speech
 from octavo.types import Delta, FinishReason
 
@@ -167,6 +168,23 @@ async def test_background_and_cancel(client_of: Connect, start_server: StartServ
     response = await client.responses.create(model="toy", input="hi", background=True)
     assert (await client.responses.cancel(response.id)).status == "cancelled"
     assert server.engine.num_live == 0
+
+
+async def test_a_schema_reaches_the_engine(client_of: Connect, server: Server) -> None:
+    form = {"type": "json_schema", "name": "a", "schema": {"type": "object"}, "strict": True}
+    response = await client_of(server).responses.create(model="toy", input="hi", text={"format": form})
+    assert response.text.format.to_dict() == form
+    assert server.engine.requests[-1].params.grammar is not None
+
+
+async def test_the_oldest_is_dropped_for_newer_ones(client_of: Connect, start_server: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("octavo.server.responses.routes.ResponseStore", lambda resume_s: ResponseStore(resume_s, max_responses=3))
+    client = client_of(await start_server())
+    made = [await client.responses.create(model="toy", input="hi") for _ in range(5)]
+    await asyncio.sleep(0.01)
+    with pytest.raises(NotFoundError):
+        await client.responses.retrieve(made[1].id)
+    assert (await client.responses.retrieve(made[2].id)).id == made[2].id
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,8 @@ class ResponseEvents:
         if self._item is None or self._item["type"] != kind:
             yield from self._close("completed")
             item: Document = {"type": kind, "content": []}
-            yield from self._open(item | ({"summary": []} if kind == "reasoning" else {"role": "assistant"}))
+            more: Document = {"summary": []} if kind == "reasoning" else {"role": "assistant"}
+            yield from self._open(item | more)
             yield "response.content_part.added", self._place() | {"content_index": 0, "part": _part(part_kind, "")}
             self._texts: list[str] = []
         self._texts.append(event.text)
