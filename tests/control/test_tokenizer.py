@@ -3,6 +3,7 @@ stored, opened by us, and compared with the original."""
 
 from __future__ import annotations
 
+import ctypes
 import io
 import json
 from collections.abc import Callable
@@ -316,3 +317,29 @@ def test_made_up_weights_without_a_tokenizer_use_bytes(tmp_path: Path) -> None:
     assert tokenizer.vocab_size == 1000
     assert tokenizer.decode(tokenizer.encode("é😀")) == "é😀"
     _check_streaming(tokenizer, [*"é😀".encode(), 999], "")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc's count of the bytes that are in use")
+@pytest.mark.parametrize("model", ["bpe", "unigram"])
+def test_nothing_is_kept_of_what_was_encoded(tmp_path: Path, model: str) -> None:
+    alphabet = [(chr(code), -1.0) for code in range(ord(" "), ord("~") + 1)]
+    vocabulary = {text: token_id for token_id, (text, _) in enumerate(alphabet)}
+    tokenizer = _folder(
+        tmp_path, tokenizers.Tokenizer(models.BPE(vocabulary, []) if model == "bpe" else models.Unigram(alphabet, unk_id=0))
+    )  # nothing splits a text into words, as in the files of Llama 2
+    tokenizer.encode("warm")
+    before = _bytes_in_use()
+    for number in range(1000):
+        tokenizer.encode(f"{number} ".ljust(200, "x"))
+    assert _bytes_in_use() - before < 100_000  # the library's cache would hold more than 200,000
+
+
+class _MallInfo2(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "o", "s", "h", "mapped", "us", "fs", "in_use", "free", "keep")]
+
+
+def _bytes_in_use() -> int:
+    count = ctypes.CDLL(None).mallinfo2
+    count.restype = _MallInfo2
+    info = count()
+    return info.in_use + info.mapped
