@@ -13,7 +13,6 @@ from jsonschema import Draft202012Validator
 from octavo.errors import InvalidRequestError
 from octavo.structured import (
     GrammarCompiler,
-    Matchers,
     choice_grammar,
     ebnf_grammar,
     json_object_grammar,
@@ -21,6 +20,7 @@ from octavo.structured import (
     lark_grammar,
     regex_grammar,
 )
+from octavo.structured.matchers import Matchers
 from octavo.text.byte_tokenizer import ByteTokenizer
 
 END = 300

@@ -17,7 +17,8 @@ from octavo._runtime import Batch
 from octavo.log import get_logger
 from octavo.runner.executor import ForwardPass, StepShape
 from octavo.step import Command, Profile, RowFork, RowSampling, RowStart, StepPlan, StepResult
-from octavo.structured import GrammarCompiler, Matchers
+from octavo.structured import GrammarCompiler
+from octavo.structured.matchers import Matchers
 from octavo.types import TokenLogprobs
 
 __all__ = ["HostExecutor"]

@@ -1,7 +1,8 @@
 """Structured output: grammars that a text must follow, as masks over the vocabulary, through the library llguidance.
 
 `grammar.py` makes one text format of every kind of constraint; `compiler.py` checks it, within bounds of time and size, before a
-request is queued; `matchers.py` holds the state of each running row beside the sampler.
+request is queued; `matchers.py` holds the state of each running row beside the sampler, and is imported by itself: it needs numpy, which a
+server does without.
 """
 
 from __future__ import annotations
@@ -16,11 +17,9 @@ from octavo.structured.grammar import (
     lark_grammar,
     regex_grammar,
 )
-from octavo.structured.matchers import Matchers
 
 __all__ = [
     "GrammarCompiler",
-    "Matchers",
     "choice_grammar",
     "ebnf_grammar",
     "embedded_schema",
