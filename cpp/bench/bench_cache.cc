@@ -1,5 +1,6 @@
 // Block allocator and prefix index: what a scheduled block costs. Times are for one block.
 #include <memory>
+#include <optional>
 #include <random>
 
 #include "bench/harness.h"
@@ -35,7 +36,7 @@ void bench_new_prompt(benchmark::State& state) {
   std::vector<std::int32_t> tokens(static_cast<std::size_t>(num_tokens));
   for (auto _ : state) {
     ++tokens[0];
-    BlockTable table(pool);
+    BlockTable table({{pool, std::nullopt}});
     benchmark::DoNotOptimize(table.match_prefix(tokens.data(), tokens.size()));
     table.grow(num_tokens);
     table.commit(tokens.data(), tokens.size());
@@ -49,11 +50,11 @@ void bench_cached_prompt(benchmark::State& state) {
   const std::int64_t num_tokens = state.range(0);
   const auto pool = std::make_shared<BlockPool>(kNumBlocks, kBlockSize, true, 1);
   const std::vector<std::int32_t> tokens(static_cast<std::size_t>(num_tokens), 7);
-  BlockTable first(pool);
+  BlockTable first({{pool, std::nullopt}});
   first.grow(num_tokens);
   first.commit(tokens.data(), tokens.size());
   for (auto _ : state) {
-    BlockTable table(pool);
+    BlockTable table({{pool, std::nullopt}});
     benchmark::DoNotOptimize(table.match_prefix(tokens.data(), tokens.size()));
   }
   per_block(state, num_tokens / kBlockSize);

@@ -38,8 +38,9 @@ void sample_batch(benchmark::State& state, const RowSampling& sampling) {
   std::iota(rows.begin(), rows.end(), 0);
   std::iota(prompt.begin(), prompt.end(), 0);
   for (std::int32_t row : rows) sampler.start_row(row, {prompt.data(), 200}, 200, sampling);
+  const Span<const std::int32_t> all{rows.data(), num_rows};
   measure(state, {sizeof(float) * static_cast<double>(logits.size())},
-          [&] { benchmark::DoNotOptimize(sampler.sample({logits.data(), num_rows, vocab_size}, {rows.data(), num_rows})); });
+          [&] { benchmark::DoNotOptimize(sampler.sample({logits.data(), num_rows, vocab_size}, all, all)); });
 }
 
 void shapes(benchmark::internal::Benchmark* bench) {
