@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import Field, fields
+from dataclasses import Field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 __all__ = ["ENVIRONMENT", "pages"]
 
@@ -58,8 +58,9 @@ def _arguments() -> Iterator[str]:
 
 
 def _flags(config: type) -> Iterator[str]:
-    types = get_type_hints(config)
-    rows = ((_flag(each, types[each.name]), _default(each), each.metadata["help"].replace("|", "\\|")) for each in fields(config))
+    from octavo.config import settings
+
+    rows = ((_flag(each, kind), _default(each), each.metadata["help"].replace("|", "\\|")) for _, each, kind in settings(config).values())
     yield from _table(("flag", "default", "meaning"), rows)
 
 

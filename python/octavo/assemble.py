@@ -46,10 +46,10 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     tokenizer = open_tokenizer(checkpoint)
     platform = open_platform(config)
     grammars = GrammarCompiler(tokenizer, model.vocab_size)
-    wanted = step_shape(config, model, platform.kv_cache_dtype)
+    wanted = step_shape(config, model, platform)
     executor, shape = _fitting(lambda: platform.executor(model, checkpoint, wanted, grammars))
 
-    core = EngineCore(_scheduler(config, shape), LocalRunner(executor), pace=StepPace(config.max_step_ms, shape.max_num_tokens))
+    core = EngineCore(_scheduler(config, shape), LocalRunner(executor), pace=StepPace(config.scheduling.max_step_ms, shape.max_num_tokens))
     del executor  # the runner alone holds it: dropping a broken one frees its memory
 
     def rebuild() -> tuple[Scheduler, Runner]:
@@ -62,7 +62,7 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
         core,
         tokenizer,
         info,
-        max_waiting=config.max_waiting,
+        max_waiting=config.scheduling.max_waiting,
         seed=config.seed,
         log_stats_s=config.log_stats_s,
         rebuild=rebuild,
@@ -70,24 +70,26 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     )
 
 
-def step_shape(config: EngineConfig, model: ModelConfig, kv_cache_dtype: str) -> StepShape:
-    """The largest step, and the most KV blocks that its sequences can use. Raises `ConfigError` where they do not fit the model.
+def step_shape(config: EngineConfig, model: ModelConfig, platform: Platform) -> StepShape:
+    """The largest step, and the most KV blocks that its sequences can use; what the configuration leaves open, the platform says.
 
-    `kv_cache_dtype`: what the platform takes where the configuration says auto.
+    Raises `ConfigError` where they do not fit the model.
     """
     max_model_len = config.max_model_len or model.max_position_embeddings
     if max_model_len > model.max_position_embeddings:
         raise ConfigError(
             f"--max-model-len is {max_model_len}, but the model was made for {model.max_position_embeddings} positions at most"
         )
+    cache = config.cache
+    max_num_seqs = config.scheduling.max_num_seqs or platform.max_num_seqs
     return StepShape(
-        max_num_seqs=config.max_num_seqs,
-        max_num_tokens=config.max_num_batched_tokens,
-        max_num_logits=max(config.max_num_seqs, _LOGITS_ROWS),
+        max_num_seqs=max_num_seqs,
+        max_num_tokens=config.scheduling.max_num_batched_tokens or platform.max_num_batched_tokens,
+        max_num_logits=max(max_num_seqs, _LOGITS_ROWS),
         max_model_len=max_model_len,
-        num_blocks=-(-max_model_len // config.block_size) * config.max_num_seqs,
-        block_size=config.block_size,
-        kv_cache_dtype=kv_cache_dtype if config.kv_cache_dtype == "auto" else config.kv_cache_dtype,
+        num_blocks=-(-max_model_len // cache.block_size) * max_num_seqs,
+        block_size=cache.block_size,
+        kv_cache_dtype=platform.kv_cache_dtype if cache.kv_cache_dtype == "auto" else cache.kv_cache_dtype,
     )
 
 
@@ -97,11 +99,11 @@ def _scheduler(config: EngineConfig, shape: StepShape) -> Scheduler:
         shape.max_num_tokens,
         shape.max_num_logits,
         shape.max_model_len,
-        max_priority=config.max_priority,
+        max_priority=config.scheduling.max_priority,
         max_num_forced=_MAX_FORCED_TOKENS,
     )
     groups = [BlockGroup(pool.num_blocks, pool.window) for pool in shape.block_pools]
-    return Scheduler(limits, BlockManager(groups, shape.block_size, prefix_caching=config.prefix_caching))
+    return Scheduler(limits, BlockManager(groups, shape.block_size, prefix_caching=config.cache.prefix_caching))
 
 
 def _fitting(build: Callable[[], ResultT]) -> ResultT:

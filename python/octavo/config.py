@@ -1,36 +1,158 @@
-"""Settings of an engine, as one frozen dataclass: the command line, the offline API and the composition root all use it.
+"""Settings as frozen dataclasses: the command line, the offline API and the composition root all use them.
 
-Each field's `help` metadata is its command-line help; the flag is the name with dashes.
+A field is a flag: its name with dashes, its `help` metadata the text, `least`, `above`, `most` and `choices` what it may be. Fields that
+belong together are a section, a dataclass of its own. Flags and keyword arguments stay flat, so that a setting may move to another section.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from octavo.errors import ConfigError
 
-__all__ = ["EngineConfig", "ServerConfig"]
+__all__ = [
+    "CacheConfig",
+    "EngineConfig",
+    "PlacementConfig",
+    "SchedulingConfig",
+    "ServerConfig",
+    "Setting",
+    "from_flat",
+    "settings",
+    "to_flat",
+]
+
+ConfigT = TypeVar("ConfigT")
 
 
-_MOST = {"max_num_seqs": 65536, "max_num_batched_tokens": 1 << 20}
+class Setting(NamedTuple):
+    """A field that is a flag.
+
+    Attributes:
+        section: the field of the whole configuration that holds it; "": it stands there itself.
+        kind: its type.
+    """
+
+    section: str
+    field: Field[Any]
+    kind: Any
+
+
+def settings(config_class: type) -> dict[str, Setting]:
+    """Flat name -> setting, of a configuration and its sections, in the order of their fields."""
+    found: dict[str, Setting] = {}
+    types = get_type_hints(config_class)
+    for each in fields(config_class):
+        section = _section_class(each)
+        if section is None:
+            found[each.name] = Setting("", each, types[each.name])
+        else:
+            found |= {name: setting._replace(section=each.name) for name, setting in settings(section).items()}
+    return found
+
+
+def from_flat(config_class: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    """Build a configuration, and its sections, from values by flat name; what is left out is at its default.
+
+    Raises:
+        ConfigError: a value out of range; names the flag.
+        TypeError: a name that is no setting.
+    """
+    known = settings(config_class)
+    sections = _sections(config_class)
+    parts: dict[str, dict[str, Any]] = {name: {} for name in ("", *sections)}
+    for name, value in values.items():
+        if name not in known:
+            raise TypeError(f"{config_class.__name__} has no setting {name!r}")
+        parts[known[name].section][name] = value
+    built = {name: section(**parts[name]) for name, section in sections.items()}
+    return config_class(**parts[""], **built)
+
+
+def to_flat(config: Any) -> dict[str, Any]:
+    """The value of each setting, by flat name."""
+    return {
+        name: getattr(getattr(config, setting.section) if setting.section else config, name)
+        for name, setting in settings(type(config)).items()
+    }
+
+
+def _sections(config_class: type) -> dict[str, type]:
+    """Field -> class, of the sections."""
+    return {each.name: section for each in fields(config_class) if (section := _section_class(each)) is not None}
+
+
+def _section_class(each: Field[Any]) -> type | None:
+    made_by = each.default_factory
+    return made_by if isinstance(made_by, type) and is_dataclass(made_by) else None
 
 
 def _option(default: Any, help_text: str, **extra: Any) -> Any:
     return field(default=default, metadata={"help": help_text, **extra})
 
 
-@dataclass(frozen=True, slots=True)
-class EngineConfig:
-    """How a model is loaded and run. Sizes are counts unless the name says otherwise."""
+def _check(config: Any) -> None:
+    """Hold each field to what its metadata says. Every comparison is false for NaN."""
+    for each in fields(config):
+        value, flag, may = getattr(config, each.name), f"--{each.name.replace('_', '-')}", each.metadata
+        if value is None:
+            continue
+        if "least" in may and not value >= may["least"]:
+            raise ConfigError(f"{flag} is {value}; it must be at least {may['least']}")
+        if "above" in may and not value > may["above"]:
+            raise ConfigError(f"{flag} is {value}; it must be greater than {may['above']}")
+        if "most" in may and not value <= may["most"]:
+            raise ConfigError(f"{flag} is {value}; it may be {may['most']} at most")
+        if may.get("choices") and value not in may["choices"]:
+            raise ConfigError(f"{flag} is {value!r}; it must be one of: {', '.join(map(str, may['choices']))}")
 
-    model: str = _option(
-        "", "folder (config.json + safetensors), .gguf file, or name on the Hugging Face hub; empty: the default model", positional=True
+
+@dataclass(frozen=True, slots=True)
+class CacheConfig:
+    """The KV cache."""
+
+    block_size: int = _option(16, "tokens in a KV-cache block", choices=(16,))
+    kv_cache_bytes: int | None = _option(
+        None, "bytes for the KV cache; default: what the sequences can fill, at most 40 % of what the loaded model leaves", least=1
     )
-    served_model_name: tuple[str, ...] = _option(
-        (), "name in the API, repeatable: the first is shown, all are taken; default: the file's name"
+    kv_cache_dtype: str = _option(
+        "auto",
+        "element type of the KV cache; int8 has a scale per token and head; auto: fp16, or fp32 with --arithmetic exact",
+        choices=("auto", "fp32", "bf16", "fp16", "int8"),
     )
+    prefix_caching: bool = _option(True, "share the KV blocks of equal prefixes")
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulingConfig:
+    """What runs in a step, and who waits. None: what suits the device, as its platform says."""
+
+    max_num_seqs: int | None = _option(
+        None, "most sequences that run at once; default: 64 on a processor, 1024 on a GPU", least=1, most=65536
+    )
+    max_num_batched_tokens: int | None = _option(
+        None, "token budget of a step; default: 256 on a processor, 8192 on a GPU", least=1, most=1 << 20
+    )
+    max_step_ms: float = _option(
+        100.0, "milliseconds that a step takes, about, while prompts arrive and others decode; 0: any time", least=0
+    )
+    max_priority: int | None = _option(None, "most urgent priority of a request: a lower number counts as this one; default: any")
+    max_waiting: int = _option(4096, "most choices (n of each prompt) that wait; one more is answered 503", least=1)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementConfig:
+    """Where the model is computed, with what, and in which types."""
+
     device: str = _option("auto", "auto (a GPU where one can be used), cpu, cuda, cuda:1, or another torch device", choices=None)
     executor: str = _option(
         "auto", "step_program (C++ kernels, no torch) or eager (plain torch, the oracle)", choices=("auto", "step_program", "eager")
@@ -46,51 +168,44 @@ class EngineConfig:
         "on a GPU: flashinfer, or paged (Octavo's own); auto: the faster one that serves the model",
         choices=("auto", "flashinfer", "paged"),
     )
-    gpu_memory_utilization: float = _option(0.9, "share of a GPU's memory that this process may take, KV cache included")
-    load_format: str = _option("auto", "auto, or dummy: make random weights up from config.json alone", choices=("auto", "dummy"))
-    max_model_len: int | None = _option(None, "context window in tokens; default: the model's own")
-    max_num_seqs: int = _option(64, "most sequences that run at once")
-    max_num_batched_tokens: int = _option(256, "token budget of a step")
-    max_step_ms: float = _option(100.0, "milliseconds that a step takes, about, while prompts arrive and others decode; 0: any time")
-    max_priority: int | None = _option(None, "most urgent priority of a request: a lower number counts as this one; default: any")
-    max_waiting: int = _option(4096, "most choices (n of each prompt) that wait; one more is answered 503")
-    block_size: int = _option(16, "tokens in a KV-cache block", choices=(16,))
-    kv_cache_bytes: int | None = _option(
-        None, "bytes for the KV cache; default: what the sequences can fill, at most 40 % of what the loaded model leaves"
-    )
-    kv_cache_dtype: str = _option(
-        "auto",
-        "element type of the KV cache; int8 has a scale per token and head; auto: fp16, or fp32 with --arithmetic exact",
-        choices=("auto", "fp32", "bf16", "fp16", "int8"),
-    )
-    prefix_caching: bool = _option(True, "share the KV blocks of equal prefixes")
-    threads: int | None = _option(None, "compute threads; default: one for each core that this process may use")
+    gpu_memory_utilization: float = _option(0.9, "share of a GPU's memory that this process may take, KV cache included", above=0, most=1)
+    threads: int | None = _option(None, "compute threads; default: one for each core that this process may use", least=1)
     pin_threads: bool = _option(False, "keep each compute thread on a core of its own; for a machine that nothing else uses")
-    numa_node: int | None = _option(None, "compute on the cores of this NUMA node, with weights and KV cache in its memory; default: any")
-    seed: int = _option(0, "seed of requests that name none is drawn from this; 0: from the clock")
-    log_stats_s: float = _option(10.0, "seconds between lines of throughput statistics in the log; 0: none")
+    numa_node: int | None = _option(
+        None, "compute on the cores of this NUMA node, with weights and KV cache in its memory; default: any", least=0
+    )
 
     def __post_init__(self) -> None:
-        for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "max_waiting", "kv_cache_bytes", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
-        for name, most in _MOST.items():
-            if getattr(self, name) > most:
-                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it may be {most} at most")
-        if self.numa_node is not None and self.numa_node < 0:
-            raise ConfigError(f"--numa-node is {self.numa_node}; nodes are counted from 0")
-        if not 0 < self.gpu_memory_utilization <= 1:
-            raise ConfigError(f"--gpu-memory-utilization is {self.gpu_memory_utilization}; it must be above 0 and at most 1")
-        if not self.max_step_ms >= 0:
-            raise ConfigError(f"--max-step-ms is {self.max_step_ms}; it must be at least 0")
+        _check(self)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """How a model is loaded and run. Sizes are counts unless the name says otherwise."""
+
+    model: str = _option(
+        "", "folder (config.json + safetensors), .gguf file, or name on the Hugging Face hub; empty: the default model", positional=True
+    )
+    served_model_name: tuple[str, ...] = _option(
+        (), "name in the API, repeatable: the first is shown, all are taken; default: the file's name"
+    )
+    load_format: str = _option("auto", "auto, or dummy: make random weights up from config.json alone", choices=("auto", "dummy"))
+    max_model_len: int | None = _option(None, "context window in tokens; default: the model's own", least=1)
+    seed: int = _option(0, "seed of requests that name none is drawn from this; 0: from the clock")
+    log_stats_s: float = _option(10.0, "seconds between lines of throughput statistics in the log; 0: none")
+    scheduling: SchedulingConfig = field(default_factory=SchedulingConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    placement: PlacementConfig = field(default_factory=PlacementConfig)
+
+    def __post_init__(self) -> None:
+        _check(self)
         if not isinstance(self.served_model_name, tuple):
             object.__setattr__(self, "served_model_name", (self.served_model_name,) if self.served_model_name else ())
-        for setting in fields(self):
-            choices = setting.metadata.get("choices")
-            if choices and getattr(self, setting.name) not in choices:
-                allowed = ", ".join(map(str, choices))
-                raise ConfigError(f"--{setting.name.replace('_', '-')} is {getattr(self, setting.name)!r}; it must be one of: {allowed}")
+
+    @classmethod
+    def of(cls, **flat: Any) -> EngineConfig:
+        """The configuration of settings by flat name: `EngineConfig.of(model="m.gguf", threads=2)`. Raises what `from_flat` raises."""
+        return from_flat(cls, flat)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,20 +56,17 @@ class LLM:
     def __init__(self, model: str = "", **settings: Any) -> None:
         from octavo.assemble import build_engine
 
-        config = EngineConfig(**engine_settings(model, settings))
-        self._attach(build_engine(config), config)
+        self._attach(build_engine(EngineConfig.of(**engine_settings(model, settings))))
 
     @classmethod
-    def from_engine(cls, engine: AsyncEngine, config: EngineConfig) -> LLM:
-        """Return an `LLM` over an engine that was built from `config` and is not started; it is closed with the `LLM`."""
+    def from_engine(cls, engine: AsyncEngine) -> LLM:
+        """Return an `LLM` over an engine that is not started; it is closed with the `LLM`."""
         llm = cls.__new__(cls)
-        llm._attach(engine, config)
+        llm._attach(engine)
         return llm
 
-    def _attach(self, engine: AsyncEngine, config: EngineConfig) -> None:
+    def _attach(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        # choices: twice what a batch holds keeps it full, and never more than the queue takes
-        self._max_in_flight = min(2 * config.max_num_seqs, config.max_waiting)
         self._ids = itertools.count()
         self._thread = EngineThread(engine)
         self._finalizer = weakref.finalize(self, self._thread.abandon)
@@ -197,7 +194,7 @@ class LLM:
     ) -> list[RequestOutput]:
         requests = [self._request(token_ids, each, priority) for token_ids, each in zip(prompts, params, strict=True)]
         with _progress_bar(sum(each.n for each in params), sys.stderr.isatty() if progress is None else progress) as on_delta:
-            max_in_flight = max(1, self._max_in_flight // max((each.n for each in params), default=1))
+            max_in_flight = max(1, self._engine.max_in_flight // max((each.n for each in params), default=1))
             return self._thread.call(_collect_all(self._engine, requests, texts, max_in_flight, on_delta))
 
     def _stream(self, request: GenerationRequest) -> Generator[Delta, None, None]:

@@ -6,10 +6,10 @@ A value that asks for nothing Octavo would not do anyway is taken; another value
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 from octavo.config import EngineConfig
+from octavo.config import settings as known_settings
 from octavo.errors import ConfigError
 from octavo.log import get_logger
 
@@ -51,12 +51,12 @@ ABSENT_METHODS = frozenset(
 
 
 def engine_settings(model: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of `EngineConfig` that these keyword arguments of a script mean.
+    """Return the settings of `EngineConfig`, by flat name, that these keyword arguments of a script mean.
 
     Raises:
         ConfigError: a setting that Octavo has not, by its name.
     """
-    own = {setting.name for setting in fields(EngineConfig)}
+    own = set(known_settings(EngineConfig))
     chosen: dict[str, Any] = {"model": model}
     for name, value in settings.items():
         if name in own:

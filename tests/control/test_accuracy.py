@@ -48,7 +48,7 @@ def test_texts_are_the_same_every_time():
 
 def test_settings_are_fields_of_the_engines_configuration():
     config = engine_config(Path("m.gguf"), "block_size=16,max_model_len=99", threads=2)
-    assert (config.model, config.threads, config.block_size, config.max_model_len) == ("m.gguf", 2, 16, 99)
+    assert (config.model, config.placement.threads, config.cache.block_size, config.max_model_len) == ("m.gguf", 2, 16, 99)
     with pytest.raises((UsageError, SystemExit)):
         engine_config(Path("m.gguf"), "no_such_field=1", threads=2)
 

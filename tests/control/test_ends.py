@@ -20,7 +20,7 @@ from octavo.config import EngineConfig
 from octavo.errors import EngineDeadError
 from octavo.llm import LLM
 
-def make(): return LLM.from_engine(fake_engine(), EngineConfig())
+def make(): return LLM.from_engine(fake_engine())
 def ask(llm, max_tokens=5): return llm.generate("hello", SamplingParams(max_tokens=max_tokens, seed=1))
 def refused(call):
     try: call()

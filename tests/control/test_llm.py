@@ -9,7 +9,6 @@ import pytest
 
 from fakes.fake_engine import fake_engine
 from fakes.fake_tokenizer import FakeTokenizer
-from octavo.config import EngineConfig
 from octavo.errors import InvalidRequestError
 from octavo.llm import LLM
 from octavo.types import FinishReason, SamplingParams
@@ -19,7 +18,7 @@ SHORT = SamplingParams(max_tokens=5, seed=1)
 
 @pytest.fixture
 def llm() -> Iterator[LLM]:
-    with LLM.from_engine(fake_engine(max_waiting=4), EngineConfig(max_num_seqs=8, max_waiting=4)) as llm:
+    with LLM.from_engine(fake_engine(max_waiting=4)) as llm:
         yield llm
 
 
@@ -87,7 +86,7 @@ def test_the_progress_bar_goes_to_standard_error_only(llm: LLM, capsys):
 
 
 def test_closing_twice_is_once_and_ends_the_thread():
-    llm = LLM.from_engine(fake_engine(), EngineConfig())
+    llm = LLM.from_engine(fake_engine())
     llm.close()
     llm.close()
     assert "octavo-engine" not in {thread.name for thread in threading.enumerate()}

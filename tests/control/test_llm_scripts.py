@@ -25,7 +25,7 @@ SHORT = SamplingParams(max_tokens=4, seed=1)
 
 @pytest.fixture
 def llm() -> Iterator[LLM]:
-    with LLM.from_engine(fake_engine(), EngineConfig()) as llm:
+    with LLM.from_engine(fake_engine()) as llm:
         yield llm
 
 
@@ -97,7 +97,7 @@ def test_sampling_parameters_that_ask_for_nothing():
 def test_settings_that_ask_for_nothing():
     neutral = {"dtype": "auto", "tensor_parallel_size": 1, "trust_remote_code": False, "gpu_memory_utilization": 0.9, "enforce_eager": True}
     neutral |= {"quantization": None, "tokenizer": None, "swap_space": 4, "enable_chunked_prefill": True}
-    assert EngineConfig(**engine_settings("m", {**neutral, "max_model_len": 64})) == EngineConfig(model="m", max_model_len=64)
+    assert EngineConfig.of(**engine_settings("m", {**neutral, "max_model_len": 64})) == EngineConfig(model="m", max_model_len=64)
     named = engine_settings("a/b", {"revision": "v1", "enable_prefix_caching": False, "disable_log_stats": True})
     assert named == {"model": "a/b@v1", "prefix_caching": False, "log_stats_s": 0.0}
     for settings, match in [

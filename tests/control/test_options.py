@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
 
 import pytest
 
 from octavo.cli.options import add_options, from_options, parse_bytes, to_flags
 from octavo.cli.parser import Parser, UsageError
-from octavo.config import EngineConfig, ServerConfig
+from octavo.config import CacheConfig, EngineConfig, PlacementConfig, SchedulingConfig, ServerConfig, settings, to_flat
 
 
 def parse(*arguments: str, positional: bool = False) -> EngineConfig:
@@ -37,24 +36,27 @@ def test_every_field_is_a_flag_and_no_flag_means_the_default(config_class: type)
     add_options(parser, config_class, "settings")
     assert from_options(config_class, parser.parse_args([])) == config_class()
     shown = parser.format_help()
-    assert [field.name for field in fields(config_class) if f"--{field.name.replace('_', '-')}" not in shown] == []
+    assert [name for name in settings(config_class) if f"--{name.replace('_', '-')}" not in shown] == []
 
 
 def test_values_reach_their_fields():
     config = parse("m.gguf", "--kv-cache-bytes", "1MiB", "--no-prefix-caching", "--threads=3", "--log-stats-s", "0.5", positional=True)
-    assert (config.model, config.kv_cache_bytes, config.prefix_caching, config.threads, config.log_stats_s) == (
-        "m.gguf",
-        1 << 20,
-        False,
-        3,
-        0.5,
-    )
+    cache, placement = CacheConfig(kv_cache_bytes=1 << 20, prefix_caching=False), PlacementConfig(threads=3)
+    assert config == EngineConfig(model="m.gguf", log_stats_s=0.5, cache=cache, placement=placement)
 
 
 def test_flags_of_a_configuration_build_it_again():
-    config = EngineConfig(model="folder", max_num_seqs=3, kv_cache_bytes=4096, prefix_caching=False, served_model_name="a b")
+    config = EngineConfig.of(model="folder", max_num_seqs=3, kv_cache_bytes=4096, prefix_caching=False, served_model_name="a b")
     assert parse(*to_flags(config), positional=True) == config
     assert to_flags(EngineConfig()) == []
+
+
+def test_a_setting_is_found_by_its_flat_name_whatever_its_section():
+    config = EngineConfig.of(model="m.gguf", max_num_seqs=3, threads=2)
+    assert config == EngineConfig("m.gguf", scheduling=SchedulingConfig(max_num_seqs=3), placement=PlacementConfig(threads=2))
+    assert EngineConfig.of(**to_flat(config)) == config
+    with pytest.raises(TypeError, match="EngineConfig has no setting 'scheduling'"):
+        EngineConfig.of(scheduling=SchedulingConfig())
 
 
 def test_a_value_out_of_range_is_a_usage_error_that_names_the_flag():

@@ -6,13 +6,15 @@ import logging
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from octavo._kernels import bind_memory_to_node
-from octavo.config import EngineConfig
+from octavo.assemble import step_shape
+from octavo.config import EngineConfig, PlacementConfig
 from octavo.errors import ConfigError
-from octavo.platforms import open_platform, platform_name
+from octavo.platforms import cpu, open_platform, platform_name
 from octavo.platforms._kv_share import with_blocks
 from octavo.platforms._processor import ThreadPlacement, available_memory_bytes, num_cores, place_threads
 from octavo.platforms.cpu import build_pool
@@ -148,24 +150,24 @@ def test_memory_limits_of_version_1_count(machine: Machine):
 
 def test_the_pool_is_cut_to_the_cores_with_a_word(caplog):
     with caplog.at_level(logging.WARNING, logger="octavo"):
-        pool = build_pool(EngineConfig(threads=10_000))
+        pool = build_pool(PlacementConfig(threads=10_000))
     assert pool.num_threads == num_cores()
     assert "--threads is 10000, but this process may use" in caplog.text
 
 
 def test_pinning_leaves_the_thread_that_builds_the_pool_alone():
     mask = os.sched_getaffinity(0)
-    assert build_pool(EngineConfig(pin_threads=True)).num_threads >= 1
+    assert build_pool(PlacementConfig(pin_threads=True)).num_threads >= 1
     assert os.sched_getaffinity(0) == mask
 
 
 def test_settings_that_cannot_be_met_name_their_flag():
     with pytest.raises(ConfigError, match="--numa-node is -1"):
-        EngineConfig(numa_node=-1)
+        EngineConfig.of(numa_node=-1)
     with pytest.raises(ConfigError, match="--numa-node is 4000, which does not exist"):
-        build_pool(EngineConfig(numa_node=4000))
+        build_pool(PlacementConfig(numa_node=4000))
     with pytest.raises(ConfigError, match="--executor eager does not use"):
-        open_platform(EngineConfig(executor="eager", pin_threads=True))
+        open_platform(EngineConfig.of(executor="eager", pin_threads=True))
     with pytest.raises(ValueError, match="memory cannot be bound to NUMA node 4000"):
         bind_memory_to_node(4000)
 
@@ -182,14 +184,14 @@ def plain(block_bytes: int) -> list[CacheGroupBytes]:
 
 
 def pools(num_bytes: int, groups: list[CacheGroupBytes] = GEMMA, shape: StepShape = SHAPE) -> list[tuple[int, int | None]]:
-    return [tuple(pool) for pool in with_blocks(EngineConfig(kv_cache_bytes=num_bytes), shape, groups, 0).block_pools]
+    return [tuple(pool) for pool in with_blocks(EngineConfig.of(kv_cache_bytes=num_bytes), shape, groups, 0).block_pools]
 
 
 def test_the_cache_gets_a_share_of_what_is_left_and_no_more_than_can_be_used():
     gib = 1 << 30
     assert with_blocks(EngineConfig(), SHAPE, plain(gib // 1000), 2 * gib).num_blocks == 700  # 40 % of 1.75 GiB
     assert with_blocks(EngineConfig(), SHAPE, plain(1024), 2 * gib).num_blocks == 2048
-    assert with_blocks(EngineConfig(kv_cache_bytes=gib), SHAPE, plain(gib // 10), 0).num_blocks == 10
+    assert with_blocks(EngineConfig.of(kv_cache_bytes=gib), SHAPE, plain(gib // 10), 0).num_blocks == 10
 
 
 def test_a_windowed_group_gets_what_its_windows_see_and_the_rest_goes_to_the_others():
@@ -212,11 +214,17 @@ def test_a_model_that_leaves_no_memory_is_told_with_the_flags():
 @pytest.mark.parametrize("flag", ["max_num_seqs", "max_num_batched_tokens"])
 def test_absurd_sizes_name_their_flag(flag: str):
     with pytest.raises(ConfigError, match=f"--{flag.replace('_', '-')} is 100000000; it may be"):
-        EngineConfig(**{flag: 10**8})
+        EngineConfig.of(**{flag: 10**8})
+
+
+def test_a_step_is_as_large_as_the_device_likes_it_unless_the_configuration_says_otherwise():
+    model, platform = SimpleNamespace(max_position_embeddings=512), cpu.Platform(EngineConfig.of(threads=1))
+    shapes = [step_shape(EngineConfig.of(max_num_seqs=wanted), model, platform) for wanted in (None, 3)]
+    assert [(shape.max_num_seqs, shape.max_num_tokens) for shape in shapes] == [(64, 256), (3, 256)]
 
 
 def test_a_device_is_its_own_platform_or_torchs():
-    assert [platform_name(EngineConfig(device=device)) for device in ("auto", "cpu", "xpu:1")] == ["cpu", "cpu", "torch"]
-    assert platform_name(EngineConfig(executor="eager")) == "torch"
+    assert [platform_name(EngineConfig.of(device=device)) for device in ("auto", "cpu", "xpu:1")] == ["cpu", "cpu", "torch"]
+    assert platform_name(EngineConfig.of(executor="eager")) == "torch"
     with pytest.raises(ConfigError, match="--executor step_program has no kernels for --device xpu"):
-        platform_name(EngineConfig(device="xpu", executor="step_program"))
+        platform_name(EngineConfig.of(device="xpu", executor="step_program"))

@@ -26,7 +26,7 @@ def build(tmp_path, monkeypatch):
     monkeypatch.setattr(assemble, "open_tokenizer", lambda checkpoint: FakeTokenizer())
 
     def build(device: str, **settings: object):
-        config = EngineConfig(model=str(tmp_path), device=device, arithmetic="exact", dtype="fp32", kv_cache_bytes=32 << 20, **settings)
+        config = EngineConfig.of(model=str(tmp_path), device=device, arithmetic="exact", dtype="fp32", kv_cache_bytes=32 << 20, **settings)
         return assemble.build_engine(config)
 
     return build

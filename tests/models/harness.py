@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +48,11 @@ class _RecordingExecutor(HostExecutor):
 def run_engine(
     model: Path, prompts: Sequence[list[int]], *, max_tokens: int, together: bool = False, monkeypatch, **settings: object
 ) -> Run:
-    """Generate greedily for each prompt, one after the other or all at once. `settings` are fields of `EngineConfig`."""
+    """Generate greedily for each prompt, one after the other or all at once. `settings` are settings of `EngineConfig`."""
     _RecordingExecutor.logits = {}
     for platform in (cpu, torch):
         monkeypatch.setattr(platform, "HostExecutor", _RecordingExecutor)
-    config = replace(EngineConfig(model=str(model), max_model_len=2048, kv_cache_bytes=512 << 20), **settings)
+    config = EngineConfig.of(**{"model": str(model), "max_model_len": 2048, "kv_cache_bytes": 512 << 20, **settings})
     params = SamplingParams(temperature=0.0, max_tokens=max_tokens, ignore_eos=True)
     return asyncio.run(_run(build_engine(config), prompts, params, together))
 

@@ -30,7 +30,7 @@ async def answer(engine: AsyncEngine) -> tuple[list[int], FinishReason]:
 async def test_an_engine_is_built_again(tmp_path, monkeypatch, caplog, error):
     caplog.set_level(logging.CRITICAL, logger="octavo")  # a record of the log would hold the traceback, and that the executor
     checkpoint = make_tiny_checkpoint("llama", tmp_path, seed=5)
-    engine = build_engine(EngineConfig(model=str(checkpoint), kv_cache_bytes=1 << 20, threads=2, log_stats_s=0))
+    engine = build_engine(EngineConfig.of(model=str(checkpoint), kv_cache_bytes=1 << 20, threads=2, log_stats_s=0))
     await engine.start()
     wanted = await answer(engine)
     broken: list[weakref.ref[HostExecutor]] = []

@@ -12,7 +12,7 @@ from octavo.config import EngineConfig
 
 def test_nothing_leaks(smollm2):
     async def run() -> Soak:
-        return await soak(build_engine(EngineConfig(model=str(smollm2), kv_cache_bytes=64 << 20, max_model_len=1024)), 120)
+        return await soak(build_engine(EngineConfig.of(model=str(smollm2), kv_cache_bytes=64 << 20, max_model_len=1024)), 120)
 
     result = asyncio.run(run())
     assert result.aborted > 10

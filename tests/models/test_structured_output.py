@@ -103,7 +103,7 @@ def test_a_wrong_grammar_and_one_that_outgrows_its_bounds_end_alone(llm: LLM) ->
     ],
 )
 async def test_over_http(folder: Path, more: dict, valid: str) -> None:
-    engine = build_engine(EngineConfig(model=str(folder), max_num_seqs=4))
+    engine = build_engine(EngineConfig.of(model=str(folder), max_num_seqs=4))
     async with TestClient(TestServer(build_app(engine, ServerConfig()))) as client:
         await engine.start()
         body = {"prompt": "a", "max_tokens": 250, "temperature": 1.0, "seed": 2, **more}
@@ -125,7 +125,7 @@ async def test_over_http(folder: Path, more: dict, valid: str) -> None:
 
 
 async def test_a_forced_call_is_a_call_whatever_the_model(folder: Path) -> None:
-    engine = build_engine(EngineConfig(model=str(folder), max_num_seqs=4))
+    engine = build_engine(EngineConfig.of(model=str(folder), max_num_seqs=4))
     tools = [
         {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}}}
         for name in ("f", "g")

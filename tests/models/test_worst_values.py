@@ -82,7 +82,7 @@ def checkpoint(request, tmp_path_factory) -> Path:
 
 
 def tiny_engine(checkpoint: Path) -> AsyncEngine:
-    return build_engine(EngineConfig(model=str(checkpoint), kv_cache_bytes=4 << 20, threads=1, max_model_len=128, log_stats_s=0))
+    return build_engine(EngineConfig.of(model=str(checkpoint), kv_cache_bytes=4 << 20, threads=1, max_model_len=128, log_stats_s=0))
 
 
 async def test_every_sampling_parameter_at_its_worst(checkpoint):

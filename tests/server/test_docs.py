@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 import docs
 import pytest
 
-from octavo.config import EngineConfig, ServerConfig
+from octavo.config import EngineConfig, ServerConfig, settings
 
 ROOT = Path(__file__).parents[2]
 READS = re.compile(r"""(?:environ\b[^\n]{0,30}|getenv\()["'](OCTAVO_\w+)""")
@@ -19,9 +18,7 @@ PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "python").
 def test_every_flag_has_a_row():
     """Whether the pages in the tree are current is for tools/check to say."""
     page = docs.pages()["arguments.md"]
-    missing = [
-        each.name for config in (EngineConfig, ServerConfig) for each in fields(config) if f"`--{each.name.replace('_', '-')}`" not in page
-    ]
+    missing = [name for config in (EngineConfig, ServerConfig) for name in settings(config) if f"`--{name.replace('_', '-')}`" not in page]
     assert missing == []
     assert "| `octavo_num_requests_running` | gauge |" in docs.pages()["metrics.md"]
 

@@ -101,7 +101,7 @@ def main() -> None:
 
     async def run() -> Soak:
         # A small cache is soon full and pages stay resident, so that what grows later is a leak.
-        return await soak(build_engine(EngineConfig(model=options.model, kv_cache_bytes=64 << 20, max_model_len=1024)), options.requests)
+        return await soak(build_engine(EngineConfig.of(model=options.model, kv_cache_bytes=64 << 20, max_model_len=1024)), options.requests)
 
     result = asyncio.run(run())
     print(f"{result.completed} completed, {result.aborted} aborted; memory grew {result.growth_mib:+.1f} MiB after the first quarter")

@@ -109,7 +109,7 @@ def main() -> None:
     engine = (
         scripted_engine()
         if options.no_model
-        else build_engine(EngineConfig(model=options.model, kv_cache_bytes=options.kv_cache_mib << 20))
+        else build_engine(EngineConfig.of(model=options.model, kv_cache_bytes=options.kv_cache_mib << 20))
     )
     rss, usage = run(soak(engine, options.requests))
     print(f"memory grew {rss[-1] - rss[0]:+.1f} MiB after the first quarter")

@@ -197,7 +197,7 @@ def main() -> None:
     import uvloop
 
     for streams in options.streams:
-        config = EngineConfig(model=options.model, arithmetic=options.arithmetic, log_stats_s=0)
+        config = EngineConfig.of(model=options.model, arithmetic=options.arithmetic, log_stats_s=0)
         print(uvloop.run(profile(config, streams, options.http)).table(streams), flush=True)
 
 

@@ -92,14 +92,15 @@ def _kernels(config: EngineConfig) -> Finding:
 def _cores(config: EngineConfig) -> Finding:
     from octavo.platforms._processor import num_cores, place_threads
 
+    wanted = config.placement
     try:
-        usable, present = num_cores(config.numa_node), os.cpu_count() or 1
-        threads = place_threads(config.threads, config.pin_threads, config.numa_node).num_threads
+        usable, present = num_cores(wanted.numa_node), os.cpu_count() or 1
+        threads = place_threads(wanted.threads, wanted.pin_threads, wanted.numa_node).num_threads
     except ConfigError as error:
         return Finding("Cores", "problem", str(error), "leave --numa-node out, or take a node that exists")
     fact = f"{usable} usable of {present}; {threads} compute threads"
-    if config.threads and config.threads > threads:
-        return Finding("Cores", "note", fact, f"--threads {config.threads} is cut to the cores there are")
+    if wanted.threads and wanted.threads > threads:
+        return Finding("Cores", "note", fact, f"--threads {wanted.threads} is cut to the cores there are")
     if usable < present:
         return Finding("Cores", "note", fact, "an affinity mask or a container limit holds the others back; raise it if they are idle")
     return Finding("Cores", "ok", fact)
@@ -120,7 +121,7 @@ def _gpu(config: EngineConfig) -> Finding:
 
     status = gpu_status()
     if status.reason:
-        wanted = config.device.startswith("cuda") and config.executor != "eager"
+        wanted = config.placement.device.startswith("cuda") and config.placement.executor != "eager"
         return Finding("GPU", "problem" if wanted else "ok", f"none is used: {status.reason}", "see docs/gpu.md" if wanted else "")
     kernels = "FlashInfer and own kernels" if status.info["flashinfer"] else "own kernels"
     found = "; ".join(f"{name}, compute capability {cc / 10}, {size / 2**30:.0f} GiB" for name, cc, _, size in status.devices)
@@ -139,7 +140,8 @@ def _executor(config: EngineConfig) -> Finding:
     name = "eager" if platform_name(config) == "torch" else "step_program"
     if name == "eager" and find_spec("torch") is None:
         return Finding("Executor", "problem", "eager, but torch is not installed", 'pip install "octavo[torch]", or use --device cpu')
-    return Finding("Executor", "ok", f"{name} on {config.device if config.device != 'auto' else 'cpu'}")
+    device = config.placement.device
+    return Finding("Executor", "ok", f"{name} on {device if device != 'auto' else 'cpu'}")
 
 
 def _model(config: EngineConfig) -> Finding:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from dataclasses import Field, fields
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from dataclasses import Field
+from typing import Any, TypeVar, get_args, get_origin
 
 from octavo.cli.parser import UsageError
+from octavo.config import from_flat, settings, to_flat
 from octavo.errors import ConfigError
 
 __all__ = ["add_options", "from_options", "parse_bytes", "positive_int", "to_flags"]
@@ -38,33 +39,35 @@ def positive_int(text: str) -> int:
 
 
 def add_options(parser: argparse.ArgumentParser, config_class: type, title: str, *, positional: bool = False) -> None:
-    """Add a flag for each field of a configuration dataclass.
+    """Add a flag for each setting of a configuration, in a group for each of its sections.
 
     Args:
         positional: whether fields that say so in their metadata may be given without their flag, too.
     """
-    group = parser.add_argument_group(title)
-    types = get_type_hints(config_class)
-    for setting in fields(config_class):
+    groups: dict[str, Any] = {}
+    for name, (section, setting, kind) in settings(config_class).items():
+        if section not in groups:
+            groups[section] = parser.add_argument_group(f"{title}: {section}" if section else title)
         if positional and setting.metadata.get("positional"):
-            parser.add_argument(setting.name, nargs="?", default=argparse.SUPPRESS, metavar=setting.name.upper(), help=_help(setting))
-        group.add_argument(f"--{setting.name.replace('_', '-')}", **_flag(setting, _plain(types[setting.name])))
+            parser.add_argument(name, nargs="?", default=argparse.SUPPRESS, metavar=name.upper(), help=_help(setting))
+        groups[section].add_argument(f"--{name.replace('_', '-')}", **_flag(setting, _plain(kind)))
 
 
 def from_options(config_class: type[Config], args: argparse.Namespace) -> Config:
     """Build the dataclass from parsed arguments; `UsageError` where it refuses a value."""
     try:
-        return config_class(**{setting.name: _value(setting, args) for setting in fields(config_class)})  # type: ignore[arg-type]
+        return from_flat(config_class, {name: _value(setting.field, args) for name, setting in settings(config_class).items()})
     except ConfigError as error:
         raise UsageError(str(error)) from error
 
 
 def to_flags(config: Any) -> list[str]:
-    """Return the flags that make a command build this configuration: one for each field that is not at its default."""
+    """Return the flags that make a command build this configuration: one for each setting that is not at its default."""
     flags = []
-    for setting in fields(config):
-        value = getattr(config, setting.name)
-        name = setting.name.replace("_", "-")
+    known = settings(type(config))
+    for name, value in to_flat(config).items():
+        setting = known[name].field
+        name = name.replace("_", "-")
         if value == setting.default:
             continue
         if isinstance(value, tuple):

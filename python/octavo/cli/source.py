@@ -166,5 +166,4 @@ def open_source(args: argparse.Namespace) -> Source:
     from octavo.assemble import build_engine
     from octavo.llm import LLM
 
-    config = from_options(EngineConfig, args)
-    return EngineSource(LLM.from_engine(build_engine(config), config))
+    return EngineSource(LLM.from_engine(build_engine(from_options(EngineConfig, args))))

@@ -106,6 +106,11 @@ class AsyncEngine:
         """Whether a fault ended the engine: the process should end too, and say so by its exit code."""
         return self._died.is_set()
 
+    @property
+    def max_in_flight(self) -> int:
+        """Choices that keep the engine busy and are never too many: twice what runs at once, as far as the queue takes them."""
+        return min(2 * self._core.scheduler.max_running, self._max_waiting)
+
     def stats(self) -> EngineStats:
         """A snapshot of load and counters."""
         return replace(self._core.stats(), rebuilds=self._rebuilds.count)

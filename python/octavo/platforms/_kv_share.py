@@ -42,7 +42,7 @@ def with_blocks(config: EngineConfig, shape: StepShape, groups: Sequence[CacheGr
     block_bytes = [group.block_bytes for group in groups]
     if len(set(windows)) == 1:
         windows, block_bytes = windows[:1], [sum(block_bytes)]
-    budget = config.kv_cache_bytes or int(max(left_bytes - _RESERVE_BYTES, 0) * _SHARE)
+    budget = config.cache.kv_cache_bytes or int(max(left_bytes - _RESERVE_BYTES, 0) * _SHARE)
     num_blocks = _divide(budget, block_bytes, [_most_blocks(shape, window) for window in windows])
     if min(num_blocks) < 1:
         raise ConfigError(

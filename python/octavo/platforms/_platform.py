@@ -23,10 +23,13 @@ class Platform(Protocol):
     `EngineConfig`, which starts its threads.
 
     Attributes:
+        max_num_seqs, max_num_batched_tokens: those that suit the device, where the configuration names none.
         kv_cache_dtype: element type of the KV cache where the configuration says `auto`.
         facts: what to tell about it (executor, kernels); plain JSON values.
     """
 
+    max_num_seqs: int
+    max_num_batched_tokens: int
     kv_cache_dtype: str
     facts: dict[str, Any]
 
@@ -59,15 +62,16 @@ def platform_name(config: EngineConfig) -> str:
     Raises:
         ConfigError: `executor` asks for compiled kernels on a device that has none.
     """
-    kind = _best_device() if config.device == "auto" else config.device.partition(":")[0]
-    if config.executor == "eager":
+    placement = config.placement
+    kind = _best_device() if placement.device == "auto" else placement.device.partition(":")[0]
+    if placement.executor == "eager":
         return _TORCH
     if kind in available(_REGISTRY):
         return kind
-    if config.executor == "auto":
+    if placement.executor == "auto":
         return _TORCH
     raise ConfigError(
-        f"--executor {config.executor} has no kernels for --device {config.device}; use --executor eager, or one of the devices "
+        f"--executor {placement.executor} has no kernels for --device {placement.device}; use --executor eager, or one of the devices "
         f"{', '.join(name for name in available(_REGISTRY) if name != _TORCH)}"
     )
 

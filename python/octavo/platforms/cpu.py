@@ -7,7 +7,7 @@ from typing import Any
 from octavo._kernels import ThreadPool, active_isa, bind_memory_to_node
 from octavo.checkpoint import Checkpoint
 from octavo.checkpoint.model_config import ModelConfig
-from octavo.config import EngineConfig
+from octavo.config import EngineConfig, PlacementConfig
 from octavo.errors import ConfigError
 from octavo.log import get_logger
 from octavo.platforms._kv_share import step_bytes, with_blocks
@@ -25,11 +25,14 @@ log = get_logger(__name__)
 class Platform:
     """Implements `platforms.Platform` over one thread pool, which outlives its executors."""
 
+    max_num_seqs = 64
+    max_num_batched_tokens = 256
+
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
-        self._pool = build_pool(config)
+        self._pool = build_pool(config.placement)
         # Exact arithmetic keeps float32; else half floats cost no accuracy that is seen and half the memory.
-        self.kv_cache_dtype = "fp32" if config.arithmetic == "exact" else "fp16"
+        self.kv_cache_dtype = "fp32" if config.placement.arithmetic == "exact" else "fp16"
         self.facts: dict[str, Any] = {"executor": "step_program", "isa": active_isa()}
 
     def executor(
@@ -43,14 +46,14 @@ class Platform:
         """The model alone: no sampler."""
 
         def sized(groups: list[CacheGroupBytes]) -> StepShape:
-            left = available_memory_bytes(self._config.numa_node) - step_bytes(model, shape, self._pool.num_threads)
+            left = available_memory_bytes(self._config.placement.numa_node) - step_bytes(model, shape, self._pool.num_threads)
             return with_blocks(self._config, shape, groups, left)
 
-        arithmetic = "exact" if self._config.arithmetic == "exact" else "int8"
+        arithmetic = "exact" if self._config.placement.arithmetic == "exact" else "int8"
         return StepProgramExecutor(model, checkpoint, shape, self._pool, arithmetic, sized)
 
 
-def build_pool(config: EngineConfig) -> ThreadPool:
+def build_pool(config: PlacementConfig) -> ThreadPool:
     """Start the compute threads where the configuration wants them. What they and this thread allocate from now on is on its NUMA node.
 
     More threads than cores are cut, not refused: results do not depend on their number, and a container's limit may shrink

@@ -20,16 +20,20 @@ __all__ = ["Platform"]
 class Platform:
     """Implements `platforms.Platform`. The device is opened anew for each executor; prompts are scored on the processor."""
 
+    max_num_seqs = 1024
+    max_num_batched_tokens = 8192
+
     def __init__(self, config: EngineConfig) -> None:
         status = gpu_status()
         if status.reason:
             raise ConfigError(f"--device cuda: {status.reason}; see docs/gpu.md, or use --device cpu")
         self._config = config
-        self._index = _index_of(config.device, len(status.devices))
+        placement = config.placement
+        self._index = _index_of(placement.device, len(status.devices))
         self._pool = ThreadPool(1)
-        self.kv_cache_dtype = config.dtype if config.dtype != "auto" else "bf16"
-        if config.kv_cache_dtype not in ("auto", self.kv_cache_dtype):
-            raise ConfigError(f"--kv-cache-dtype {config.kv_cache_dtype}: on a GPU the KV cache has the type of the activations")
+        self.kv_cache_dtype = placement.dtype if placement.dtype != "auto" else "bf16"
+        if config.cache.kv_cache_dtype not in ("auto", self.kv_cache_dtype):
+            raise ConfigError(f"--kv-cache-dtype {config.cache.kv_cache_dtype}: on a GPU the KV cache has the type of the activations")
         name, capability, _, _ = status.devices[self._index]
         self.facts: dict[str, Any] = {"executor": "cuda", "gpu": name, "capability": capability / 10}
 
@@ -39,9 +43,9 @@ class Platform:
         """See `Platform.executor`. Grammars are not served: a request with one ends with an error that says so."""
         settings = CudaSettings(
             dtype=self.kv_cache_dtype,
-            memory_utilization=self._config.gpu_memory_utilization,
-            kv_cache_bytes=self._config.kv_cache_bytes,
-            attention=self._config.attention,
+            memory_utilization=self._config.placement.gpu_memory_utilization,
+            kv_cache_bytes=self._config.cache.kv_cache_bytes,
+            attention=self._config.placement.attention,
         )
         executor = CudaExecutor(self._open(), model, checkpoint, shape, self._pool, settings)
         return executor, executor.shape

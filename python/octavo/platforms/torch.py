@@ -25,18 +25,21 @@ __all__ = ["Platform"]
 class Platform:
     """Implements `platforms.Platform`. Tokens are drawn on the processor, by a pool of Octavo's threads."""
 
+    max_num_seqs = 64
+    max_num_batched_tokens = 256
     kv_cache_dtype = "fp32"
 
     def __init__(self, config: EngineConfig) -> None:
-        if config.pin_threads or config.numa_node is not None:
+        placement = config.placement
+        if placement.pin_threads or placement.numa_node is not None:
             raise ConfigError(
                 "--pin-threads and --numa-node place Octavo's own threads, which --executor eager does not use; leave them out"
             )
         if find_spec("torch") is None:
             raise ConfigError("--executor eager needs torch, which is not installed; install octavo[torch], or use --executor step_program")
         self._config = config
-        self._device = "cpu" if config.device == "auto" else config.device
-        self._pool = ThreadPool(min(config.threads or num_cores(), num_cores()))
+        self._device = "cpu" if placement.device == "auto" else placement.device
+        self._pool = ThreadPool(min(placement.threads or num_cores(), num_cores()))
         self.facts: dict[str, Any] = {"executor": "eager", "isa": "torch"}
 
     def executor(

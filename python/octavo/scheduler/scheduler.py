@@ -53,6 +53,11 @@ class Scheduler:
         return min(self._limits.max_model_len, self._blocks.max_tokens(self._limits.max_num_batched_tokens) + 1)
 
     @property
+    def max_running(self) -> int:
+        """Most sequences that run at once."""
+        return self._limits.max_running
+
+    @property
     def has_work(self) -> bool:
         """Whether a sequence lives, a result is due, or the runner holds rows that ended."""
         return bool(self._groups or self._in_flight or self._ended_rows)

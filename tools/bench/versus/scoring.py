@@ -14,7 +14,7 @@ from octavo._runtime import Batch
 from octavo.assemble import step_shape
 from octavo.checkpoint import open_checkpoint
 from octavo.cli.options import add_options, from_options
-from octavo.config import EngineConfig
+from octavo.config import EngineConfig, from_flat, to_flat
 from octavo.models import model_config
 from octavo.platforms import open_platform
 from octavo.runner.executor import ForwardPass, StepShape
@@ -42,9 +42,9 @@ class WindowScorer:
     def __init__(self, config: EngineConfig, length: int) -> None:
         checkpoint = open_checkpoint(config.model)
         model = model_config(checkpoint)
-        config = replace(config, max_model_len=length, max_num_batched_tokens=length)
+        config = from_flat(EngineConfig, {**to_flat(config), "max_model_len": length, "max_num_batched_tokens": length})
         platform = open_platform(config)
-        shape: StepShape = replace(step_shape(config, model, platform.kv_cache_dtype), max_num_logits=length)
+        shape: StepShape = replace(step_shape(config, model, platform), max_num_logits=length)
         self._executor: ForwardPass = platform.forward(model, checkpoint, shape)
         self._shape = self._executor.shape
 

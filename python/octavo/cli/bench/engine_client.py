@@ -16,7 +16,7 @@ from octavo.cli.bench.summary import summarize
 from octavo.cli.bench.timeline import Timeline
 from octavo.cli.bench.workload import BenchRequest, Workload, load_workload
 from octavo.cli.options import from_options
-from octavo.config import EngineConfig
+from octavo.config import EngineConfig, to_flat
 from octavo.errors import OctavoError
 from octavo.types import GenerationRequest, SamplingParams
 
@@ -56,10 +56,10 @@ def run_in_process(args: argparse.Namespace, *, concurrency: int | None, request
     config = from_options(EngineConfig, args)
     engine = build_engine(config)
     workload = load_workload(args, engine.info.vocab_size)
-    most = min(concurrency or config.max_waiting, config.max_waiting)
+    most = min(concurrency or config.scheduling.max_waiting, config.scheduling.max_waiting)
     timelines = asyncio.run(_measure(engine, workload, most, request_rate))
     setting: dict[str, Any] = {
-        "engine": asdict(config),
+        "engine": to_flat(config),
         "model": asdict(engine.info),
         "workload": workload.description,
         "concurrency": most,
