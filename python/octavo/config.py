@@ -20,6 +20,7 @@ __all__ = [
     "SchedulingConfig",
     "ServerConfig",
     "Setting",
+    "TlsConfig",
     "from_flat",
     "settings",
     "to_flat",
@@ -209,11 +210,26 @@ class EngineConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """HTTPS. The files are read again when they change, and at SIGHUP."""
+
+    ssl_certfile: str | None = _option(None, "serve HTTPS with this certificate: a PEM file, those of its issuers behind it")
+    ssl_keyfile: str | None = _option(None, "the certificate's key, a PEM file without a password; default: it stands in --ssl-certfile")
+    ssl_ca_certs: str | None = _option(None, "take only clients with a certificate that one of this PEM file has issued")
+
+    def __post_init__(self) -> None:
+        for name in ("ssl_keyfile", "ssl_ca_certs"):
+            if getattr(self, name) is not None and self.ssl_certfile is None:
+                raise ConfigError(f"--{name.replace('_', '-')} is given without --ssl-certfile, which makes the server speak TLS")
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """The HTTP edge."""
 
     host: str = _option("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
     port: int = _option(8000, "port to listen on; 0: any free port")
+    uds: str | None = _option(None, "listen on a Unix socket at this path, in the place of an address")
     api_key: tuple[str, ...] = _option(
         (), "require this bearer token everywhere but on /health; may be repeated; OCTAVO_API_KEY in the environment is one more"
     )
@@ -230,6 +246,7 @@ class ServerConfig:
     resume_s: float = _option(30.0, "seconds that a response of /v1/responses goes on without a reader, who may resume its stream")
     log_level: str = _option("info", "debug, info, warning or error", choices=("debug", "info", "warning", "error"))
     shutdown_s: float = _option(30.0, "seconds that running requests get to finish after SIGTERM")
+    tls: TlsConfig = field(default_factory=TlsConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.shutdown_s < math.inf:  # false for NaN

@@ -15,7 +15,8 @@ from fakes.browser_page import WINDOW, Page
 from fakes.scripted_engine import ScriptedEngine
 from octavo.config import ServerConfig
 from octavo.server.app import build_app
-from octavo.server.serve import listen, make_runner
+from octavo.server.listen import listen
+from octavo.server.serve import make_runner
 
 
 @pytest.fixture(scope="session")

@@ -131,7 +131,8 @@ from fakes.fake_engine import fake_engine
 from octavo.config import ServerConfig
 from octavo.engine import AsyncEngine
 from octavo.engine.watchdog import Watchdog
-from octavo.server.serve import listen, serve
+from octavo.server.listen import listen
+from octavo.server.serve import serve
 
 config = ServerConfig(port=0, shutdown_s=0.2)
 listener = listen(config)
@@ -147,8 +148,8 @@ threading.Thread(target=post, daemon=True).start()
 @pytest.mark.parametrize(
     "code",
     [
-        "serve(fake_engine(StuckRunner(), watchdog=Watchdog(least_s=0.2, tick_s=0.05)), config, listener)",
-        "threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start(); serve(fake_engine(StuckRunner()), config, listener)",
+        "serve(fake_engine(StuckRunner(), watchdog=Watchdog(least_s=0.2, tick_s=0.05)), config, [listener])",
+        "threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start(); serve(fake_engine(StuckRunner()), config, [listener])",
     ],
     ids=["noticed", "SIGTERM"],
 )

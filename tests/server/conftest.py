@@ -13,7 +13,8 @@ from fakes.scripted_engine import ScriptedEngine
 from octavo.config import ServerConfig
 from octavo.server.app import build_app
 from octavo.server.edge.context import CONTEXT
-from octavo.server.serve import listen, make_runner, start_site
+from octavo.server.listen import listen
+from octavo.server.serve import make_runner, start_site
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 
 from octavo.config import ServerConfig
 from octavo.errors import ConfigError
-from octavo.server.serve import listen
+from octavo.server.listen import listen
 
 TESTS = Path(__file__).parents[1]
 PROGRAM = """
@@ -26,13 +26,14 @@ sys.path.insert(0, sys.argv[1])
 from fakes.scripted_engine import ScriptedEngine, words_script
 from octavo import log
 from octavo.config import ServerConfig
-from octavo.server.serve import listen, serve
+from octavo.server.listen import listen
+from octavo.server.serve import serve
 
 log.configure()
 config = ServerConfig(port=0, shutdown_s=float(sys.argv[2]))
 listener = listen(config)
 print(listener.getsockname()[1], flush=True)
-serve(ScriptedEngine(script=words_script("word " * 10, interval_s=float(sys.argv[3]))), config, listener)
+serve(ScriptedEngine(script=words_script("word " * 10, interval_s=float(sys.argv[3]))), config, [listener])
 """
 
 

@@ -14,7 +14,8 @@ from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.errors import ApiError
 from octavo.server.edge.generation import Generation
 from octavo.server.edge.reply import Event, Reply, respond
-from octavo.server.serve import listen, make_runner, start_site
+from octavo.server.listen import listen
+from octavo.server.serve import make_runner, start_site
 from octavo.types import Delta, FinishReason, GenerationRequest, SamplingParams
 
 

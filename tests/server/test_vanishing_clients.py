@@ -15,7 +15,8 @@ from fakes.running_server import Server, StartServer
 from fakes.scripted_engine import ScriptedEngine, endless_script, words_script
 from octavo.config import ServerConfig
 from octavo.server.app import build_app
-from octavo.server.serve import listen, make_runner, start_site
+from octavo.server.listen import listen
+from octavo.server.serve import make_runner, start_site
 
 BODIES = {
     "/v1/completions": {"prompt": ["a", "b"]},

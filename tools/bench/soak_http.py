@@ -24,7 +24,8 @@ from octavo.assemble import build_engine
 from octavo.config import EngineConfig, ServerConfig
 from octavo.server.app import build_app
 from octavo.server.event_loop import run
-from octavo.server.serve import listen, make_runner, start_site
+from octavo.server.listen import listen
+from octavo.server.serve import make_runner, start_site
 
 CONCURRENCY = 32
 CUT_SHARE, BAD_SHARE, STREAM_SHARE, CHAT_SHARE = 0.25, 0.1, 0.6, 0.4

@@ -22,12 +22,19 @@ def run(args: argparse.Namespace) -> int:
     server_config = from_options(ServerConfig, args)
     log.configure(server_config.log_level)
     from octavo.server.edge.api_keys import with_api_keys
-    from octavo.server.serve import listen, serve
+    from octavo.server.listen import listeners
+    from octavo.server.service_manager import ServiceManager
 
     server_config = with_api_keys(server_config, os.environ)
+    certificates = None
+    if server_config.tls.ssl_certfile is not None:
+        from octavo.server.edge.tls import Certificates
 
-    with listen(server_config) as listener:  # a port in use is told before the model is loaded
+        certificates = Certificates(server_config.tls)
+    manager = ServiceManager(os.environ)
+    with listeners(server_config, os.environ) as sockets:  # a port in use is told before the model is loaded
         from octavo.assemble import build_engine
+        from octavo.server.serve import serve
 
-        serve(build_engine(engine_config), server_config, listener)
+        serve(build_engine(engine_config), server_config, sockets, certificates=certificates, manager=manager)
     return 0

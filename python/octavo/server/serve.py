@@ -3,63 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
-import resource
 import signal
 import socket
-from ipaddress import ip_address
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from octavo.errors import ConfigError
 from octavo.log import get_logger
 from octavo.server.app import build_app
 from octavo.server.edge.connection import CONNECTION_LOG, Site
 from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.descriptors import watch_descriptors
 from octavo.server.event_loop import run
+from octavo.server.listen import BACKLOG, is_loopback, listen, url_of, with_addresses
+from octavo.server.service_manager import ServiceManager
 
 if TYPE_CHECKING:
     from octavo.config import ServerConfig
     from octavo.engine.async_engine import AsyncEngine
+    from octavo.server.edge.tls import Certificates
 
-__all__ = ["listen", "make_runner", "serve", "start_site"]
+__all__ = ["make_runner", "serve", "start_site"]
 
 _log = get_logger(__name__)
-_BACKLOG = 1024
-_MAX_PORT = 65535
 _LINGER_S = 2.0  # to read on after a refusal, so that a client that is still sending gets it
-_LEAST_FILES = 32  # the model, the event loop, the listener, a few clients
 _FAULT = 1
 _INTERRUPTED = 128 + signal.SIGINT
 _FLUSH_S = 5.0  # for answers that are complete to reach their clients
-
-
-def listen(config: ServerConfig) -> socket.socket:
-    """Return a socket that listens on the configured address.
-
-    Call it before loading a model, so that a port in use is known at once.
-
-    Raises:
-        ConfigError: naming the address, the port and the remedy.
-    """
-    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= allowed < _LEAST_FILES:  # below 0: no limit
-        raise ConfigError(
-            f"this process may open {allowed} files, but a server needs {_LEAST_FILES}, and one more for each client: see ulimit -n"
-        )
-    if not 0 <= config.port <= _MAX_PORT:
-        raise ConfigError(f"--port is {config.port}; it must be at least 0 (any free port) and at most {_MAX_PORT}")
-    try:
-        found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
-        dual = family is socket.AF_INET6 and config.host == "::" and socket.has_dualstack_ipv6()
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
-    except OSError as error:
-        raise ConfigError(_why_not(config, error)) from None
 
 
 def make_runner(app: web.Application) -> web.AppRunner:
@@ -76,43 +49,72 @@ def make_runner(app: web.Application) -> web.AppRunner:
     )
 
 
-async def start_site(runner: web.AppRunner, app: web.Application, listener: socket.socket) -> None:
-    """Serve `app`, whose runner is set up, on `listener`."""
-    await Site(runner, listener, app[CONTEXT].half_closed, backlog=_BACKLOG).start()
+async def start_site(
+    runner: web.AppRunner, app: web.Application, listener: socket.socket, certificates: Certificates | None = None
+) -> None:
+    """Serve `app`, whose runner is set up, on `listener`; over TLS where there are certificates."""
+    context = None if certificates is None else certificates.context
+    await Site(runner, listener, app[CONTEXT].half_closed, backlog=BACKLOG, ssl_context=context).start()
 
 
-def serve(engine: AsyncEngine, config: ServerConfig, listener: socket.socket | None = None) -> None:
+def serve(
+    engine: AsyncEngine,
+    config: ServerConfig,
+    sockets: Sequence[socket.socket] = (),
+    *,
+    certificates: Certificates | None = None,
+    manager: ServiceManager | None = None,
+) -> None:
     """Start `engine` and serve it until SIGTERM or SIGINT; then finish running requests for up to `config.shutdown_s` seconds.
 
     New requests are answered 503 meanwhile; a second signal ends at once. Blocks; the engine is closed on return. Where a fault ends the
     engine for good, the process ends with exit code 1, so that whoever supervises it starts another.
 
     Args:
-        listener: a socket from `listen`; made here when None.
+        sockets: those that listen (`octavo.server.listen`); none: one is made here.
+        certificates: serve TLS with these; they are read again when they change, and at SIGHUP.
+        manager: told when the server is ready and when it stops.
     """
-    run(_serve(engine, config, listen(config) if listener is None else listener))
+    sockets = list(sockets) or [listen(config)]
+    run(_serve(engine, with_addresses(config, sockets), sockets, certificates, manager or ServiceManager({})))
 
 
-async def _serve(engine: AsyncEngine, config: ServerConfig, listener: socket.socket) -> None:
+async def _serve(
+    engine: AsyncEngine,
+    config: ServerConfig,
+    sockets: Sequence[socket.socket],
+    certificates: Certificates | None,
+    manager: ServiceManager,
+) -> None:
     app = build_app(engine, config)
     runner = make_runner(app)
     stop = _stop_signal()
     await engine.start()
     await runner.setup()
     try:
-        await start_site(runner, app, listener)
-        _log.info("%s is served at %s (API under /v1, chat page at /, dashboard at /dashboard)", engine.info.name, _url(listener))
-        _warn_of_strangers(config, listener)
-        watch = asyncio.create_task(watch_descriptors(listener.fileno()))
+        for each in sockets:
+            await start_site(runner, app, each, certificates)
+        where = ", ".join(url_of(each, secure=certificates is not None) for each in sockets)
+        _log.info("%s is served at %s (API under /v1, chat page at /, dashboard at /dashboard)", engine.info.name, where)
+        _warn_of_strangers(config, sockets)
         fault = asyncio.ensure_future(engine.wait_dead())
         fault.add_done_callback(lambda _: stop.set())
+        chores = [asyncio.create_task(watch_descriptors(sockets[0].fileno())), asyncio.create_task(manager.keep_alive())]
+        if certificates is not None:
+            chores.append(asyncio.create_task(certificates.watch()))
+        reloads = [] if certificates is None else [certificates.reload]
+        if reloads or manager.listens:
+            _on_hangup(reloads, manager, where)
+        manager.ready(f"serving {engine.info.name} at {where}")
         await stop.wait()
         fault.cancel()
-        watch.cancel()
         app[CONTEXT].draining = True
         running = engine.stats().num_running
+        manager.stopping(f"{running} sequences finish")
         _log.info("shutting down; %d running sequences get up to %.0f s to finish", running, config.shutdown_s)
         await engine.close(drain_s=config.shutdown_s)
+        for chore in chores:
+            chore.cancel()
     finally:
         await runner.cleanup()
         await engine.close()
@@ -121,6 +123,18 @@ async def _serve(engine: AsyncEngine, config: ServerConfig, listener: socket.soc
         logging.shutdown()
         os._exit(_FAULT)  # a thread that hangs in a step would hold the process
     _log.info("stopped")
+
+
+def _on_hangup(reloads: Iterable[Callable[[], None]], manager: ServiceManager, where: str) -> None:
+    """Read files again at SIGHUP."""
+
+    def on_signal() -> None:
+        manager.reloading()
+        for reload in reloads:
+            reload()
+        manager.ready(f"serving at {where}")
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_signal)
 
 
 def _stop_signal() -> asyncio.Event:
@@ -139,24 +153,6 @@ def _stop_signal() -> asyncio.Event:
     return stop
 
 
-def _warn_of_strangers(config: ServerConfig, listener: socket.socket) -> None:
-    if not config.api_key and not ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback:
+def _warn_of_strangers(config: ServerConfig, sockets: Sequence[socket.socket]) -> None:
+    if not config.api_key and not all(each.family is socket.AF_UNIX or is_loopback(each.getsockname()[0]) for each in sockets):
         _log.warning("the server listens beyond this machine without a key: whoever reaches it can use it; see --api-key")
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    shown = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{shown}:{port}"
-
-
-def _why_not(config: ServerConfig, error: OSError) -> str:
-    where = f"cannot listen on {config.host} port {config.port}"
-    match error.errno:
-        case errno.EADDRINUSE:
-            return f"{where}: another program uses the port; stop it, or choose another port with --port (0: any free one)"
-        case errno.EACCES:
-            return f"{where}: ports below 1024 need privileges; choose another with --port"
-        case errno.EADDRNOTAVAIL:
-            return f"{where}: this machine has no such address; see --host"
-    return f"{where}: {error}; see --host and --port"

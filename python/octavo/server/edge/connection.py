@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
@@ -21,6 +23,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from octavo.log import get_logger
 
 if TYPE_CHECKING:
+    import ssl
+
     from aiohttp.web_protocol import RequestHandler
 
 __all__ = ["CONNECTION_LOG", "HalfClosed", "Site"]
@@ -130,8 +134,10 @@ class _Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Return whether the connection stays: where a request is in progress that can be answered."""
         handler = self._handler
+        if self._transport is None or self._transport.get_extra_info("sslcontext") is not None:
+            return False  # TLS closes both halves at once
         idle = handler._waiter is not None and not handler._waiter.done()  # as aiohttp's own keep-alive timer has it
-        if idle or handler._upgraded or self._transport is None:
+        if idle or handler._upgraded:
             return False
         handler.close()  # after this answer
         self._half_closed.closed(self._transport)
@@ -141,8 +147,10 @@ class _Connection(asyncio.Protocol):
 class Site(web.SockSite):
     """A listening socket whose connections may be half-closed."""
 
-    def __init__(self, runner: web.AppRunner, sock: Any, half_closed: HalfClosed, *, backlog: int) -> None:
-        super().__init__(runner, sock, backlog=backlog)
+    def __init__(
+        self, runner: web.AppRunner, sock: socket.socket, half_closed: HalfClosed, *, backlog: int, ssl_context: ssl.SSLContext | None
+    ) -> None:
+        super().__init__(runner, sock, backlog=backlog, ssl_context=ssl_context)
         self._half_closed = half_closed
 
     async def start(self) -> None:
@@ -151,4 +159,10 @@ class Site(web.SockSite):
         server = self._runner.server
         assert server is not None
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(server(), self._half_closed), sock=self._sock, backlog=self._backlog)
+        create = loop.create_unix_server if self._sock.family is socket.AF_UNIX else loop.create_server
+        make = partial(_make_connection, server, self._half_closed)
+        self._server = await create(make, sock=self._sock, backlog=self._backlog, ssl=self._ssl_context)
+
+
+def _make_connection(server: Callable[[], RequestHandler], half_closed: HalfClosed) -> _Connection:
+    return _Connection(server(), half_closed)
