@@ -20,7 +20,7 @@ DOCS, SOURCE = ROOT / "docs", ROOT / "python" / "octavo"
 
 # What the process reads of its environment besides its flags. A test holds the names that the sources ask for against this list.
 ENVIRONMENT = {
-    "OCTAVO_API_KEY": "a bearer token that `octavo serve` requires, besides those of `--api-key`",
+    "OCTAVO_API_KEY": "a bearer token that `octavo serve` requires, besides those of `--api-key` and of the file",
     "OCTAVO_CACHE": "folder of fetched files (default `~/.cache/octavo`); the default model lies in `models/` there",
     "OCTAVO_ISA": "take another instruction set than the best of the machine: `portable`, `avx2`, `avx512`, `neon`, `neon_dot`, `vsx`",
     "OCTAVO_PROFILE": "1: the step program writes the time of each op to standard error when it ends",
@@ -44,6 +44,10 @@ def _arguments() -> Iterator[str]:
 
     yield "# Arguments and environment\n"
     yield "Made by `tools/docs.py` from `config.py`; `octavo serve --help` says the same. Sizes take units: `--kv-cache-bytes 4GiB`.\n"
+    yield "Each can also come from a variable, `OCTAVO_` and its name in capitals (`OCTAVO_MAX_MODEL_LEN=8192`; lists with commas, `true`"
+    yield "or `false` for a switch), and from the YAML file of `--config`, which names settings as flags are named. A flag counts more than"
+    yield "a variable, a variable more than the file; an unknown key of the file is an error:\n"
+    yield "```yaml\nmodel: Qwen/Qwen3-0.6B\nserved-model-name: [qwen, default]\nmax-model-len: 8192\nkv-cache-bytes: 4GiB\n```\n"
     yield "## Engine\n"
     yield "Flags of `octavo serve`, `chat`, `complete`, `bench` and `doctor`, and keyword arguments of `LLM(...)`, with underscores.\n"
     yield from _flags(EngineConfig)

@@ -218,6 +218,7 @@ class TlsConfig:
     ssl_ca_certs: str | None = _option(None, "take only clients with a certificate that one of this PEM file has issued")
 
     def __post_init__(self) -> None:
+        _check(self)
         for name in ("ssl_keyfile", "ssl_ca_certs"):
             if getattr(self, name) is not None and self.ssl_certfile is None:
                 raise ConfigError(f"--{name.replace('_', '-')} is given without --ssl-certfile, which makes the server speak TLS")
@@ -249,6 +250,7 @@ class ServerConfig:
     tls: TlsConfig = field(default_factory=TlsConfig)
 
     def __post_init__(self) -> None:
+        _check(self)
         if not 0 <= self.shutdown_s < math.inf:  # false for NaN
             raise ConfigError(f"--shutdown-s is {self.shutdown_s}; it must be a number of seconds, at least 0")
         if not 0 <= self.resume_s < math.inf:

@@ -6,8 +6,9 @@ import argparse
 
 import pytest
 
-from octavo.cli.options import add_options, from_options, parse_bytes, to_flags
+from octavo.cli.options import add_options, from_options, to_flags
 from octavo.cli.parser import Parser, UsageError
+from octavo.cli.setting_values import parse_bytes
 from octavo.config import CacheConfig, EngineConfig, PlacementConfig, SchedulingConfig, ServerConfig, settings, to_flat
 
 

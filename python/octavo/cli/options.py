@@ -1,34 +1,26 @@
 """Command-line flags out of the configuration dataclasses: a field is a flag, its metadata the help.
 
 `kv_cache_bytes: int | None` becomes `--kv-cache-bytes 4GiB`, `prefix_caching: bool` becomes `--prefix-caching / --no-prefix-caching`.
+A flag that is not given is None, so that variables and the file of `--config` are asked before the default counts.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import Field
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 from octavo.cli.parser import UsageError
-from octavo.config import from_flat, settings, to_flat
+from octavo.cli.setting_sources import add_config_file, read_config_file, values_of_environment
+from octavo.cli.setting_values import converter, is_list, parse_bytes, plain_kind
+from octavo.config import Setting, from_flat, settings, to_flat
 from octavo.errors import ConfigError
 
-__all__ = ["add_options", "from_options", "parse_bytes", "positive_int", "to_flags"]
-
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", re.IGNORECASE)
+__all__ = ["add_options", "from_options", "positive_int", "to_flags"]
 
 Config = TypeVar("Config")
-
-
-def parse_bytes(text: str) -> int:
-    """Return the bytes that `4GiB`, `512MiB`, `1.5g` or `1000` mean. Units without an i are powers of 1000."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None or match[2].lower() not in _UNITS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write a number of bytes, or one such as 4GiB or 512MB")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
 def positive_int(text: str) -> int:
@@ -44,19 +36,26 @@ def add_options(parser: argparse.ArgumentParser, config_class: type, title: str,
     Args:
         positional: whether fields that say so in their metadata may be given without their flag, too.
     """
+    add_config_file(parser)
     groups: dict[str, Any] = {}
-    for name, (section, setting, kind) in settings(config_class).items():
+    for name, each in settings(config_class).items():
+        section, setting = each.section, each.field
         if section not in groups:
             groups[section] = parser.add_argument_group(f"{title}: {section}" if section else title)
         if positional and setting.metadata.get("positional"):
             parser.add_argument(name, nargs="?", default=argparse.SUPPRESS, metavar=name.upper(), help=_help(setting))
-        groups[section].add_argument(f"--{name.replace('_', '-')}", **_flag(setting, _plain(kind)))
+        groups[section].add_argument(f"--{name.replace('_', '-')}", **_flag(each))
 
 
-def from_options(config_class: type[Config], args: argparse.Namespace) -> Config:
-    """Build the dataclass from parsed arguments; `UsageError` where it refuses a value."""
+def from_options(config_class: type[Config], args: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Config:
+    """Build the dataclass from parsed arguments, variables and the file of `--config`; `UsageError` where one of them has a bad value."""
+    known = settings(config_class)
+    path = getattr(args, "config", None)
+    values = read_config_file(path) if path is not None else {}
+    values |= values_of_environment(known, environment)
+    values |= {name: _value(each, args) for name, each in known.items() if getattr(args, name) is not None}
     try:
-        return from_flat(config_class, {name: _value(setting.field, args) for name, setting in settings(config_class).items()})
+        return from_flat(config_class, {name: value for name, value in values.items() if name in known})
     except ConfigError as error:
         raise UsageError(str(error)) from error
 
@@ -81,28 +80,23 @@ def to_flags(config: Any) -> list[str]:
     return flags
 
 
-def _value(setting: Field, args: argparse.Namespace) -> Any:
-    value = getattr(args, setting.name)
-    return tuple(value or ()) if isinstance(setting.default, tuple) else value
+def _value(setting: Setting, args: argparse.Namespace) -> Any:
+    value = getattr(args, setting.field.name)
+    return tuple(value) if is_list(setting.kind) else value
 
 
-def _flag(setting: Field, kind: type) -> dict[str, Any]:
-    flag: dict[str, Any] = {"dest": setting.name, "default": setting.default, "help": _help(setting)}
-    if kind is bool:
+def _flag(setting: Setting) -> dict[str, Any]:
+    flag: dict[str, Any] = {"dest": setting.field.name, "default": None, "help": _help(setting.field)}
+    if plain_kind(setting.kind) is bool:
         return {**flag, "action": argparse.BooleanOptionalAction}
-    if get_origin(kind) is tuple:
-        return {**flag, "action": "append", "default": None, "metavar": "TEXT"}
-    convert: Callable[[str], Any] = parse_bytes if setting.name.endswith("_bytes") else kind
-    choices = setting.metadata.get("choices")
+    if is_list(setting.kind):
+        return {**flag, "action": "append", "metavar": "TEXT"}
+    convert: Callable[[str], Any] = converter(setting)
+    choices = setting.field.metadata.get("choices")
     return {**flag, "type": convert, "choices": choices, "metavar": None if choices else _METAVARS.get(convert, "TEXT")}
 
 
 _METAVARS: dict[Callable[[str], Any], str] = {int: "N", float: "X", parse_bytes: "SIZE"}
-
-
-def _plain(kind: Any) -> type:
-    """`int` for `int | None`."""
-    return kind if get_origin(kind) is tuple else next((part for part in get_args(kind) if part is not type(None)), kind)
 
 
 def _help(setting: Field) -> str:
