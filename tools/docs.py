@@ -128,8 +128,19 @@ def _models() -> Iterator[str]:
     yield "small random checkpoint and holds the logits of both executors to the reference within 1e-4 of the largest, and chunks and"
     yield "cached prefixes to the same bits; a GGUF file must give the model of the folder that it was converted from. What runs on GPUs:"
     yield "[gpu.md](gpu.md).\n"
-    rows = ((f"`{each.model_type}`", each.title, (each.gguf and f"`{each.gguf}`") or "", each.reference) for each in families())
-    yield from _table(("model_type", "models", "GGUF", "reference"), rows)
+    yield "Decoders make text, or vectors: embeddings by their last token, classes and rewards where the files have such a head."
+    yield "Encoders make vectors only, of texts, pairs and tokens; hidden states and logits are held to the reference the same way.\n"
+    rows = (
+        (
+            f"`{each.model_type}`",
+            "vectors" if each.is_encoder else "text, vectors",
+            each.title,
+            (each.gguf and f"`{each.gguf}`") or "",
+            each.reference,
+        )
+        for each in families()
+    )
+    yield from _table(("model_type", "makes", "models", "GGUF", "reference"), rows)
     yield ""
 
 

@@ -17,7 +17,7 @@ const BatchLimits& checked(const BatchLimits& limits) {
   at_least_one("max_num_logits", limits.max_num_logits);
   at_least_one("max_model_len", limits.max_model_len);
   at_least_one("block_size", limits.block_size);
-  at_least_one("num_groups", limits.num_groups);
+  require(limits.num_groups >= 0, "num_groups is ", limits.num_groups, "; it must not be negative");  // none: nothing is cached
   return limits;
 }
 

@@ -61,7 +61,17 @@ void bind_graph(py::module_& module) {
            py::arg("cache") = py::none())
       .def("columns", &program::record_columns, py::arg("x"), py::arg("start"), py::arg("count"))
       .def("paged_kv", &paged_kv, py::arg("kv_heads"), py::arg("head_dim"), py::arg("window"))
+      .def(
+          "int_input",
+          [](Graph& graph, const std::string& name) { return program::record_input(graph, name, "tokens", 1, program::ValueType::int32); },
+          py::arg("name"))
       .def("output", &program::record_output, py::arg("name"), py::arg("x"))
+      .def_property_readonly("inputs",
+                             [](const Graph& graph) {
+                               std::vector<std::string> names;
+                               for (const auto& input : graph.inputs) names.push_back(input.first);
+                               return names;
+                             })
       .def_readonly("cache_groups", &Graph::cache_groups)
       .def(
           "num_cols", [](const Graph& graph, ValueId x) { return graph.values.at(static_cast<std::size_t>(x)).cols; }, py::arg("x"))

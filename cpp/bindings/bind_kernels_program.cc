@@ -29,11 +29,17 @@ std::unique_ptr<CpuProgram> make_program(const std::shared_ptr<Graph>& graph, cp
   return std::make_unique<CpuProgram>(graph, pool, caches, row_limits);
 }
 
+// A view of an output, valid until the next run.
+py::array output(CpuProgram& self, const std::string& name) {
+  const Matrix<const float> values = self.output(name);
+  return py::array_t<float>({values.rows, values.cols}, {values.stride * 4, std::int64_t{4}}, values.data, py::cast(&self));
+}
+
 // The batch belongs to the other module; its arrays are read where they are.
-py::array run(CpuProgram& self, batch::Batch& batch) {
+py::array run(CpuProgram& self, batch::Batch& batch, const std::string& wanted) {
   const std::int64_t tokens = batch.num_tokens(), rows = batch.num_rows();
   const auto num_groups = static_cast<std::int32_t>(self.graph().cache_groups.size()), groups = batch.arrays().num_groups();
-  require(groups == 1 || groups == num_groups, "program: a batch of ", groups, " cache groups for ", num_groups);
+  require(num_groups == 0 || groups == 1 || groups == num_groups, "program: a batch of ", groups, " cache groups for ", num_groups);
   std::vector<CacheArrays> caches;
   for (std::int32_t index = 0; index < num_groups; ++index) {
     const std::int32_t group = groups == 1 ? 0 : index;  // the one group of a batch serves all: they keep the same blocks
@@ -52,8 +58,16 @@ py::array run(CpuProgram& self, batch::Batch& batch) {
     py::gil_scoped_release release;
     self.finish();
   }
-  const Matrix<const float> logits = self.output("logits");
-  return py::array_t<float>({logits.rows, logits.cols}, {logits.stride * 4, std::int64_t{4}}, logits.data, py::cast(&self));
+  return output(self, wanted);
+}
+
+// Fills an input of one int a token, before a step of as many tokens.
+void write_input(CpuProgram& self, const std::string& name, const py::array& values) {
+  const auto found = self.graph().inputs.find(name);
+  require(found != self.graph().inputs.end(), "program: it has no input ", name);
+  const Span<const std::int32_t> ids = span_arg<std::int32_t>(values, name.c_str());
+  require(ids.size <= self.max_rows("tokens"), "program: ", ids.size, " rows of ", name, ", at most ", self.max_rows("tokens"));
+  std::memcpy(self.data_of(found->second), ids.data, static_cast<std::size_t>(ids.size) * sizeof(std::int32_t));
 }
 
 // ---- single ops ---------------------------------------------------------------------------------------------------------------
@@ -130,7 +144,9 @@ py::list run_op(const std::string& name, const std::vector<py::array>& reads, co
   const StepArrays step = arrays.step(cache != nullptr);
   const auto limit = [](std::int64_t rows) { return std::max<std::int64_t>(1, rows); };
   CpuProgram program(graph, pool, cache ? Caches{cache} : Caches{},
-                     {{"tokens", limit(step.token_ids.size)}, {"logits", limit(step.logits_indices.size)}});
+                     {{"tokens", limit(step.token_ids.size)},
+                      {"logits", limit(step.logits_indices.size)},
+                      {"sequences", limit(step.query_indptr.size - 1)}});
   for (std::size_t i = 0; i < reads.size(); ++i) fill(program, inputs[i], reads[i]);
   {
     py::gil_scoped_release release;
@@ -139,7 +155,9 @@ py::list run_op(const std::string& name, const std::vector<py::array>& reads, co
   py::list results;
   for (ValueId x : writes) {
     const std::string& rows = graph->row_counts[static_cast<std::size_t>(graph->storage_of(x).rows)];
-    results.append(result(program, x, rows == "logits" ? step.logits_indices.size : step.token_ids.size));
+    const std::map<std::string, std::int64_t> counts = {
+        {"tokens", step.token_ids.size}, {"logits", step.logits_indices.size}, {"sequences", step.context_lens.size}};
+    results.append(result(program, x, counts.at(rows)));
   }
   return results;
 }
@@ -150,7 +168,9 @@ void bind_program(py::module_& module) {
   py::class_<CpuProgram>(module, "CpuProgram")
       .def(py::init(&make_program), py::arg("graph"), py::arg("pool"), py::arg("caches"), py::arg("row_limits"), py::keep_alive<1, 3>())
       .def_property_readonly("num_bytes", &CpuProgram::num_bytes)
-      .def("run", &run, py::arg("batch"))
+      .def("run", &run, py::arg("batch"), py::arg("output") = "logits")
+      .def("output", &output, py::arg("name"))
+      .def("write_input", &write_input, py::arg("name"), py::arg("values"))
       .def("profile", &CpuProgram::take_profile);
   module.def("run_op", &run_op, py::arg("name"), py::arg("reads"), py::arg("weights"), py::arg("pool"), py::arg("cache") = py::none(),
              py::arg("layer") = 0, py::arg("window") = py::none(), py::arg("step") = py::dict());

@@ -4,6 +4,7 @@
 #define OCTAVO_OPS(OP)   \
   OP(add)                \
   OP(add_rms_norm)       \
+  OP(attention)          \
   OP(embedding)          \
   OP(experts)            \
   OP(gelu)               \
@@ -13,7 +14,9 @@
   OP(layer_norm)         \
   OP(linear)             \
   OP(lm_head)            \
+  OP(lookup)             \
   OP(paged_attention)    \
+  OP(pool)               \
   OP(position_embedding) \
   OP(relu)               \
   OP(relu_squared)       \
@@ -26,7 +29,8 @@
   OP(silu)               \
   OP(silu_and_mul)       \
   OP(softcap)            \
-  OP(store_kv)
+  OP(store_kv)           \
+  OP(tanh)
 
 namespace octavo::program {
 

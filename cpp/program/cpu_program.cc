@@ -142,6 +142,13 @@ Matrix<const float> CpuProgram::output(const std::string& name) const {
   return CpuFrame{step_, pool_, memory_}[found->second];
 }
 
+std::int64_t CpuProgram::max_rows(const std::string& count) const {
+  for (std::size_t i = 0; i < row_limits_.size(); ++i) {
+    if (graph_->row_counts[i] == count) return row_limits_[i];
+  }
+  return 0;
+}
+
 void CpuProgram::run_calls() try {
   for (std::size_t i = 0; i < row_limits_.size(); ++i) memory_.rows[i] = rows_in(step_, graph_->row_counts[i]);
   for (std::size_t group = 0; group < read_aheads_.size(); ++group) {

@@ -44,6 +44,7 @@ class CpuProgram {
   const Graph& graph() const { return *graph_; }
   // A float32 output of the step that was finished last, valid until the next one begins.
   Matrix<const float> output(const std::string& name) const;
+  std::int64_t max_rows(const std::string& count) const;  // of a step, as it was built for
   // Where a value lies; what tests fill inputs with and read results from.
   std::uint8_t* data_of(ValueId x) const { return memory_.places[static_cast<std::size_t>(x)].data; }
   std::int64_t num_bytes() const { return num_bytes_; }                   // of the arena

@@ -153,8 +153,12 @@ class Graph:
         """A view, not a copy."""
     def paged_kv(self, kv_heads: int, head_dim: int, window: int | None) -> int:
         """The cache of one more layer, for `record`."""
+    def int_input(self, name: str) -> Value:
+        """An int32 for each token, [tokens, 1], that `CpuProgram.write_input` fills before a step."""
     def output(self, name: str, x: Value) -> None:
         """Name a value that is read after a step."""
+    @property
+    def inputs(self) -> list[str]: ...
     @property
     def cache_groups(self) -> list[CacheGroup]: ...
     def num_cols(self, x: Value) -> int: ...
@@ -165,12 +169,16 @@ class CpuProgram:
     """A graph lowered to calls on a thread pool: built once, run at any size up to the limits, allocating nothing."""
 
     def __init__(self, graph: Graph, pool: ThreadPool, caches: Sequence[KVCache], row_limits: dict[str, int]) -> None:
-        """caches: one for each of the graph's groups. row_limits: the most "tokens" and "logits" of a step."""
+        """caches: one for each of the graph's groups. row_limits: the most "tokens", "logits" and "sequences" of a step."""
     @property
     def num_bytes(self) -> int:
         """Of all values: those that are not in use together share memory."""
-    def run(self, batch: Batch) -> NDArray[np.float32]:
-        """The output "logits" [L, V] of a prepared batch: a view, valid until the next run."""
+    def run(self, batch: Batch, output: str = "logits") -> NDArray[np.float32]:
+        """Compute a prepared batch; one of the outputs, as a view that is valid until the next run."""
+    def output(self, name: str) -> NDArray[np.float32]:
+        """A further output of the step that ran last."""
+    def write_input(self, name: str, values: NDArray[np.int32]) -> None:
+        """Fill an input with a value for each token of the next step."""
     def profile(self) -> dict[str, tuple[int, float]]:
         """op -> (calls, seconds) since the last call of profile(); measured only while OCTAVO_PROFILE=1 is in the environment."""
 

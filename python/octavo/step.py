@@ -21,7 +21,19 @@ from typing import Any, NamedTuple, Protocol
 
 from octavo.types import DrawParams, TokenLogprobs
 
-__all__ = ["BlockCopy", "Command", "DeviceLostError", "Profile", "RowFork", "RowSampling", "RowStart", "Runner", "StepPlan", "StepResult"]
+__all__ = [
+    "BlockCopy",
+    "Command",
+    "DeviceLostError",
+    "Profile",
+    "RowFork",
+    "RowPooling",
+    "RowSampling",
+    "RowStart",
+    "Runner",
+    "StepPlan",
+    "StepResult",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +61,23 @@ class RowSampling(DrawParams):
 
 
 @dataclass(frozen=True, slots=True)
+class RowPooling:
+    """What is read of a row's hidden states instead of tokens. Which of them make the vector of a sequence, the model says.
+
+    Attributes:
+        token_wise: a vector for each token of the prompt, instead of one for the sequence.
+        dimensions: only the first so many columns (matryoshka embeddings); None: all.
+        activation: what each vector goes through at last: "none", "normalize" (to length 1), "softmax" or "sigmoid".
+        second_segment: tokens from this position on have token type 1, those before it 0; None: all have 0.
+    """
+
+    token_wise: bool = False
+    dimensions: int | None = None
+    activation: str = "none"
+    second_segment: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RowStart:
     """A sequence that enters the persistent batch (again, after a preemption).
 
@@ -59,6 +88,7 @@ class RowStart:
         num_computed_tokens: how many of them are in the KV cache already (a prefix hit). The runner counts from here.
         first_blocks: G; the row's block table in a group begins with this block of the sequence: those before it lie behind the group's
             window and are never read. Empty: 0 in each group.
+        pooling: of a row that draws nothing and ends with the last token of its prompt; None: it draws.
     """
 
     row: int
@@ -67,6 +97,7 @@ class RowStart:
     sampling: RowSampling
     num_computed_tokens: int = 0
     first_blocks: tuple[int, ...] = ()
+    pooling: RowPooling | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +174,7 @@ class StepResult:
         prompt_logprobs: row -> entries for the prompt positions of this step's logits, in order: the entry made from the
             logits at position p describes the prompt token at p + 1; None where the logits are not finite.
         errors: row -> why it cannot go on (logits that are not finite). Such a row is not in `rows`.
+        pooled: row -> float32 bytes of the vectors of a pooling row whose last prompt token this step computed: one, or one for each token.
         run_ms: time from the first kernel to the last, milliseconds.
     """
 
@@ -152,6 +184,7 @@ class StepResult:
     logprobs: list[list[TokenLogprobs] | None]
     prompt_logprobs: dict[int, list[TokenLogprobs | None]] = field(default_factory=dict)
     errors: dict[int, str] = field(default_factory=dict)
+    pooled: dict[int, bytes] = field(default_factory=dict)
     run_ms: float = 0.0
 
 

@@ -38,6 +38,7 @@ ACTIVATIONS: dict[str, Formula] = {
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
     "relu": lambda z: np.maximum(z, 0),
+    "tanh": np.tanh,
     "relu_squared": lambda z: np.maximum(z, 0) ** 2,
 }
 GATES: dict[str, Formula] = {

@@ -54,6 +54,10 @@ void relu_squared(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool)
   activate("relu_squared", activation_kernels(cpu::active_isa()).relu_squared, x, y, pool);
 }
 
+void tanh_of(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {
+  activate("tanh", activation_kernels(cpu::active_isa()).tanh_of, x, y, pool);
+}
+
 void scale(Matrix<const float> x, float factor, Matrix<float> y, cpu::ThreadPool& pool) {
   require_same_shape("scale", x, y);
   const ActivationKernels& kernels = activation_kernels(cpu::active_isa());

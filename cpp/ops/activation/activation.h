@@ -15,12 +15,13 @@ void gelu_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool)
 // Its approximation gelu(z) = z / 2 * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 z^3))).
 void gelu_tanh_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 
-// y = gelu(x) exact and approximate as above, x / (1 + e^-x), max(x, 0), its square; y may be x.
+// y = gelu(x) exact and approximate as above, x / (1 + e^-x), max(x, 0), its square, tanh(x); y may be x.
 void gelu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 void gelu_tanh(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 void silu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 void relu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 void relu_squared(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
+void tanh_of(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 
 // y = factor * x; y may be x.
 void scale(Matrix<const float> x, float factor, Matrix<float> y, cpu::ThreadPool& pool);

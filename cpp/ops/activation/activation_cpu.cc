@@ -77,6 +77,10 @@ void relu_squared(const float* x, float* y, std::int64_t count) {
   });
 }
 
+void tanh_of(const float* x, float* y, std::int64_t count) {
+  map(x, x, y, count, [](Vec z, Vec) { return tanh(z); });
+}
+
 void scale(const float* x, float factor, float* y, std::int64_t count) {
   map(x, x, y, count, [factor](Vec value, Vec) { return value * broadcast(factor); });
 }
@@ -96,8 +100,8 @@ void softcap(const float* x, float cap, float* y, std::int64_t count) {
 }  // namespace
 
 const ActivationKernels& activation_kernels() {
-  static constexpr ActivationKernels kernels{silu_and_mul, gelu_and_mul, gelu_tanh_and_mul, gelu,   gelu_tanh, silu, relu, relu_squared,
-                                             scale,        add,          sigmoid_gate,      softcap};
+  static constexpr ActivationKernels kernels{
+      silu_and_mul, gelu_and_mul, gelu_tanh_and_mul, gelu, gelu_tanh, silu, relu, relu_squared, tanh_of, scale, add, sigmoid_gate, softcap};
   return kernels;
 }
 

@@ -14,6 +14,7 @@ struct ActivationKernels {
   void (*silu)(const float* x, float* y, std::int64_t count);
   void (*relu)(const float* x, float* y, std::int64_t count);
   void (*relu_squared)(const float* x, float* y, std::int64_t count);
+  void (*tanh_of)(const float* x, float* y, std::int64_t count);
   void (*scale)(const float* x, float factor, float* y, std::int64_t count);
   void (*add)(const float* x, const float* y, float* out, std::int64_t count);
   void (*sigmoid_gate)(const float* x, float gate, float* y, std::int64_t count);

@@ -78,6 +78,7 @@ OCTAVO_DEFINE_OP(gelu_tanh, infer_elementwise, lower_map<octavo::gelu_tanh>);
 OCTAVO_DEFINE_OP(silu, infer_elementwise, lower_map<octavo::silu>);
 OCTAVO_DEFINE_OP(relu, infer_elementwise, lower_map<octavo::relu>);
 OCTAVO_DEFINE_OP(relu_squared, infer_elementwise, lower_map<octavo::relu_squared>);
+OCTAVO_DEFINE_OP(tanh, infer_elementwise, lower_map<octavo::tanh_of>);
 OCTAVO_DEFINE_OP(scale, infer_scale, lower_scale);
 OCTAVO_DEFINE_OP(add, infer_add, lower_add);
 OCTAVO_DEFINE_OP(sigmoid_gate, infer_sigmoid_gate, lower_sigmoid_gate);

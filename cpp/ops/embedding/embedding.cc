@@ -33,4 +33,14 @@ void position_embedding(Span<const std::int32_t> positions, const EmbeddingWeigh
   });
 }
 
+void lookup(Matrix<const std::int32_t> ids, const EmbeddingWeight& weight, Matrix<float> y, cpu::ThreadPool& pool) {
+  require(y.rows == ids.rows && y.cols == weight.cols && ids.cols == 1, "lookup: y is [", y.rows, ", ", y.cols, "], expected [", ids.rows,
+          ", ", weight.cols, "]");
+  for (std::int64_t i = 0; i < ids.rows; ++i) {
+    require(*ids.row(i) >= 0 && *ids.row(i) < weight.rows, "lookup: id ", *ids.row(i), " is not in the table of ", weight.rows, " rows");
+  }
+  const std::int64_t row_bytes = format_bytes(weight.format, weight.cols);
+  pool.run(ids.rows, [&](std::int64_t i) { dequantize(weight.data + *ids.row(i) * row_bytes, weight.format, weight.cols, y.row(i)); });
+}
+
 }  // namespace octavo

@@ -16,4 +16,7 @@ void embedding(Span<const std::int32_t> token_ids, const EmbeddingWeight& weight
 void position_embedding(Span<const std::int32_t> positions, const EmbeddingWeight& weight, std::int64_t offset, Matrix<float> y,
                         cpu::ThreadPool& pool);
 
+// y[i] = table row ids[i]: ids [T, 1], y [T, E]. Throws std::invalid_argument for an id that the table does not have.
+void lookup(Matrix<const std::int32_t> ids, const EmbeddingWeight& weight, Matrix<float> y, cpu::ThreadPool& pool);
+
 }  // namespace octavo

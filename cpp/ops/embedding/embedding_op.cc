@@ -31,9 +31,22 @@ void lower_position_embedding(CpuLowering& op) {
   op.run([=, &table](const CpuFrame& f) { octavo::position_embedding(f.step.positions, table, offset, f[y], f.pool); });
 }
 
+void infer_lookup(Infer& op) {
+  op.weight("table", "embedding", "[V, E]");
+  op.read("ids", "[R, 1]", ValueType::int32);
+  op.write("[R, E]");
+}
+
+void lower_lookup(CpuLowering& op) {
+  const ValueId ids = op.read(0), y = op.write(0);
+  const EmbeddingWeight& table = op.weight<EmbeddingWeight>(0);
+  op.run([=, &table](const CpuFrame& f) { octavo::lookup(f.ints(ids), table, f[y], f.pool); });
+}
+
 }  // namespace
 
 OCTAVO_DEFINE_OP(embedding, infer, lower);
+OCTAVO_DEFINE_OP(lookup, infer_lookup, lower_lookup);
 OCTAVO_DEFINE_OP(position_embedding, infer_position_embedding, lower_position_embedding);
 
 }  // namespace octavo::program

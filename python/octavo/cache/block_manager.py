@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from octavo._runtime import BlockPool, BlockTable
+from octavo.cache.no_blocks import NoBlocks
 from octavo.types import KvBlocks
 
 __all__ = ["BlockGroup", "BlockManager"]
@@ -28,7 +29,7 @@ class BlockManager:
     """Hands out block tables over a pool for each cache group and knows how much of the pools is left.
 
     Args:
-        groups: at least one, in the order of the runner's cache groups.
+        groups: in the order of the runner's cache groups; none for a model that caches nothing.
         block_size: tokens in a block.
         prefix_caching: whether full blocks stay findable by their content. `BlockTable.fork` works either way.
         hash_seed: key of the block hash; None: drawn from the operating system, so that no outsider can make prompts collide.
@@ -62,7 +63,7 @@ class BlockManager:
     @property
     def usage(self) -> float:
         """Share of the blocks that sequences hold, 0..1; that of the fullest pool."""
-        return max(1.0 - pool.num_free / pool.num_blocks for pool, _ in self._pools)
+        return max((1.0 - pool.num_free / pool.num_blocks for pool, _ in self._pools), default=0.0)
 
     def max_tokens(self, max_chunk: int) -> int:
         """Most tokens of one sequence that has the pools for itself and computes at most `max_chunk` tokens in a step."""
@@ -87,7 +88,7 @@ class BlockManager:
 
     def new_table(self, extras: bytes = b"") -> BlockTable:
         """An empty block table. `extras`: whatever else the KV content depends on (adapter, media, salt)."""
-        return BlockTable(self._pools, extras)
+        return BlockTable(self._pools, extras) if self._pools else cast("BlockTable", NoBlocks())
 
     def reset_prefix_cache(self) -> None:
         """Forget every cached prefix; blocks in use stay in use."""

@@ -62,6 +62,8 @@ POST_NORM_NAMES = BLOCK_NAMES | {"post_attention_norm": "post_attention_layernor
 _TOP_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 # Models of text and images keep the language model one level deeper, in the spelling of transformers 4 or 5.
 _TEXT_HALF = re.compile(r"^(?:model\.language_model\.|language_model\.model\.|language_model\.(?=lm_head))")
+# The body of a decoder saved by itself has no `model.` before its names.
+_BODY = re.compile(r"^(?=(?:layers\.\d+|embed_tokens|norm)\.)")
 _OTHER_HALVES = tuple(
     f"{prefix}{part}."
     for prefix in ("", "model.")
@@ -91,6 +93,7 @@ class StoredNames:
         if stored.startswith(_OTHER_HALVES):
             return None
         stored = _TEXT_HALF.sub(lambda match: "" if stored.startswith("lm_head", match.end()) else "model.", stored)
+        stored = _BODY.sub("model.", stored)
         for pattern, replacement in self.patterns:
             match = re.fullmatch(pattern, stored)
             if match:

@@ -44,6 +44,14 @@ class HfFolder:
                 for part in tensor_parts(name, weights.shape(stored_name), stored_name) if name is not None else ():
                     self._add(weights, part)
 
+        for path in sorted(self.path.glob("*_Dense/model.safetensors")):  # sentence-transformers' modules behind the pooling
+            self._add_module(SafetensorsFile(path), path.parent.name)
+
+    def _add_module(self, weights: SafetensorsFile, folder: str) -> None:
+        for stored_name in weights.names():
+            for part in tensor_parts(f"{folder}.{stored_name}", weights.shape(stored_name), stored_name):
+                self._add(weights, part)
+
     def names(self) -> set[str]:
         return set(self._tensors)
 

@@ -1,9 +1,11 @@
-"""Hyper-parameters of a decoder, normalised: what layers and executors read, whatever the family's files call it."""
+"""Hyper-parameters of a model, normalised: what layers and executors read, whatever the family's files call it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+
+from octavo.checkpoint.pooling_config import PoolingConfig
 
 __all__ = ["ModelConfig", "MoeConfig", "RopeConfig"]
 
@@ -47,11 +49,11 @@ class MoeConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """One decoder. Sizes are numbers of elements.
+    """One decoder or encoder. Sizes are numbers of elements.
 
     Attributes:
         attention_scale: factor of q.k before the softmax.
-        windows: per layer, how many positions a token attends to, itself included; None: all before it.
+        windows: per layer, how many positions a token attends to, itself included; None: all before it. Of an encoder as many to each side.
         ropes: per layer; None where positions are not rotated.
         moe: the mixtures of experts; None in models without.
         activation: of the feed-forward block, by its name in config.json.
@@ -63,6 +65,9 @@ class ModelConfig:
         alibi_slopes: per head, what a score loses with each position that a token lies further back; None without.
         parallel_norms: norms of a block whose attention and feed-forward stand side by side: 1, or 2 where each has its own; 0 where
             they follow each other.
+        causal: whether a token sees only those before it; of an encoder it sees the whole text, so that nothing is cached.
+        num_token_types: rows of the table of token types; 0 without.
+        pooling: how the model makes vectors; None: it makes tokens.
         embedding_scale, residual_scale, logits_scale: factors of the embeddings, of what a block adds, and of the logits.
     """
 
@@ -94,3 +99,6 @@ class ModelConfig:
     embedding_scale: float = 1.0
     residual_scale: float = 1.0
     logits_scale: float = 1.0
+    causal: bool = True
+    num_token_types: int = 0
+    pooling: PoolingConfig | None = None

@@ -1,4 +1,4 @@
-"""Causal self-attention over a paged KV cache, with grouped key/value heads."""
+"""Self-attention with grouped key/value heads: causal over a paged KV cache, or of whole texts without one (encoders)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class QkNorm:
 
 
 class Attention:
-    """q, k, v = one fused projection -> (norms) -> rotary -> KV cache -> attention -> output projection.
+    """q, k, v = one fused projection -> (norms) -> rotary -> KV cache, where causal -> attention -> output projection.
 
     Args:
         prefix: checkpoint name of the block, e.g. `model.layers.0.self_attn`.
@@ -59,7 +59,8 @@ class Attention:
         self.q_cols = config.num_heads * config.head_dim
         self.kv_cols = config.num_kv_heads * config.head_dim
         self.scale = config.attention_scale
-        self.cache = weights.cache(PagedKV(config.num_kv_heads, config.head_dim, config.windows[layer]))
+        self.num_kv_heads, self.window = config.num_kv_heads, config.windows[layer]
+        self.cache = weights.cache(PagedKV(config.num_kv_heads, config.head_dim, self.window)) if config.causal else None
         self.softcap = softcap
         slopes = config.alibi_slopes
         self.alibi_slopes = None if slopes is None else weights.constant(np.array(slopes, np.float32))
@@ -84,8 +85,15 @@ class Attention:
             k = self.ops.rotary_embedding(step, k, self.rope, self.head_dim)
         if self.norm_after_rotation:
             q, k = self._normalise(q, k)
+        return self.out(self._attend(step, q, k, v))
+
+    def _attend(self, step: Step, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if self.cache is None:
+            heads = {"num_heads": self.num_heads, "num_kv_heads": self.num_kv_heads}
+            distance = None if self.window is None else self.window - 1
+            return self.ops.attention(step, q, k, v, **heads, scale=self.scale, max_distance=distance)
         self.ops.store_kv(step, k, v, self.cache)
-        attended = self.ops.paged_attention(
+        return self.ops.paged_attention(
             step,
             q,
             self.cache,
@@ -94,7 +102,6 @@ class Attention:
             softcap=self.softcap,
             alibi_slopes=self.alibi_slopes,
         )
-        return self.out(attended)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         qkv = self.qkv(x)

@@ -6,14 +6,16 @@ files (`GGUF`), and how its layers are wired. `octavo models` and docs/models.md
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from octavo.checkpoint import Checkpoint
 from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.family_files import family_config
 from octavo.checkpoint.model_config import ModelConfig
+from octavo.checkpoint.pooling_config import read_pooling, task_of
 from octavo.errors import CheckpointError
 from octavo.models._decoder import Decoder
+from octavo.models._encoder import Encoder
 from octavo.plugins import available, load
 
 __all__ = ["Family", "families", "model_class", "model_config"]
@@ -27,6 +29,7 @@ class Family:
         model_type: name of the file, and `model_type` in config.json.
         title: the models, and what is particular about them: the first line of the file.
         gguf: architecture of its GGUF files; None where they are not read, or are those of another family.
+        is_encoder: whether it makes vectors only; a decoder makes text, or vectors.
         reference: what tests compare its logits with: transformers' class of the model_type, or what `REFERENCE` says stands in for it.
     """
 
@@ -34,6 +37,7 @@ class Family:
     title: str
     gguf: str | None
     reference: str
+    is_encoder: bool = False
 
 
 def families() -> list[Family]:
@@ -43,11 +47,13 @@ def families() -> list[Family]:
         module = load("octavo.models", model_type)
         title = (module.__doc__ or "").partition("\n")[0]
         gguf = getattr(module, "GGUF", None)
-        found.append(Family(model_type, title, gguf and gguf.architecture, getattr(module, "REFERENCE", "transformers")))
+        found.append(
+            Family(model_type, title, gguf and gguf.architecture, getattr(module, "REFERENCE", "transformers"), module.Model.is_encoder)
+        )
     return found
 
 
-def model_class(model_type: str) -> type[Decoder]:
+def model_class(model_type: str) -> type[Decoder | Encoder]:
     """Return the class that serves `model_type`. Raises `CheckpointError` listing the known ones."""
     try:
         return load("octavo.models", model_type).Model
@@ -56,13 +62,24 @@ def model_class(model_type: str) -> type[Decoder]:
         raise CheckpointError(f"model_type {model_type!r} is not supported; supported: {known}") from None
 
 
-def model_config(checkpoint: Checkpoint) -> ModelConfig:
+def model_config(checkpoint: Checkpoint, task: str = "auto") -> ModelConfig:
     """Read a checkpoint's configuration as its family understands it.
+
+    Args:
+        task: what the model is to do, one of `pooling_config.TASKS`; auto: what its files say.
 
     Raises:
         CheckpointError: an unknown model_type; a key that is missing or makes no sense; a key that changes what the model computes
             and that its family does not know.
     """
     source = str(checkpoint.path / "config.json" if checkpoint.path.is_dir() else checkpoint.path)
-    model_class(ConfigKeys(source, checkpoint.config).name("model_type"))
-    return family_config(source, checkpoint.config)
+    is_encoder = model_class(ConfigKeys(source, checkpoint.config).name("model_type")).is_encoder
+    config = family_config(source, checkpoint.config)
+    folder = checkpoint.path if checkpoint.path.is_dir() else None
+    if task == "auto":
+        task = task_of(checkpoint.config, folder, is_encoder=is_encoder)
+    if task == "generate":
+        if is_encoder:
+            raise CheckpointError(f"{source}: a {config.model_type} model is an encoder, which makes vectors, not text; leave --task out")
+        return config
+    return replace(config, pooling=read_pooling(source, checkpoint.config, folder, task, is_encoder=is_encoder))

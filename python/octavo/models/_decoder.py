@@ -7,12 +7,13 @@ from typing import Any, ClassVar, Protocol
 
 from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.decoder_config import decoder_config
-from octavo.checkpoint.model_config import ModelConfig, RopeConfig
+from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.block import PreNormBlock
 from octavo.layers.embedding import Embedding, OutputHead
+from octavo.layers.linear import Linear
 from octavo.layers.norm import make_norm
-from octavo.layers.rotary import rope_table
 from octavo.layers.weights import Weights
+from octavo.models._rope_tables import rope_tables
 from octavo.ops.ops import Step, Tensor
 
 __all__ = ["Decoder", "Layer"]
@@ -31,6 +32,7 @@ class Decoder:
         defaults: what config.json means where it leaves a key out: the defaults of transformers' configuration class.
         aliases: key of config.json -> what the family's files call it.
         norm_offset: added to the weight of the last norm.
+        unused: beginnings of the names of tensors that serve other tasks than the one that the model is loaded for.
 
     Args:
         num_positions: rows of the rotary tables: the context window served.
@@ -39,14 +41,17 @@ class Decoder:
     defaults: ClassVar[Mapping[str, Any]] = {}
     aliases: ClassVar[Mapping[str, str]] = {}
     norm_offset: ClassVar[float] = 0.0
+    is_encoder: ClassVar[bool] = False
+    unused: tuple[str, ...] = ()
 
     def __init__(self, weights: Weights, config: ModelConfig, num_positions: int) -> None:
         self.config = config
         self.embed = self.make_embedding(weights, config)
-        tables = _rope_tables(weights, config, num_positions)
+        tables = rope_tables(weights, config, num_positions)
         self.layers = [self.make_layer(weights, config, index, tables[index]) for index in range(config.num_layers)]
         self.norm = make_norm(weights, config, "model.norm", offset=self.norm_offset)
-        self.head = OutputHead(weights, config)
+        self.head = OutputHead(weights, config) if config.pooling is None else None
+        self.unused = () if config.pooling is None else ("lm_head.", "score.")
 
     @classmethod
     def read_config(cls, keys: ConfigKeys) -> ModelConfig:
@@ -61,23 +66,30 @@ class Decoder:
         """Build block `index`; `rope` is its rotary table, None where positions are not rotated."""
         return PreNormBlock(weights, config, index, rope)
 
-    def forward(self, step: Step) -> Tensor:
-        """Return the logits [L, V] of the step."""
+    def make_classifier(self, weights: Weights, config: ModelConfig, num_labels: int) -> Linear:
+        """Build what makes a classifier's logits, or a reward, of a sequence's pooled hidden state."""
+        return Linear(weights, {"score": num_labels}, config.hidden_size, bias=weights.has("score.bias"))
+
+    def make_token_classifier(self, weights: Weights, config: ModelConfig, num_labels: int) -> Linear:
+        """Build what makes a classifier's logits of each token's hidden state."""
+        return self.make_classifier(weights, config, num_labels)
+
+    def hidden(self, step: Step) -> Tensor:
+        """Return the hidden states [T, E] of the step's tokens, normalised."""
         x, residual = self.embed(step), None
         for layer in self.layers:
             x, residual = layer(x, residual, step)
-        x, _ = self.norm.add(x, residual)
-        logits = self.head(x, step)
+        return self.norm.add(x, residual)[0]
+
+    def outputs(self, step: Step) -> dict[str, Tensor]:
+        """What the step makes, by name: "logits"."""
+        return {"logits": self.forward(step)}
+
+    def forward(self, step: Step) -> Tensor:
+        """Return the logits [L, V] of the step. Only of a model that makes tokens."""
+        assert self.head is not None
+        logits = self.head(self.hidden(step), step)
         ops, scale, cap = self.embed.ops, self.config.logits_scale, self.config.logits_softcap
         if scale != 1.0:
             logits = ops.scale(logits, scale)
         return ops.softcap(logits, cap) if cap else logits
-
-
-def _rope_tables(weights: Weights, config: ModelConfig, num_positions: int) -> list[Tensor | None]:
-    """One table per layer; layers with equal settings share it."""
-    tables: list[tuple[RopeConfig | None, Tensor | None]] = [(None, None)]
-    for rope in config.ropes:
-        if rope is not None and not any(rope == known for known, _ in tables):
-            tables.append((rope, weights.constant(rope_table(rope, num_positions))))
-    return [next(table for known, table in tables if known == rope) for rope in config.ropes]

@@ -1,8 +1,9 @@
 """The contract of every op. A model is written against `Ops` and nothing else, so one `forward` serves every executor.
 
-Letters: T tokens in the step, L rows whose logits are wanted, H query heads, K key/value heads, D head dim, E hidden size,
-F feed-forward size, X experts, V vocabulary. `Tensor` is whatever the implementation computes with: a torch tensor, or a symbol of a
-program. A tensor is a matrix of the executor's own float type, where an op does not say otherwise; a head is D consecutive columns.
+Letters: T tokens in the step, R sequences in it, L rows whose logits are wanted, H query heads, K key/value heads, D head dim,
+E hidden size, F feed-forward size, X experts, V vocabulary. `Tensor` is whatever the implementation computes with: a torch tensor, or a
+symbol of a program. A tensor is a matrix of the executor's own float type, where an op does not say otherwise; a head is D consecutive
+columns.
 """
 
 from __future__ import annotations
@@ -33,6 +34,14 @@ class Ops(Protocol):
 
     def position_embedding(self, step: Step, weight: Any, offset: int) -> Tensor:
         """[T, E]: row position + offset of the table [P, E] for each of the step's tokens (Gehring et al. 2017)."""
+        ...
+
+    def token_types(self, step: Step) -> Tensor:
+        """int32 [T, 1]: the token type (segment) of each of the step's tokens."""
+        ...
+
+    def lookup(self, ids: Tensor, weight: Any) -> Tensor:
+        """[rows, E]: rows of the table [V, E] for int32 ids [rows, 1]."""
         ...
 
     def linear(self, x: Tensor, weight: Any, bias: Any | None) -> Tensor:
@@ -84,6 +93,10 @@ class Ops(Protocol):
 
     def relu_squared(self, x: Tensor) -> Tensor:
         """max(x, 0)^2 (So et al. 2021, Primer)."""
+        ...
+
+    def tanh(self, x: Tensor) -> Tensor:
+        """tanh(x)."""
         ...
 
     def silu_and_mul(self, x: Tensor) -> Tensor:
@@ -143,6 +156,20 @@ class Ops(Protocol):
         softcap * tanh(scores / softcap) where a softcap is given, less a head's slope times the
         distance where alibi_slopes [H] are given (Press et al. 2022).
         """
+        ...
+
+    def attention(
+        self, step: Step, q: Tensor, k: Tensor, v: Tensor, *, num_heads: int, num_kv_heads: int, scale: float, max_distance: int | None
+    ) -> Tensor:
+        """Attention of whole sequences to themselves, both ways: q [T, H * D], k, v [T, K * D] -> [T, H * D].
+
+        A token sees those of its sequence that are at most max_distance positions away, all of them without one. Scores are q.k * scale.
+        All tokens of a sequence are in the step.
+        """
+        ...
+
+    def pool(self, step: Step, x: Tensor, kind: str) -> Tensor:
+        """[T, E] -> [R, E]: of each of the step's R sequences the last row ("last"), the first ("cls"), or the mean of all ("mean")."""
         ...
 
     def select_logits_rows(self, step: Step, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ class RecordOps:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._record = graph.record
+        self._token_types: int | None = None
 
     def cache(self, spec: PagedKV) -> int:
         return self._graph.paged_kv(spec.kv_heads, spec.head_dim, spec.window)
@@ -25,6 +26,14 @@ class RecordOps:
 
     def position_embedding(self, step: None, weight: Any, offset: int) -> int:
         return self._record("position_embedding", (), (weight,), offset=offset)
+
+    def token_types(self, step: None) -> int:
+        if self._token_types is None:
+            self._token_types = self._graph.int_input("token_types")
+        return self._token_types
+
+    def lookup(self, ids: int, weight: Any) -> int:
+        return self._record("lookup", (ids,), (weight,))
 
     def linear(self, x: int, weight: Any, bias: Any | None) -> int:
         return self._record("linear", (x,), (weight, bias))
@@ -62,6 +71,9 @@ class RecordOps:
     def relu_squared(self, x: int) -> int:
         return self._record("relu_squared", (x,))
 
+    def tanh(self, x: int) -> int:
+        return self._record("tanh", (x,))
+
     def silu_and_mul(self, x: int) -> int:
         return self._record("silu_and_mul", (x,))
 
@@ -94,6 +106,15 @@ class RecordOps:
     ) -> int:
         settings = {"num_heads": num_heads, "scale": scale, "softcap": softcap}
         return self._record("paged_attention", (q,), (alibi_slopes,), cache=cache, **settings)
+
+    def attention(
+        self, step: None, q: int, k: int, v: int, *, num_heads: int, num_kv_heads: int, scale: float, max_distance: int | None
+    ) -> int:
+        settings: dict[str, Any] = {"num_heads": num_heads, "num_kv_heads": num_kv_heads, "scale": scale, "max_distance": max_distance}
+        return self._record("attention", (q, k, v), **settings)
+
+    def pool(self, step: None, x: int, kind: str) -> int:
+        return self._record("pool", (x,), kind=kind)
 
     def select_logits_rows(self, step: None, x: int) -> int:
         return self._record("select_logits_rows", (x,))

@@ -6,6 +6,7 @@ Written to be read, not to be fast. Tensors are float32; products are true float
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ class TorchStep:
         kv_caches: of each cache, keys and values of every slot, slot = block * block_size + offset.
         pools: of each cache, the pool that its blocks are of.
         block_size: tokens in a block.
+        token_types: int64 [T, 1]; of models that ask for them.
     """
 
     token_ids: Tensor
@@ -43,6 +45,7 @@ class TorchStep:
     kv_caches: list[TorchKVCache]
     pools: list[int]
     block_size: int
+    token_types: Tensor | None = None
 
 
 class ReferenceOps:
@@ -60,6 +63,13 @@ class ReferenceOps:
 
     def position_embedding(self, step: TorchStep, weight: Tensor, offset: int) -> Tensor:
         return weight[step.positions + offset]
+
+    def token_types(self, step: TorchStep) -> Tensor:
+        assert step.token_types is not None
+        return step.token_types
+
+    def lookup(self, ids: Tensor, weight: Tensor) -> Tensor:
+        return weight[ids.squeeze(1)]
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return functional.linear(x, weight, bias)
@@ -99,6 +109,9 @@ class ReferenceOps:
 
     def relu_squared(self, x: Tensor) -> Tensor:
         return functional.relu(x).square()
+
+    def tanh(self, x: Tensor) -> Tensor:
+        return torch.tanh(x)
 
     def silu_and_mul(self, x: Tensor) -> Tensor:
         gate, up = x.chunk(2, dim=-1)
@@ -175,6 +188,28 @@ class ReferenceOps:
 
     def _distances(self, positions: Tensor, context_len: int) -> Tensor:
         return positions.unsqueeze(1) - torch.arange(context_len, device=positions.device)  # [tokens, context]
+
+    def attention(
+        self, step: TorchStep, q: Tensor, k: Tensor, v: Tensor, *, num_heads: int, num_kv_heads: int, scale: float, max_distance: int | None
+    ) -> Tensor:
+        group = num_heads // num_kv_heads
+        outputs = []
+        for begin, end in pairwise(step.query_indptr):
+            heads = [
+                x[begin:end].unflatten(-1, (heads, -1)).transpose(0, 1)
+                for x, heads in ((q, num_heads), (k, num_kv_heads), (v, num_kv_heads))
+            ]
+            queries, keys, values = heads[0], *(x.repeat_interleave(group, dim=0) for x in heads[1:])
+            scores = queries @ keys.transpose(1, 2) * scale
+            places = torch.arange(end - begin, device=q.device)
+            if max_distance is not None:
+                scores = scores.masked_fill((places.unsqueeze(1) - places).abs() > max_distance, float("-inf"))
+            outputs.append((scores.softmax(-1) @ values).transpose(0, 1).flatten(-2))
+        return torch.cat(outputs)
+
+    def pool(self, step: TorchStep, x: Tensor, kind: str) -> Tensor:
+        sequences = [x[begin:end] for begin, end in pairwise(step.query_indptr)]
+        return torch.stack([{"last": rows[-1], "cls": rows[0], "mean": rows.mean(0)}[kind] for rows in sequences])
 
     def select_logits_rows(self, step: TorchStep, x: Tensor) -> Tensor:
         return x[step.logits_indices]

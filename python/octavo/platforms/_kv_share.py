@@ -32,12 +32,14 @@ def with_blocks(config: EngineConfig, shape: StepShape, groups: Sequence[CacheGr
     Layers whose windows no sequence outgrows need no blocks of their own; where all groups see the same tokens, they share one pool.
 
     Args:
-        groups: of the model, at least one.
+        groups: of the model; none where it caches nothing.
         left_bytes: memory that is left once the weights and the largest step have theirs.
 
     Raises:
         ConfigError: not even one block for each group.
     """
+    if not groups:
+        return replace(shape, num_blocks=0, pools=())
     windows = [None if group.window is None or group.window >= shape.max_model_len else group.window for group in groups]
     block_bytes = [group.block_bytes for group in groups]
     if len(set(windows)) == 1:

@@ -41,6 +41,8 @@ class Platform:
         self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, grammars: GrammarCompiler
     ) -> tuple[Executor, StepShape]:
         """See `Platform.executor`. Grammars are not served: a request with one ends with an error that says so."""
+        if model.pooling is not None:
+            raise ConfigError(f"--device cuda: a {model.model_type} model that makes vectors cannot run on a GPU yet; use --device cpu")
         settings = CudaSettings(
             dtype=self.kv_cache_dtype,
             memory_utilization=self._config.placement.gpu_memory_utilization,

@@ -14,6 +14,7 @@ from octavo.platforms._kv_share import step_bytes, with_blocks
 from octavo.platforms._processor import available_memory_bytes, num_cores
 from octavo.runner.executor import CacheGroupBytes, Executor, StepShape
 from octavo.runner.host_executor import HostExecutor
+from octavo.runner.pooling_executor import PoolingExecutor
 from octavo.structured import GrammarCompiler
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Platform:
     ) -> tuple[Executor, StepShape]:
         """See `Platform.executor`."""
         forward = self.forward(model, checkpoint, shape)
+        if model.pooling is not None:
+            return PoolingExecutor(forward, model.pooling, forward.shape, self._pool), forward.shape
         return HostExecutor(forward, forward.shape, model.vocab_size, self._pool, grammars), forward.shape
 
     def forward(self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> EagerExecutor:

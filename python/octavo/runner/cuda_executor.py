@@ -92,7 +92,7 @@ class CudaExecutor:
             self._device.measured = self._measured.read_text()
         graph = Graph()
         model = build_model(config, checkpoint, CudaPlacement(self._device), RecordOps(graph), shape)
-        graph.output("logits", model.forward(None))
+        graph.output("logits", model.outputs(None)["logits"])
         loaded = time.perf_counter()
         self._program = self._device.lower(
             graph, shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len, settings.attention, settings.graphs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -82,7 +83,15 @@ class EagerExecutor:
     @torch.inference_mode()
     def execute(self, batch: Batch) -> NDArray[np.float32]:
         """See `ForwardPass.execute`."""
-        return self._model.forward(self._step(batch)).float().cpu().numpy()
+        return self._outputs(self._step(batch))["logits"]
+
+    @torch.inference_mode()
+    def pool(self, batch: Batch, token_types: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
+        """See `ForwardPass.pool`."""
+        return self._outputs(replace(self._step(batch), token_types=self._indices(token_types).unsqueeze(1)))
+
+    def _outputs(self, step: TorchStep) -> dict[str, NDArray[np.float32]]:
+        return {name: value.float().cpu().numpy() for name, value in self._model.outputs(step).items()}
 
     def copy_blocks(self, copies: Sequence[BlockCopy]) -> None:
         """See `ForwardPass.copy_blocks`."""

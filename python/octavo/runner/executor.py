@@ -20,6 +20,7 @@ from octavo.checkpoint import Checkpoint
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.models import model_class
 from octavo.models._decoder import Decoder
+from octavo.models._pooled import PooledModel
 from octavo.ops.ops import Ops
 from octavo.runner.weights import CheckpointWeights, Placement
 from octavo.step import BlockCopy, Command, StepPlan, StepResult
@@ -55,7 +56,7 @@ class StepShape:
         max_num_tokens: tokens, T.
         max_num_logits: rows whose logits are computed, L.
         max_model_len: tokens of a sequence.
-        num_blocks: pages of the KV cache, of its largest pool.
+        num_blocks: pages of the KV cache, of its largest pool; 0: nothing is cached.
         block_size: tokens in a page.
         kv_cache_dtype: element type of the pages: fp32, bf16, fp16 or int8.
         pools: of each cache group, in the order of the model's; or one, whose block numbers all groups share.
@@ -76,8 +77,8 @@ class StepShape:
 
     @property
     def block_pools(self) -> tuple[BlockPoolShape, ...]:
-        """`pools`; where it is empty, one of `num_blocks`."""
-        return self.pools or (BlockPoolShape(self.num_blocks),)
+        """`pools`; where it is empty, one of `num_blocks`, or none of a model that caches nothing."""
+        return self.pools or (BlockPoolShape(self.num_blocks),) * bool(self.num_blocks)
 
 
 class Executor(Protocol):
@@ -120,6 +121,10 @@ class ForwardPass(Protocol):
         """Return float32 [L, V], valid until the next call; writes the step's keys and values to the KV cache."""
         ...
 
+    def pool(self, batch: Batch, token_types: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
+        """The vectors that a model that makes such makes of a step, valid until the next call: see `PooledModel`."""
+        ...
+
     def copy_blocks(self, copies: Sequence[BlockCopy]) -> None:
         """Copy blocks of the KV cache, one after the other."""
         ...
@@ -129,9 +134,11 @@ class ForwardPass(Protocol):
         ...
 
 
-def build_model(config: ModelConfig, checkpoint: Checkpoint, placement: Placement, ops: Ops, shape: StepShape) -> Decoder:
-    """Build the decoder with its weights placed. Raises `CheckpointError` for tensors that are missing, misshapen or unexpected."""
+def build_model(config: ModelConfig, checkpoint: Checkpoint, placement: Placement, ops: Ops, shape: StepShape) -> Decoder | PooledModel:
+    """Build the model with its weights placed. Raises `CheckpointError` for tensors that are missing, misshapen or unexpected."""
     weights = CheckpointWeights(checkpoint, placement, ops)
-    model = model_class(config.model_type)(weights, config, shape.max_model_len)
-    weights.finish()
+    model: Any = model_class(config.model_type)(weights, config, shape.max_model_len)
+    if config.pooling is not None:
+        model = PooledModel(weights, config, config.pooling, model)
+    weights.finish(model.unused)
     return model

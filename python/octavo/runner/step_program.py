@@ -66,17 +66,29 @@ class StepProgramExecutor:
     ) -> None:
         graph = Graph()
         model = build_model(config, checkpoint, PackedPlacement(pool, arithmetic), RecordOps(graph), shape)
-        graph.output("logits", model.forward(None))
+        outputs = model.outputs(None)
+        for name, value in outputs.items():
+            graph.output(name, value)
+        self._outputs = tuple(outputs)
+        self._has_token_types = "token_types" in graph.inputs
         self.shape = shape = shape if sized is None else sized(_cache_groups(graph, shape))
         self.caches = [
             KVCache(group.num_layers, shape.pool(index).num_blocks, shape.block_size, group.kv_heads, group.head_dim, shape.kv_cache_dtype)
             for index, group in enumerate(graph.cache_groups)
         ]
-        self.program = CpuProgram(graph, pool, self.caches, {"tokens": shape.max_num_tokens, "logits": shape.max_num_logits})
+        limits = {"tokens": shape.max_num_tokens, "logits": shape.max_num_logits, "sequences": shape.max_num_seqs}
+        self.program = CpuProgram(graph, pool, self.caches, limits)
 
     def execute(self, batch: Batch) -> NDArray[np.float32]:
         """See `ForwardPass.execute`."""
         return self.program.run(batch)
+
+    def pool(self, batch: Batch, token_types: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
+        """See `ForwardPass.pool`."""
+        if self._has_token_types:
+            self.program.write_input("token_types", token_types)
+        self.program.run(batch, self._outputs[0])
+        return {name: self.program.output(name) for name in self._outputs}
 
     def copy_blocks(self, copies: Sequence[BlockCopy]) -> None:
         """See `ForwardPass.copy_blocks`."""

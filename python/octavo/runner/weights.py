@@ -17,7 +17,7 @@ from octavo.ops.ops import Cache, Ops
 __all__ = ["CheckpointWeights", "Placement"]
 
 # Buffers that some checkpoints carry and that are computed here instead.
-_COMPUTED = ("rotary_emb.inv_freq", "masked_bias", "attn.bias", "attention.bias")
+_COMPUTED = ("rotary_emb.inv_freq", "masked_bias", "attn.bias", "attention.bias", "position_ids")
 
 
 class Placement(Protocol):
@@ -109,9 +109,14 @@ class CheckpointWeights:
         """See `Weights.has`."""
         return self._names is not None and name in self._names
 
-    def finish(self) -> None:
-        """Raise `CheckpointError` listing the checkpoint's tensors that no layer asked for."""
-        unexpected = sorted(name for name in (self._names or set()) - self._used if not name.endswith(_COMPUTED))
+    def finish(self, unused: tuple[str, ...] = ()) -> None:
+        """Raise `CheckpointError` listing the checkpoint's tensors that no layer asked for.
+
+        Args:
+            unused: beginnings of names that another task than this one would ask for.
+        """
+        left = (self._names or set()) - self._used
+        unexpected = sorted(name for name in left if not name.endswith(_COMPUTED) and not name.startswith(unused))
         if unexpected:
             listed = ", ".join(unexpected[:5]) + (f" and {len(unexpected) - 5} more" if len(unexpected) > 5 else "")
             raise CheckpointError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from octavo.scheduler.sequence import Sequence
-from octavo.step import RowSampling
+from octavo.step import RowPooling, RowSampling
 from octavo.types import TokenLogprobs
 
 __all__ = ["NewRequest", "SequenceOutput"]
@@ -23,6 +23,9 @@ class NewRequest:
         max_tokens: most outputs of each choice; prompt and outputs together fit `Scheduler.max_sequence_length`.
         priority: lower is served first.
         cache_extras: what the KV content depends on besides the tokens.
+        pooling: the request wants vectors: its one sequence draws nothing, and `max_tokens` is 1. None: it wants tokens.
+        whole: the prompt is computed in one step or not at all (encoders; pooling that needs all tokens at once).
+        reuses_prefix: whether tokens that the prefix cache holds need not be computed.
     """
 
     request_id: str
@@ -31,13 +34,20 @@ class NewRequest:
     max_tokens: int
     priority: int = 0
     cache_extras: bytes = b""
+    pooling: RowPooling | None = None
+    whole: bool = False
+    reuses_prefix: bool = True
 
 
 class SequenceOutput(NamedTuple):
-    """What a step made for a live sequence: tokens, prompt log-probabilities, or an error after which it must be finished."""
+    """What a step made for a live sequence: tokens, prompt log-probabilities, vectors, or an error.
+
+    After vectors or an error it must be finished.
+    """
 
     sequence: Sequence
     token_ids: list[int]
     logprobs: list[TokenLogprobs] | None = None
     prompt_logprobs: list[TokenLogprobs | None] | None = None
     error: str | None = None
+    pooled: bytes | None = None

@@ -93,9 +93,19 @@ class Scheduler:
             raise ValueError(f"request id {request.request_id!r} is in use; choose another one")
         if not request.prompt_token_ids or request.max_tokens < 1 or max_length > self.max_sequence_length:
             raise ValueError(f"request {request.request_id!r}: prompt and max_tokens must fit 2..{self.max_sequence_length} tokens")
+        if request.whole and len(request.prompt_token_ids) > self._limits.max_num_batched_tokens:
+            raise ValueError(f"request {request.request_id!r}: a prompt that is computed whole must fit a step's token budget")
         most_urgent = self._limits.max_priority
         priority = request.priority if most_urgent is None else max(request.priority, most_urgent)
-        group = SequenceGroup(request.request_id, request.prompt_token_ids, priority, self._num_arrivals)
+        group = SequenceGroup(
+            request.request_id,
+            request.prompt_token_ids,
+            priority,
+            self._num_arrivals,
+            pooling=request.pooling,
+            whole=request.whole,
+            reuses_prefix=request.reuses_prefix,
+        )
         for index, sampling in enumerate(request.samplings):
             group.sequences.append(Sequence(group, index, sampling, self._blocks.new_table(request.cache_extras), max_length))
         self._num_arrivals += 1
@@ -160,9 +170,9 @@ class Scheduler:
                 continue
             if chunk.draws:
                 sequence.take(token_ids, chunk.num_drafts)
-            prompt_logprobs = result.prompt_logprobs.get(row)
-            if token_ids or prompt_logprobs is not None or error is not None:
-                outputs.append(SequenceOutput(sequence, token_ids, logprobs, prompt_logprobs, error))
+            prompt_logprobs, pooled = result.prompt_logprobs.get(row), result.pooled.get(row)
+            if token_ids or prompt_logprobs is not None or error is not None or pooled is not None:
+                outputs.append(SequenceOutput(sequence, token_ids, logprobs, prompt_logprobs, error, pooled))
         return outputs
 
     def check_integrity(self) -> None:
@@ -289,7 +299,7 @@ class Scheduler:
             return False
         owner = None if sequence.output_token_ids or sequence.wants_prompt_logits else sequence.group.prompt_owner()
         copies = None if owner is None or owner.row in step.entered else self._fork(sequence, owner)
-        if copies is None and not sequence.wants_prompt_logits:
+        if copies is None and sequence.can_start_from_prefix:
             sequence.num_computed_tokens = sequence.table.match_prefix(sequence.tokens(0, sequence.num_known_tokens))
         chunk = step.fit(sequence, max_tokens)
         if chunk is None or not self._has_room(sequence):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from octavo.step import RowSampling, RowStart
+from octavo.step import RowPooling, RowSampling, RowStart
 
 if TYPE_CHECKING:
     from octavo._runtime import BlockTable
@@ -37,11 +37,36 @@ class SequenceGroup:
         prompt_computed: whether a submitted step computes the last prompt token for the first time. Choice 0 does that; the other
             choices wait for it.
         num_cached_tokens: prompt tokens that choice 0 took from the prefix cache when it first started; None before.
+        pooling, whole, reuses_prefix: as in `NewRequest`.
     """
 
-    __slots__ = ("arrival", "num_cached_tokens", "priority", "prompt_computed", "prompt_token_ids", "request_id", "sequences")
+    __slots__ = (
+        "arrival",
+        "num_cached_tokens",
+        "pooling",
+        "priority",
+        "prompt_computed",
+        "prompt_token_ids",
+        "request_id",
+        "reuses_prefix",
+        "sequences",
+        "whole",
+    )
 
-    def __init__(self, request_id: str, prompt_token_ids: list[int], priority: int, arrival: int) -> None:
+    def __init__(
+        self,
+        request_id: str,
+        prompt_token_ids: list[int],
+        priority: int,
+        arrival: int,
+        *,
+        pooling: RowPooling | None = None,
+        whole: bool = False,
+        reuses_prefix: bool = True,
+    ) -> None:
+        self.pooling = pooling
+        self.whole = whole
+        self.reuses_prefix = reuses_prefix
         self.request_id = request_id
         self.prompt_token_ids = prompt_token_ids
         self.priority = priority
@@ -130,8 +155,20 @@ class Sequence:
         return self.num_computed_tokens - self.num_in_flight_drafts
 
     @property
+    def is_pooled(self) -> bool:
+        """Whether it draws nothing: its vectors come with the last token of its prompt."""
+        return self.group.pooling is not None
+
+    @property
+    def can_start_from_prefix(self) -> bool:
+        """Whether tokens that the prefix cache holds need not be computed again."""
+        return self.group.reuses_prefix and not self.wants_prompt_logits
+
+    @property
     def first_logits_position(self) -> int:
         """The first position whose logits are wanted: from there on a chunk needs one logits row per token."""
+        if self.is_pooled:
+            return self.num_tokens
         return self.num_prompt_logits if self.wants_prompt_logits else self.num_tokens - 1
 
     def tokens(self, begin: int, end: int) -> list[int]:
@@ -152,6 +189,7 @@ class Sequence:
             self.sampling,
             self.num_computed_tokens,
             first_blocks if any(first_blocks) else (),
+            self.group.pooling,
         )
 
     def advance(self, chunk: Chunk) -> None:

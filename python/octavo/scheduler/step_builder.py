@@ -39,6 +39,8 @@ class StepBuilder:
         num_uncomputed_tokens = sequence.num_uncomputed_tokens
         num_logits_left = self._num_logits_left - num_reserved
         max_tokens = min(max_tokens, self.num_tokens_left)
+        if sequence.is_pooled:
+            return self._fit_pooled(sequence, min(num_uncomputed_tokens, max_tokens))
         if num_uncomputed_tokens == 1 and max_tokens > 0 and num_logits_left > 0:
             num_drafts = min(num_drafts, max_tokens - 1, num_logits_left - 1, sequence.max_length - sequence.num_tokens - 1)
             return _DECODE if num_drafts == 0 else Chunk(1 + num_drafts, 1 + num_drafts, True, num_drafts)
@@ -49,6 +51,11 @@ class StepBuilder:
             return None
         end = begin + num_tokens
         return Chunk(num_tokens, max(end - logits_begin, 0), end == sequence.num_tokens)
+
+    def _fit_pooled(self, sequence: Sequence, num_tokens: int) -> Chunk | None:
+        if num_tokens <= 0 or (sequence.group.whole and num_tokens < sequence.num_uncomputed_tokens):
+            return None
+        return Chunk(num_tokens, num_logits=0, draws=False)
 
     def add(self, sequence: Sequence, chunk: Chunk, new_block_ids: list[list[int]]) -> None:
         """Schedule a chunk that `fit` gave; the sequence owns its blocks, `new_block_ids` of each group unknown to the runner."""
