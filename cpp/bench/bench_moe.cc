@@ -51,14 +51,16 @@ void bench_moe(benchmark::State& state, Format format, Arithmetic arithmetic) {
   std::vector<float> shares(ids.size()), y(x.size());
   const Matrix<std::int32_t> chosen{ids.data(), num_tokens, kTopK};
   const Matrix<float> weights{shares.data(), num_tokens, kTopK};
+  Routing routing;
+  routing.renormalise = true;
   const Matrix<const float> router_logits{logits.data(), num_tokens, kExperts};
-  route(router_logits, true, chosen, weights, pool());
+  route(router_logits, routing, chosen, weights, pool());
   const auto num_read = static_cast<double>(std::set<std::int32_t>(ids.begin(), ids.end()).size());
   const std::shared_ptr<std::uint8_t> memory = cpu::huge_page_memory(ExpertsScratch::num_bytes(num_tokens, kTopK, layers[0]));
   const ExpertsScratch scratch = ExpertsScratch::in(memory.get(), num_tokens, kTopK, layers[0]);
   std::size_t next = 0;
   measure(state, work_of(experts, num_read, num_tokens, arithmetic), [&] {
-    route(router_logits, true, chosen, weights, pool());
+    route(router_logits, routing, chosen, weights, pool());
     run_experts({x.data(), num_tokens, kHidden}, {chosen, weights, layers[next++ % kLayers], silu_and_mul}, scratch,
                 {y.data(), num_tokens, kHidden}, pool());
   });

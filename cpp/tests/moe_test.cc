@@ -46,7 +46,9 @@ struct Layer {
     auto* aligned = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
     const Matrix<std::int32_t> chosen{ids.data(), tokens, top_k};
     const Matrix<float> shares{weights.data(), tokens, top_k};
-    route({logits.data(), tokens, blocks.num_experts()}, renormalise, chosen, shares, pool);
+    Routing routing;
+    routing.renormalise = renormalise;
+    route({logits.data(), tokens, blocks.num_experts()}, routing, chosen, shares, pool);
     run_experts({x.data(), tokens, kHidden}, {chosen, shares, blocks, silu_and_mul}, ExpertsScratch::in(aligned, tokens, top_k, blocks),
                 {y.data(), tokens, kHidden}, pool);
     return y;

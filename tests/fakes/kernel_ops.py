@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 from numpy.typing import NDArray
 
 from octavo._kernels import ArrayWeight, EmbeddingWeight, ExpertsWeight, KVCache, LinearWeight, ThreadPool, run_op
+from octavo.checkpoint.model_config import Routing
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -60,13 +63,24 @@ def rotary_embedding(x: Floats, positions: Ints, cos_sin: Floats, head_dim: int,
     return run_op("rotary_embedding", [x], [ArrayWeight(cos_sin)], pool, step={"positions": positions}, head_dim=head_dim)[0]
 
 
-def route(router_logits: Floats, top_k: int, renormalise: bool, pool: ThreadPool) -> tuple[Ints, Floats]:
-    ids, weights = run_op("route", [router_logits], [], pool, top_k=top_k, renormalise=renormalise)
+def route(router_logits: Floats, top_k: int, routing: Routing, pool: ThreadPool, bias: Floats | None = None) -> tuple[Ints, Floats]:
+    biases = [None if bias is None else ArrayWeight(bias)]
+    ids, weights = run_op("route", [router_logits], biases, pool, top_k=top_k, **asdict(routing))
     return ids, weights
 
 
-def experts(x: Floats, ids: Ints, weights: Floats, blocks: ExpertsWeight, activation: str, pool: ThreadPool) -> Floats:
-    return run_op("experts", [x, ids, weights], [blocks], pool, activation=activation)[0]
+def experts(
+    x: Floats,
+    ids: Ints,
+    weights: Floats,
+    blocks: ExpertsWeight,
+    activation: str,
+    pool: ThreadPool,
+    biases: tuple[Floats, Floats] | None = None,
+    **settings: bool | float,
+) -> Floats:
+    arrays = [ArrayWeight(bias) for bias in biases or ()]
+    return run_op("experts", [x, ids, weights], [blocks, *arrays], pool, activation=activation, **settings)[0]
 
 
 def store_kv(k: Floats, v: Floats, cache: KVCache, layer: int, slot_mapping: Ints, pool: ThreadPool) -> None:
@@ -86,8 +100,10 @@ def paged_attention(
     softcap: float | None,
     pool: ThreadPool,
     alibi_slopes: Floats | None = None,
+    sinks: Floats | None = None,
+    chunk: int | None = None,
 ) -> Floats:
     step = {"query_indptr": query_indptr, "context_lens": context_lens, "block_tables": block_tables}
-    settings = {"num_heads": num_heads, "scale": scale, "softcap": softcap}
-    slopes = None if alibi_slopes is None else ArrayWeight(alibi_slopes)
-    return run_op("paged_attention", [q], [slopes], pool, cache, layer, window, step, **settings)[0]
+    settings = {"num_heads": num_heads, "scale": scale, "softcap": softcap, "chunk": chunk}
+    weights = [None if array is None else ArrayWeight(array) for array in (alibi_slopes, sinks)]
+    return run_op("paged_attention", [q], weights, pool, cache, layer, window, step, **settings)[0]

@@ -22,12 +22,18 @@ class Heads:
     window: int | None = None
     softcap: float | None = None
     slope: float | None = None  # of the last head; the others have their share
+    chunk: int | None = None
+    sink: float | None = None  # of the last head; the others have less
 
     @property
     def alibi_slopes(self) -> np.ndarray | None:
         if self.slope is None:
             return None
         return np.linspace(0, self.slope, self.num_heads + 1)[1:].astype(np.float32)
+
+    @property
+    def sinks(self) -> np.ndarray | None:
+        return None if self.sink is None else np.linspace(self.sink - 3, self.sink, self.num_heads).astype(np.float32)
 
     @property
     def scale(self) -> float:
@@ -62,10 +68,14 @@ def reference(heads: Heads, sequence: Sequence) -> np.ndarray:
     if heads.alibi_slopes is not None:
         scores = scores - heads.alibi_slopes[:, None, None] * distance
     hidden = (distance < 0) | (distance >= (heads.window or num_tokens))
+    if heads.chunk is not None:
+        hidden |= distance > (np.arange(num_tokens) % heads.chunk)[:, None]
     scores[:, hidden] = -np.inf
+    if heads.sinks is not None:
+        scores = np.concatenate([scores, np.broadcast_to(heads.sinks[:, None, None], (*scores.shape[:2], 1))], axis=-1)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
-    return np.einsum("htj,jhd->thd", weights, v).reshape(num_tokens, -1)
+    return np.einsum("htj,jhd->thd", weights[..., :num_tokens], v).reshape(num_tokens, -1)
 
 
 class Runner:
@@ -117,6 +127,8 @@ class Runner:
             heads.softcap,
             self.pool,
             heads.alibi_slopes,
+            heads.sinks,
+            heads.chunk,
         )
         for (row, start, count), first in zip(spans, indptr, strict=False):
             self.outputs[row].append(y[first : first + count])

@@ -23,6 +23,10 @@ SHAPES = [
     Heads(20, 1, 72, window=1),
     Heads(6, 2, 64, slope=0.7),
     Heads(5, 1, 40, window=50, softcap=9.0, slope=0.01),
+    Heads(6, 2, 64, window=70, chunk=70),
+    Heads(4, 1, 32, chunk=129),
+    Heads(6, 3, 64, sink=2.0),
+    Heads(8, 1, 16, window=20, sink=90.0),
 ]
 
 
@@ -109,6 +113,8 @@ def test_bytes_per_block():
         ({"softcap": 0.0}, "softcap"),
         ({"alibi_slopes": np.ones(3, np.float32)}, "alibi_slopes"),
         ({"layer": 1}, "layer 1 of 1"),
+        ({"chunk": 0}, "chunk must be at least 1"),
+        ({"sinks": np.ones(3, np.float32)}, "sinks"),
     ],
 )
 def test_bad_arguments(change, message):

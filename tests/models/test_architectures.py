@@ -31,6 +31,10 @@ MULTI_HEAD = {"num_key_value_heads": None}
 MIXTRAL = {"num_local_experts": 5, "num_experts_per_tok": 2}
 MOE = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 40}
 SHARED = {**MOE, "shared_expert_intermediate_size": 56}
+GROUPED = {"n_routed_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 40, "n_group": 4, "topk_group": 2}
+GROUPED |= {"n_shared_experts": 2, "routed_scaling_factor": 1.7}
+LLAMA4 = {"num_local_experts": 5, "intermediate_size_mlp": 72, "head_dim": 16, "num_hidden_layers": 4, "pad_token_id": 0}
+ERNIE = {"moe_num_experts": 6, "moe_k": 2, "moe_intermediate_size": 40}
 OLMOE = {"num_experts": 8, "num_experts_per_tok": 3, "eos_token_id": 2}
 LLAMA3 = rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=128)
 LONG = {"short_factor": [1.0] * 8, "long_factor": [1.0 + index / 2 for index in range(8)]}
@@ -105,6 +109,24 @@ CASES = {
     "bloom-six-heads": ("BloomConfig", {**MULTI_HEAD, "hidden_size": 96, "num_attention_heads": 6}),
     "mpt": ("MptConfig", MULTI_HEAD),
     "mpt-six-heads": ("MptConfig", {**MULTI_HEAD, "hidden_size": 96, "num_attention_heads": 6}),
+    "glm4_moe": ("Glm4MoeConfig", {**GROUPED, "head_dim": 32, "pad_token_id": 0, "use_qk_norm": True}),
+    "glm4_moe-plain": ("Glm4MoeConfig", {**GROUPED, "n_group": 1, "topk_group": 1, "norm_topk_prob": False, "attention_bias": True}),
+    "phimoe": (
+        "PhimoeConfig",
+        {**MIXTRAL, **TAME, "pad_token_id": 0, "router_jitter_noise": 0.3, "lm_head_bias": True, "attention_bias": True},
+    ),
+    "llama4": ("Llama4TextConfig", {**LLAMA4, "attention_chunk_size": 20, "floor_scale": 30}),
+    "llama4-interleaved": (
+        "Llama4TextConfig",
+        {**LLAMA4, "use_qk_norm": False, "interleave_moe_layer_step": 2, "attention_chunk_size": None},
+    ),
+    "ernie4_5_moe": ("Ernie4_5_MoeConfig", {**ERNIE, "moe_num_shared_experts": 2}),
+    "ernie4_5_moe-unshared": (
+        "Ernie4_5_MoeConfig",
+        {**ERNIE, "moe_layer_start_index": 0, "moe_layer_interval": 2, "moe_num_shared_experts": 0},
+    ),
+    "hunyuan_v1_moe": ("HunYuanMoEV1Config", {"head_dim": 32, "num_experts": 5, "moe_topk": 2}),
+    "gpt_oss": ("GptOssConfig", {**MIXTRAL, **TAME, "head_dim": 16, "sliding_window": 20, "num_experts_per_tok": 3, "pad_token_id": 0}),
     "gemma": ("GemmaConfig", {"head_dim": 32}),
     "gemma2": ("Gemma2Config", {"head_dim": 32, "sliding_window": 20, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 5.0}),
     "gemma2-unbounded": ("Gemma2Config", {"head_dim": 32, "attn_logit_softcapping": None, "final_logit_softcapping": None}),
@@ -122,8 +144,10 @@ def case(request, tmp_path_factory):
     config._attn_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith(("norm.weight", "bias", "ln_1.weight", "ln_2.weight", "norm_1.weight", "norm_2.weight", "ln_f.weight")):
+        for name, parameter in [*model.named_parameters(), *model.named_buffers()]:
+            if name.endswith(
+                ("norm.weight", "bias", "ln_1.weight", "ln_2.weight", "norm_1.weight", "norm_2.weight", "ln_f.weight", "sinks")
+            ):
                 parameter.add_(torch.randn_like(parameter) * 0.2)  # not the constants that initialisation leaves
     folder = tmp_path_factory.mktemp(request.param)
     model.save_pretrained(folder, max_shard_size="100KB")

@@ -15,6 +15,10 @@ void gelu_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool)
 // Its approximation gelu(z) = z / 2 * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 z^3))).
 void gelu_tanh_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 
+// y[t, f] = (up + 1) * gate / (1 + e^(-alpha * gate)) with gate = min(x[t, f], limit) and up = x[t, F + f] kept within +-limit (gpt-oss,
+// arXiv:2508.10925). y may be the first F columns of x.
+void clamped_swiglu(Matrix<const float> x, float alpha, float limit, Matrix<float> y, cpu::ThreadPool& pool);
+
 // y = gelu(x) exact and approximate as above, x / (1 + e^-x), max(x, 0), its square, tanh(x); y may be x.
 void gelu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 void gelu_tanh(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);

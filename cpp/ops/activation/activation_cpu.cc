@@ -46,6 +46,14 @@ void gelu_and_mul(const float* gate, const float* up, float* y, std::int64_t cou
   map(gate, up, y, count, [](Vec z, Vec factor) { return exact_gelu(z) * factor; });
 }
 
+void clamped_swiglu(const float* gate, const float* up, float alpha, float limit, float* y, std::int64_t count) {
+  const Vec most = broadcast(limit), least = broadcast(-limit);
+  map(gate, up, y, count, [=](Vec z, Vec factor) {
+    const Vec bounded = min(most, z);  // in this order NaN stays NaN
+    return times_sigmoid(bounded, bounded * alpha) * (max(least, min(most, factor)) + 1.0f);
+  });
+}
+
 void gelu(const float* x, float* y, std::int64_t count) {
   map(x, x, y, count, [](Vec z, Vec) { return exact_gelu(z); });
 }
@@ -100,8 +108,8 @@ void softcap(const float* x, float cap, float* y, std::int64_t count) {
 }  // namespace
 
 const ActivationKernels& activation_kernels() {
-  static constexpr ActivationKernels kernels{
-      silu_and_mul, gelu_and_mul, gelu_tanh_and_mul, gelu, gelu_tanh, silu, relu, relu_squared, tanh_of, scale, add, sigmoid_gate, softcap};
+  static constexpr ActivationKernels kernels{silu_and_mul, gelu_and_mul, gelu_tanh_and_mul, clamped_swiglu, gelu, gelu_tanh,    silu,
+                                             relu,         relu_squared, tanh_of,           scale,          add,  sigmoid_gate, softcap};
   return kernels;
 }
 

@@ -9,6 +9,7 @@ struct ActivationKernels {
   void (*silu_and_mul)(const float* gate, const float* up, float* y, std::int64_t count);
   void (*gelu_and_mul)(const float* gate, const float* up, float* y, std::int64_t count);
   void (*gelu_tanh_and_mul)(const float* gate, const float* up, float* y, std::int64_t count);
+  void (*clamped_swiglu)(const float* gate, const float* up, float alpha, float limit, float* y, std::int64_t count);
   void (*gelu)(const float* x, float* y, std::int64_t count);
   void (*gelu_tanh)(const float* x, float* y, std::int64_t count);
   void (*silu)(const float* x, float* y, std::int64_t count);

@@ -15,6 +15,7 @@ void check(Matrix<const float> q, const KVCache& cache, int layer, const PagedAt
   require(layer >= 0 && layer < cache.num_layers(), "paged_attention: layer ", layer, " of ", cache.num_layers());
   require(q.cols == std::int64_t{attention.num_heads} * cache.head_dim(), "paged_attention: q has ", q.cols, " columns, expected ",
           attention.num_heads, " heads of ", cache.head_dim());
+  require(!attention.chunk || *attention.chunk >= 1, "paged_attention: chunk must be at least 1");
   require(!attention.softcap || *attention.softcap > 0.0f, "paged_attention: softcap must be greater than 0");
   require(attention.query_indptr[0] == 0 && attention.query_indptr[num_requests] == q.rows,
           "paged_attention: query_indptr must go from 0 to ", q.rows);
@@ -47,13 +48,14 @@ struct Unit {
   }
   std::int64_t position(int row) const { return plan.first_position + (first_row + row) / call.group; }
   std::int64_t first_seen(int row) const {
-    return call.attention.window ? std::max<std::int64_t>(0, position(row) - *call.attention.window + 1) : 0;
+    const PagedAttention& attention = call.attention;
+    const std::int64_t of_window = attention.window ? std::max<std::int64_t>(0, position(row) - *attention.window + 1) : 0;
+    return attention.chunk ? std::max(of_window, position(row) / *attention.chunk * *attention.chunk) : of_window;
   }
   std::int64_t token(int row) const { return plan.first_row + (first_row + row) / call.group; }
-  std::int64_t column(int row) const {
-    return (kv_head * call.group + (first_row + row) % call.group) * std::int64_t{call.cache.head_dim()};
-  }
-  float slope(int row) const { return call.attention.alibi_slopes[kv_head * call.group + (first_row + row) % call.group]; }
+  std::int64_t column(int row) const { return head(row) * call.cache.head_dim(); }
+  std::int64_t head(int row) const { return kv_head * call.group + (first_row + row) % call.group; }
+  float slope(int row) const { return call.attention.alibi_slopes[head(row)]; }
   const float* query(int row) const { return call.q.row(token(row)) + column(row); }
   float* output(int row) const { return call.y.row(token(row)) + column(row); }
 };
@@ -78,8 +80,10 @@ void load_query(const Unit& unit, TileScratch& scratch) {
 }
 
 void write_output(const Unit& unit, const AttentionState& state) {
+  const float* sinks = unit.call.attention.sinks;
   for (int row = 0; row < unit.num_rows; ++row) {
-    unit.call.kernels.divide(state.values + row * state.stride, state.sum[row], unit.output(row), unit.call.cache.head_dim());
+    const float sum = sinks ? state.sum[row] + std::exp(sinks[unit.head(row)] - state.max[row]) : state.sum[row];
+    unit.call.kernels.divide(state.values + row * state.stride, sum, unit.output(row), unit.call.cache.head_dim());
   }
 }
 

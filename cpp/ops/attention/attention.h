@@ -4,7 +4,8 @@
 //   softcap)
 //
 // (slopes: attention with linear biases, arXiv:2108.12409) over positions j = max(0, p - window + 1) .. p, where token i of request r
-// stands at p = context_lens[r] - num_queries + i.
+// stands at p = context_lens[r] - num_queries + i. With chunks of C positions, j begins at p / C * C (Llama 4). With sinks, the softmax of
+// head h has one more position of score sinks[h], whose value is zero (gpt-oss, arXiv:2508.10925; Xiao et al., arXiv:2309.17453).
 //
 // A row's bits depend on its own q and the keys and values it sees, never on the batch, the chunk, the pages or the threads:
 // positions are cut into segments of 128 counted from position 0, a softmax is taken inside each, and segments are merged in
@@ -28,6 +29,8 @@ struct PagedAttention {
   std::optional<int> window = std::nullopt;     // >= 1
   std::optional<float> softcap = std::nullopt;  // > 0
   const float* alibi_slopes = nullptr;          // [H]; null: no biases
+  std::optional<int> chunk = std::nullopt;      // >= 1
+  const float* sinks = nullptr;                 // [H]; null: none
 };
 
 // q, y [T, H * D]; y may be q. Keys and values of the new tokens are in the cache already (store_kv). Uses the cache's scratch:

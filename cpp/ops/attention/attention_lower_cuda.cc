@@ -15,6 +15,8 @@ void lower_paged_attention(OpLowering& op) {
   shape.window = static_cast<int>(op.op.attributes.integer_if("window").value_or(spec.window.value_or(0)));
   shape.softcap = static_cast<float>(op.op.attributes.number_if("softcap").value_or(0.0));
   if (op.has_weight(0)) throw std::invalid_argument("paged_attention: linear biases (alibi_slopes) are not computed on a GPU yet");
+  if (op.has_weight(1)) throw std::invalid_argument("paged_attention: attention sinks are not computed on a GPU yet");
+  if (op.op.attributes.has("chunk")) throw std::invalid_argument("paged_attention: chunks are not computed on a GPU yet");
   Attention* attention = op.context.attention(shape);
   const auto q = op.read(0), y = op.write();
   const int cache = op.op.cache.value();

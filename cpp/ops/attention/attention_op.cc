@@ -30,11 +30,13 @@ void infer_paged_attention(Infer& op) {
   op.attributes().number("scale");
   const std::optional<double> softcap = op.attributes().number_if("softcap");
   op.check(!softcap || *softcap > 0, "softcap must be greater than 0");
+  op.check(op.attributes().integer_if("chunk").value_or(1) >= 1, "chunk must be at least 1");
   op.check(num_heads >= 1 && num_heads % spec.kv_heads == 0, num_heads, " heads are not a multiple of ", spec.kv_heads, " key/value heads");
   op.read("q", "[tokens, C]");
   op.check(op.size("C") == num_heads * spec.head_dim, "q has ", op.size("C"), " columns, expected ", num_heads, " heads of ",
            spec.head_dim);
   op.optional_weight("alibi_slopes", "array", "[num_heads]");
+  op.optional_weight("sinks", "array", "[num_heads]");
   op.write("[tokens, C]");
 }
 
@@ -74,13 +76,16 @@ void lower_paged_attention(CpuLowering& op) {
   });
   const auto scale = static_cast<float>(op.attributes().number("scale"));
   const std::optional<double> softcap = op.attributes().number_if("softcap");
-  const ArrayWeight* slopes = op.weight_if<ArrayWeight>(0);
+  const std::optional<std::int64_t> chunk = op.attributes().integer_if("chunk");
+  const ArrayWeight *slopes = op.weight_if<ArrayWeight>(0), *sinks = op.weight_if<ArrayWeight>(1);
   op.reads_cache();
   op.run([=, &pages, &shared, cap = softcap ? std::optional<float>(static_cast<float>(*softcap)) : std::nullopt](const CpuFrame& f) {
     PagedAttention attention = shared.attention();
     attention.scale = scale;
     attention.softcap = cap;
+    if (chunk) attention.chunk = static_cast<int>(*chunk);
     if (slopes) attention.alibi_slopes = slopes->values().data;
+    if (sinks) attention.sinks = sinks->values().data;
     octavo::paged_attention(f[q], pages, layer, attention, shared.plan(), f[y], f.pool);
   });
 }

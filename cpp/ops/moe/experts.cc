@@ -41,23 +41,31 @@ void assign_rows(const Experts& experts, const ExpertsScratch& scratch) {
   }
 }
 
-void gather(Matrix<const float> x, std::int64_t top_k, const ExpertsScratch& scratch, cpu::ThreadPool& pool) {
+void gather(Matrix<const float> x, const Experts& experts, const ExpertsScratch& scratch, cpu::ThreadPool& pool) {
+  const std::int64_t top_k = experts.ids.cols;
   cpu::for_row_ranges(pool, x.rows, top_k * x.cols, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t token = first; token < last; ++token) {
       for (std::int64_t rank = 0; rank < top_k; ++rank) {
         const std::int32_t place = scratch.places[token * top_k + rank];
-        std::memcpy(scratch.rows.row(place), x.row(token), static_cast<std::size_t>(x.cols) * sizeof(float));
+        if (!experts.weighs_input) {
+          std::memcpy(scratch.rows.row(place), x.row(token), static_cast<std::size_t>(x.cols) * sizeof(float));
+          continue;
+        }
+        const float weight = experts.weights.row(token)[rank];
+        for (std::int64_t column = 0; column < x.cols; ++column) scratch.rows.row(place)[column] = weight * x.row(token)[column];
       }
     }
   });
 }
 
 // rows [n, E], replaced by the expert's outputs.
-void run_expert(const Expert& expert, const Experts& experts, Matrix<float> rows, Matrix<float> gate_up, cpu::ThreadPool& pool) {
+void run_expert(std::int64_t index, const Experts& experts, Matrix<float> rows, Matrix<float> gate_up, cpu::ThreadPool& pool) {
+  const Expert& expert = experts.blocks[index];
+  const auto bias = [index](const float* all, std::int64_t size) { return all ? all + index * size : nullptr; };
   const Matrix<float> product = gate_up.columns(0, experts.blocks.size());
-  linear(rows, *expert.gate_up, nullptr, gate_up, pool);
+  linear(rows, *expert.gate_up, bias(experts.gate_up_bias, gate_up.cols), gate_up, pool);
   experts.activate_and_mul(gate_up, product, pool);
-  linear(product, *expert.down, nullptr, rows, pool);
+  linear(product, *expert.down, bias(experts.down_bias, rows.cols), rows, pool);
 }
 
 void combine(const Experts& experts, const ExpertsScratch& scratch, Matrix<float> y, cpu::ThreadPool& pool) {
@@ -66,7 +74,7 @@ void combine(const Experts& experts, const ExpertsScratch& scratch, Matrix<float
     for (std::int64_t token = first; token < last; ++token) {
       float* sum = y.row(token);
       for (std::int64_t rank = 0; rank < top_k; ++rank) {
-        const float weight = experts.weights.row(token)[rank];
+        const float weight = experts.weighs_input ? 1.0f : experts.weights.row(token)[rank];
         const float* output = scratch.rows.row(scratch.places[token * top_k + rank]);
         for (std::int64_t column = 0; column < y.cols; ++column) {
           sum[column] = rank == 0 ? weight * output[column] : sum[column] + weight * output[column];
@@ -105,11 +113,11 @@ ExpertsScratch ExpertsScratch::in(std::uint8_t* memory, std::int64_t num_tokens,
 void run_experts(Matrix<const float> x, const Experts& experts, const ExpertsScratch& scratch, Matrix<float> y, cpu::ThreadPool& pool) {
   check(x, experts, scratch, y);
   assign_rows(experts, scratch);
-  gather(x, experts.ids.cols, scratch, pool);
+  gather(x, experts, scratch, pool);
   for (std::int64_t index = 0; index < experts.blocks.num_experts(); ++index) {
     const std::int64_t first = scratch.first_rows[index], count = scratch.first_rows[index + 1] - first;
     if (count == 0) continue;
-    run_expert(experts.blocks[index], experts, first_rows(scratch.rows, first, count), first_rows(scratch.gate_up, 0, count), pool);
+    run_expert(index, experts, first_rows(scratch.rows, first, count), first_rows(scratch.gate_up, 0, count), pool);
   }
   combine(experts, scratch, y, pool);
 }

@@ -3,10 +3,13 @@
 //
 //   y[t] = sum over ranks r = 0 .. top_k - 1, in this order, of weights[t, r] * down_e(act(gate_e(x[t])) * up_e(x[t])), e = ids[t, r]
 //
+// or, where the weights are the inputs' (Llama 4), down_e(act(gate_e(w x[t])) * up_e(w x[t])) with w = weights[t, r].
+//
 // The rows of an expert are gathered and go through its matrices together, all threads on one expert, so that its weights are read once
 // per step; no bit of y[t] depends on the other tokens, because none of linear's does and the sum's order is the token's own.
 #pragma once
 #include <cstdint>
+#include <functional>
 
 #include "base/tensor_view.h"
 #include "cpu/thread_pool.h"
@@ -15,7 +18,7 @@
 namespace octavo {
 
 // Of ops/activation; may work in place.
-using ActivateAndMul = void (*)(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
+using ActivateAndMul = std::function<void(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool)>;
 
 // What one call computes.
 struct Experts {
@@ -23,6 +26,9 @@ struct Experts {
   Matrix<const float> weights;     // [T, top_k]
   const ExpertsWeight& blocks;
   ActivateAndMul activate_and_mul;
+  const float* gate_up_bias = nullptr;  // [X, 2F]; null: none
+  const float* down_bias = nullptr;     // [X, E]; null: none
+  bool weighs_input = false;
 };
 
 // Memory for one call; its contents are of no use to the caller.

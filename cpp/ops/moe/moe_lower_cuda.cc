@@ -1,3 +1,6 @@
+#include <stdexcept>
+#include <string>
+
 #include "cuda/lower_ops.h"
 #include "cuda/weights.h"
 #include "ops/activation/activation_cuda.h"
@@ -5,13 +8,30 @@
 
 namespace octavo::cuda {
 
+namespace {
+
+// What the kernels here do not know yet changes the answer.
+void refuse(bool given, const char* what) {
+  if (given) throw std::invalid_argument(std::string(what) + " is not computed on a GPU yet");
+}
+
+}  // namespace
+
 void lower_route(OpLowering& op) {
+  const program::Attributes& attributes = op.op.attributes;
+  refuse(attributes.has("scoring") && attributes.text("scoring") != "softmax", "route: a scoring other than softmax");
+  refuse(op.has_weight(0), "route: a correction bias");
+  refuse(attributes.integer_if("num_groups").value_or(1) != 1, "route: groups of experts");
+  refuse(attributes.number_if("scale").value_or(1.0) != 1.0, "route: a scale of the weights");
   const auto logits = op.read(0), ids = op.write(0), weights = op.write(1);
   const bool renormalise = op.op.attributes.flag("renormalise");
   op.launch("route", [=](const Frame& f) { route(f[logits], renormalise, f[ids], f[weights], f.stream); });
 }
 
 void lower_experts(OpLowering& op) {
+  refuse(op.has_weight(1) || op.has_weight(2), "experts: biases");
+  refuse(op.op.attributes.text("activation") == "clamped_swiglu", "experts: the activation clamped_swiglu");
+  refuse(op.op.attributes.has("weighs_input") && op.op.attributes.flag("weighs_input"), "experts: weights of their inputs");
   const auto& weight = op.weight<ExpertsWeight>(0);
   const auto x = op.read(0), ids = op.read(1), weights = op.read(2), y = op.write();
   const std::int64_t num_experts = weight.num_experts(), hidden_size = weight.shape()[2], expert_size = weight.shape()[1];

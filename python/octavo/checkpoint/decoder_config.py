@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from octavo.checkpoint.config_keys import ConfigKeys
-from octavo.checkpoint.model_config import ModelConfig, MoeConfig
+from octavo.checkpoint.model_config import ModelConfig, MoeConfig, Routing
 from octavo.checkpoint.rope_config import rope_config
 
-__all__ = ["decoder_config", "moe_config"]
+__all__ = ["decoder_config", "grouped_routing", "moe_config", "rotating_layers"]
 
-_KINDS = ("full_attention", "sliding_attention")
 _MAX_LAYERS = 4096
 _MAX_HEADS = 8192
 
@@ -24,6 +23,8 @@ def decoder_config(
     rotates_full: bool = True,
     partial_rotary: bool = False,
     local_theta: float | None = None,
+    local_kind: str = "sliding_attention",
+    window_key: str = "sliding_window",
     eps_key: str = "rms_norm_eps",
     activation_key: str = "hidden_act",
     **family: Any,
@@ -35,7 +36,8 @@ def decoder_config(
         rotates, rotates_full: whether a layer, and whether one that attends to everything, rotates its queries and keys.
         partial_rotary: whether `partial_rotary_factor` is the family's to have.
         local_theta: see `rope_config`.
-        eps_key, activation_key: names of these keys.
+        local_kind: what `layer_types` calls layers with a window.
+        window_key, eps_key, activation_key: names of these keys.
         family: fields of `ModelConfig` that the family sets itself.
 
     Raises:
@@ -47,8 +49,8 @@ def decoder_config(
     if num_heads % num_kv_heads:
         raise keys.refused("num_key_value_heads", f"num_attention_heads, {num_heads}, must be a multiple of it")
     head_dim = _head_dim(keys, hidden_size, num_heads)
-    kinds = _layer_kinds(keys, num_layers, slides)
-    window = _window(keys) if slides else None
+    kinds = _layer_kinds(keys, num_layers, slides, local_kind)
+    window = _window(keys, window_key) if slides else None
     ropes = {kind: rope_config(keys, kind, head_dim, partial=partial_rotary, local_theta=local_theta) for kind in dict.fromkeys(kinds)}
     fields: dict[str, Any] = {
         "model_type": keys.text("model_type"),
@@ -63,7 +65,7 @@ def decoder_config(
         "norm_eps": keys.number(eps_key, most=1.0),
         "tie_word_embeddings": keys.flag("tie_word_embeddings"),
         "attention_scale": float(head_dim) ** -0.5,
-        "windows": tuple(window if kind == "sliding_attention" else None for kind in kinds),
+        "windows": tuple(window if kind == local_kind else None for kind in kinds),
         "ropes": tuple(
             ropes[kind] if rotates(layer) and (rotates_full or kind != "full_attention") else None for layer, kind in enumerate(kinds)
         ),
@@ -73,23 +75,66 @@ def decoder_config(
 
 
 def moe_config(
-    keys: ConfigKeys, *, renormalise: bool, shared_expert_size: int | None = None, size_key: str = "intermediate_size"
+    keys: ConfigKeys,
+    routing: Routing,
+    *,
+    shared_expert_size: int | None = None,
+    size_key: str = "intermediate_size",
+    sparse: Callable[[int], bool] = lambda layer: True,
+    **family: Any,
 ) -> MoeConfig:
-    """Read the keys of mixtures of experts. `size_key` names an expert's feed-forward size."""
+    """Read the keys of mixtures of experts.
+
+    Args:
+        size_key: names an expert's feed-forward size.
+        sparse: whether a layer has experts, as far as the family's own keys say.
+        family: fields of `MoeConfig` that the family sets itself.
+    """
     num_layers = keys.count("num_hidden_layers", most=_MAX_LAYERS)
     num_experts = keys.count("num_local_experts" if "num_local_experts" in keys else "num_experts", most=_MAX_HEADS)
     top_k = keys.count("num_experts_per_tok", most=_MAX_HEADS)
     if top_k > num_experts:
         raise keys.refused("num_experts_per_tok", f"there are only {num_experts} experts")
+    group_size, rest = divmod(num_experts, routing.num_groups)
+    if (
+        rest
+        or not 1 <= routing.top_groups <= routing.num_groups
+        or top_k > routing.top_groups * group_size
+        or routing.group_best > group_size
+    ):
+        raise keys.refused("topk_group", f"{top_k} of {num_experts} experts cannot be taken from so many of {routing.num_groups} groups")
     step, dense = keys.count("decoder_sparse_step", 1), keys.counts("mlp_only_layers", [])
     return MoeConfig(
         num_experts=num_experts,
         top_k=top_k,
         expert_size=keys.count(size_key),
-        renormalise=renormalise,
+        routing=routing,
         shared_expert_size=shared_expert_size,
-        sparse_layers=tuple(layer not in dense and (layer + 1) % step == 0 for layer in range(num_layers)),
+        sparse_layers=tuple(sparse(layer) and layer not in dense and (layer + 1) % step == 0 for layer in range(num_layers)),
+        **family,
     )
+
+
+def grouped_routing(keys: ConfigKeys) -> Routing:
+    """The routing of DeepSeek-V3 and those after it: sigmoids with a correction bias, the best groups first, scaled weights."""
+    return Routing(
+        renormalise=keys.flag("norm_topk_prob"),
+        scoring="sigmoid",
+        num_groups=keys.count("n_group", most=_MAX_HEADS),
+        top_groups=keys.count("topk_group", most=_MAX_HEADS),
+        group_best=2,
+        scale=keys.positive("routed_scaling_factor"),
+        least_sum=1e-20,
+    )
+
+
+def rotating_layers(keys: ConfigKeys) -> list[bool]:
+    """Whether each layer rotates its queries and keys, of `no_rope_layers` or `no_rope_layer_interval` (Yang et al. 2025, RNoPE)."""
+    every, num_layers = keys.count("no_rope_layer_interval"), keys.count("num_hidden_layers", most=_MAX_LAYERS)
+    rotates = [bool(flag) for flag in keys.counts("no_rope_layers", None)] or [(layer + 1) % every != 0 for layer in range(num_layers)]
+    if len(rotates) != num_layers:
+        raise keys.refused("no_rope_layers", f"a number for each of the {num_layers} layers is needed")
+    return rotates
 
 
 def _head_dim(keys: ConfigKeys, hidden_size: int, num_heads: int) -> int:
@@ -102,18 +147,19 @@ def _head_dim(keys: ConfigKeys, hidden_size: int, num_heads: int) -> int:
     return head_dim
 
 
-def _window(keys: ConfigKeys) -> int | None:
+def _window(keys: ConfigKeys, name: str) -> int | None:
     if keys.flag("use_sliding_window", True):
-        return keys.optional_count("sliding_window")
-    keys.value("sliding_window", None)  # any number stands there
+        return keys.optional_count(name)
+    keys.value(name, None)  # any number stands there
     return None
 
 
-def _layer_kinds(keys: ConfigKeys, num_layers: int, slides: Callable[[int], bool] | None) -> list[str]:
-    """full_attention or sliding_attention per layer."""
+def _layer_kinds(keys: ConfigKeys, num_layers: int, slides: Callable[[int], bool] | None, local: str) -> list[str]:
+    """full_attention or the local kind per layer."""
+    known = ("full_attention", local)
     if slides is None or "layer_types" not in keys:
-        return [_KINDS[slides is not None and slides(layer)] for layer in range(num_layers)]
+        return [known[slides is not None and slides(layer)] for layer in range(num_layers)]
     kinds = keys.texts("layer_types")
-    if len(kinds) != num_layers or not set(kinds) <= set(_KINDS):
-        raise keys.refused("layer_types", f"{num_layers} of {' and '.join(_KINDS)} are needed")
+    if len(kinds) != num_layers or not set(kinds) <= set(known):
+        raise keys.refused("layer_types", f"{num_layers} of {' and '.join(known)} are needed")
     return kinds

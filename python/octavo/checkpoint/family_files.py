@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from octavo.checkpoint.config_keys import ConfigKeys, MetadataKeys
+from octavo.checkpoint.expert_names import StackColumns
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.errors import CheckpointError
 from octavo.plugins import available, load
@@ -20,6 +21,7 @@ __all__ = [
     "BLOCK_NAMES",
     "POST_NORM_NAMES",
     "SANDWICH_NAMES",
+    "SHARED_EXPERTS",
     "GgufFamily",
     "StoredNames",
     "family_config",
@@ -59,6 +61,8 @@ SANDWICH_NAMES = BLOCK_NAMES | {
 }
 # The same for blocks with norms behind attention and feed-forward only.
 POST_NORM_NAMES = BLOCK_NAMES | {"post_attention_norm": "post_attention_layernorm", "post_ffw_norm": "post_feedforward_layernorm"}
+# Patterns of `StoredNames` for files that speak of shared experts where there is one block of their joint size.
+SHARED_EXPERTS = ((r"(.*)\.mlp\.shared_experts\.(.*)", r"\1.mlp.shared_expert.\2"),)
 _TOP_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 # Models of text and images keep the language model one level deeper, in the spelling of transformers 4 or 5.
 _TEXT_HALF = re.compile(r"^(?:model\.language_model\.|language_model\.model\.|language_model\.(?=lm_head))")
@@ -80,6 +84,7 @@ class StoredNames:
         paired_rows: whether heads rotate in pairs of neighbours: rows of q and k are then put into halves as they are read.
         grouped_qkv: whether the rows of `qkv_proj` stand by key/value head: its queries, its keys, its values; they are put into all
             queries, all keys, all values.
+        expert_columns: where stacks of experts hold matrices [in, out], how gate and up share the columns; None: [out, in].
         transposed: regular expression of the family's names whose matrices are stored as [in, out] and read as [out, in].
     """
 
@@ -87,6 +92,7 @@ class StoredNames:
     paired_rows: bool = False
     grouped_qkv: bool = False
     transposed: str | None = None
+    expert_columns: StackColumns | None = None
 
     def name(self, stored: str) -> str | None:
         """The family's name for a stored tensor; None when it belongs to another half of the model, such as an image encoder."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from octavo.checkpoint.config_keys import ConfigKeys
-from octavo.checkpoint.expert_names import TensorPart, tensor_parts
+from octavo.checkpoint.expert_names import StackColumns, TensorPart, tensor_parts
 from octavo.checkpoint.family_files import family_config, stored_names
 from octavo.checkpoint.raw_tensor import BLOCK_FORMATS, RawTensor, check_shape
 from octavo.checkpoint.row_order import rows_by_kind, rows_in_halves
@@ -20,6 +20,7 @@ from octavo.errors import CheckpointError
 
 __all__ = ["HfFolder", "read_configs", "read_json"]
 
+_LAYER = re.compile(r"model\.layers\.(\d+)\.")
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -40,8 +41,9 @@ class HfFolder:
         self._heads = family_config(keys.source, self.config) if names.paired_rows or names.grouped_qkv else None
         for weights in self._weight_files():
             for stored_name in weights.names():
-                name = names.name(stored_name)
-                for part in tensor_parts(name, weights.shape(stored_name), stored_name) if name is not None else ():
+                name = names.name(stored_name) if not self._is_of_drafts(stored_name) else None
+                shape = weights.shape(stored_name)
+                for part in tensor_parts(name, shape, stored_name, names.expert_columns) if name is not None else ():
                     self._add(weights, part)
 
         for path in sorted(self.path.glob("*_Dense/model.safetensors")):  # sentence-transformers' modules behind the pooling
@@ -63,7 +65,16 @@ class HfFolder:
         turned = self._is_transposed(name)
         check_shape(weights.path, name, part.shape[::-1] if turned else part.shape, shape)
         raw = weights.tensor(part.stored_name, part)
+        if part.columns:
+            raw = _from_columns(raw, *part.columns)
+        if self._stored_names.expert_columns is StackColumns.ALTERNATING and name.endswith(".experts.gate_up_proj_bias"):
+            raw = _from_alternating(raw)
         return self._by_kind(self._in_halves(_transposed(raw) if turned else raw))
+
+    def _is_of_drafts(self, stored_name: str) -> bool:
+        """Whether a tensor is of the layers behind the last, which guess further tokens ahead and take no part in the logits."""
+        match = _LAYER.match(stored_name)
+        return bool(match and self.config.get("num_nextn_predict_layers")) and int(match[1]) >= self.config.get("num_hidden_layers", 0)
 
     def _is_transposed(self, name: str) -> bool:
         return self._stored_names.transposed is not None and re.fullmatch(self._stored_names.transposed, name) is not None
@@ -119,6 +130,18 @@ class HfFolder:
                     f"{self.path / file_name}: tensor {tensor} is missing, although {index.name} lists it there; download it again"
                 )
         return list(files.values())
+
+
+def _from_columns(raw: RawTensor, columns: slice, stored: tuple[int, int]) -> RawTensor:
+    """The matrix whose rows are columns of the one that was read."""
+    values = raw.data.reshape(*stored, BLOCK_FORMATS[raw.format][1])[:, columns]
+    return replace(raw, data=np.ascontiguousarray(values.swapaxes(0, 1)).reshape(-1))
+
+
+def _from_alternating(raw: RawTensor) -> RawTensor:
+    """Of columns of two kinds by turns, those of the first kind and then those of the second."""
+    values = raw.data.reshape(raw.shape[0], raw.shape[1] // 2, 2, BLOCK_FORMATS[raw.format][1])
+    return replace(raw, data=np.ascontiguousarray(values.swapaxes(1, 2)).reshape(-1))
 
 
 def _transposed(raw: RawTensor) -> RawTensor:

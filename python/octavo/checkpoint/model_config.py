@@ -7,7 +7,7 @@ from typing import Any
 
 from octavo.checkpoint.pooling_config import PoolingConfig
 
-__all__ = ["ModelConfig", "MoeConfig", "RopeConfig"]
+__all__ = ["ModelConfig", "MoeConfig", "PositionScale", "RopeConfig", "Routing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +28,60 @@ class RopeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Routing:
+    """How a router chooses experts and weighs them; `Ops.route` has the formulas.
+
+    Attributes:
+        renormalise: whether the weights of a token's experts are made to add up to 1.
+        scoring: softmax, sigmoid or sparsemixer.
+        num_groups, top_groups, group_best: groups of experts, those of them that a token may take from, and how many of a group's best
+            experts say what it is worth.
+        scale: factor of the weights.
+        least_sum: what weights are divided by at least, where they are renormalised.
+        jitter: how far from the greatest logit the sparsemixer looks.
+    """
+
+    renormalise: bool
+    scoring: str = "softmax"
+    num_groups: int = 1
+    top_groups: int = 1
+    group_best: int = 1
+    scale: float = 1.0
+    least_sum: float = 0.0
+    jitter: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PositionScale:
+    """Factor of a query at position p: 1 + strength * log(1 + floor((p + 1) / floor))."""
+
+    floor: float
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
 class MoeConfig:
     """Mixtures of experts. Sizes are numbers of elements.
 
     Attributes:
         top_k: experts that a token passes through.
         expert_size: feed-forward size of one expert.
-        renormalise: whether the weights of a token's experts are made to add up to 1.
         shared_expert_size: feed-forward size of the expert that every token passes through; None without.
         sparse_layers: per layer, whether it has experts; the others have one feed-forward block of `intermediate_size`.
+        shared_gate: whether a sigmoid weighs the shared expert.
+        correction_bias: whether a bias that is no part of the weights takes part in the choice.
+        weighs_input: whether an expert's weight is a factor of its input instead of its output.
     """
 
     num_experts: int
     top_k: int
     expert_size: int
-    renormalise: bool
+    routing: Routing
     shared_expert_size: int | None
     sparse_layers: tuple[bool, ...]
+    shared_gate: bool = True
+    correction_bias: bool = False
+    weighs_input: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +105,9 @@ class ModelConfig:
         causal: whether a token sees only those before it; of an encoder it sees the whole text, so that nothing is cached.
         num_token_types: rows of the table of token types; 0 without.
         pooling: how the model makes vectors; None: it makes tokens.
+        swiglu: alpha and limit of the clamped activation of experts (`Ops.experts`).
+        qk_norm: whether queries and keys are normalised, in families where that is a setting.
+        query_scale: how queries of layers that rotate nothing grow with their position; None: they do not.
         embedding_scale, residual_scale, logits_scale: factors of the embeddings, of what a block adds, and of the logits.
     """
 
@@ -96,6 +136,9 @@ class ModelConfig:
     head_bias: bool = False
     alibi_slopes: tuple[float, ...] | None = None
     parallel_norms: int = 0
+    swiglu: tuple[float, float] = (1.0, 0.0)
+    qk_norm: bool = False
+    query_scale: PositionScale | None = None
     embedding_scale: float = 1.0
     residual_scale: float = 1.0
     logits_scale: float = 1.0

@@ -19,11 +19,12 @@ __all__ = ["Attention", "QkNorm"]
 
 @dataclass(frozen=True, slots=True)
 class QkNorm:
-    """Norms on queries and keys: of each head, or of all heads together; before or after the rotation; their weights' offset."""
+    """Norms on queries and keys: of each head, or of all heads together; before or after the rotation; their weights' offset, or none."""
 
     offset: float = 0.0
     all_heads: bool = False
     after_rotation: bool = False
+    unweighted: bool = False
 
 
 class Attention:
@@ -36,6 +37,9 @@ class Attention:
         qk_norm: the norms on q and k, None without.
         softcap: bound of the scores, None without.
         fused: whether the file holds q, k and v as one matrix, `qkv_proj`.
+        sinks: whether each head has a score beside those of its tokens, `sinks`.
+        chunk: positions of the chunk that a token sees of its own window; None without chunks.
+        query_scale: [P, D] rotary table that turns nothing and scales queries by their position, from `position_scale`; None without.
     """
 
     def __init__(
@@ -51,6 +55,9 @@ class Attention:
         qk_norm: QkNorm | None = None,
         softcap: float | None = None,
         fused: bool = False,
+        sinks: bool = False,
+        chunk: int | None = None,
+        query_scale: Any | None = None,
     ) -> None:
         self.ops = weights.ops
         self.rope = rope
@@ -62,6 +69,8 @@ class Attention:
         self.num_kv_heads, self.window = config.num_kv_heads, config.windows[layer]
         self.cache = weights.cache(PagedKV(config.num_kv_heads, config.head_dim, self.window)) if config.causal else None
         self.softcap = softcap
+        self.chunk, self.query_scale = chunk, query_scale
+        self.sinks = weights.vector({f"{prefix}.sinks": config.num_heads}) if sinks else None
         slopes = config.alibi_slopes
         self.alibi_slopes = None if slopes is None else weights.constant(np.array(slopes, np.float32))
         parts = {f"{prefix}.q_proj": self.q_cols, f"{prefix}.k_proj": self.kv_cols, f"{prefix}.v_proj": self.kv_cols}
@@ -73,8 +82,9 @@ class Attention:
         self.norm_after_rotation = qk_norm is not None and qk_norm.after_rotation
         if qk_norm is not None:
             q_size, k_size = (self.q_cols, self.kv_cols) if qk_norm.all_heads else (self.head_dim, self.head_dim)
-            self.q_norm = RMSNorm(weights, f"{prefix}.q_norm", q_size, config.norm_eps, offset=qk_norm.offset)
-            self.k_norm = RMSNorm(weights, f"{prefix}.k_norm", k_size, config.norm_eps, offset=qk_norm.offset)
+            q_name, k_name = (None, None) if qk_norm.unweighted else (f"{prefix}.q_norm", f"{prefix}.k_norm")
+            self.q_norm = RMSNorm(weights, q_name, q_size, config.norm_eps, offset=qk_norm.offset)
+            self.k_norm = RMSNorm(weights, k_name, k_size, config.norm_eps, offset=qk_norm.offset)
 
     def __call__(self, x: Tensor, step: Step) -> Tensor:
         q, k, v = self._project(x)
@@ -85,6 +95,8 @@ class Attention:
             k = self.ops.rotary_embedding(step, k, self.rope, self.head_dim)
         if self.norm_after_rotation:
             q, k = self._normalise(q, k)
+        if self.query_scale is not None:
+            q = self.ops.rotary_embedding(step, q, self.query_scale, self.head_dim)
         return self.out(self._attend(step, q, k, v))
 
     def _attend(self, step: Step, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -101,6 +113,8 @@ class Attention:
             scale=self.scale,
             softcap=self.softcap,
             alibi_slopes=self.alibi_slopes,
+            sinks=self.sinks,
+            chunk=self.chunk,
         )
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

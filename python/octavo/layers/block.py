@@ -20,6 +20,7 @@ class PreNormBlock:
     Args:
         rope: the layer's rotary table; None where positions are not rotated.
         qk_norm: norms on queries and keys, None without.
+        attention: where it is not the usual one.
         mlp: the feed-forward block where it is not the usual gated one.
         norm_offset: what is added to the norms' weights.
         fused, fused_mlp: whether the file holds q, k and v as one matrix and gate and up as one; only the latter.
@@ -33,6 +34,7 @@ class PreNormBlock:
         rope: Tensor | None,
         *,
         qk_norm: QkNorm | None = None,
+        attention: Callable[[Tensor, Step], Tensor] | None = None,
         mlp: Callable[[Tensor], Tensor] | None = None,
         norm_offset: float = 0.0,
         fused: bool = False,
@@ -42,7 +44,7 @@ class PreNormBlock:
         self.ops = weights.ops
         self.residual_scale = config.residual_scale
         self.input_norm = make_norm(weights, config, f"{prefix}.input_layernorm", offset=norm_offset)
-        self.attention = _attention(weights, config, index, rope, qk_norm, fused)
+        self.attention = attention or _attention(weights, config, index, rope, qk_norm, fused)
         self.post_norm = make_norm(weights, config, f"{prefix}.post_attention_layernorm", offset=norm_offset)
         self.mlp = mlp or _mlp(weights, config, index, fused or fused_mlp)
 

@@ -12,7 +12,7 @@ __all__ = ["MoeMLP", "feed_forward"]
 
 
 class MoeMLP:
-    """sum of weight * expert(x) over the experts that the router chooses, + sigmoid(gate(x)) * shared_expert(x) where there is one.
+    """sum of weight * expert(x) over the experts that the router chooses, + (sigmoid(gate(x)) *) shared_expert(x) where there is one.
 
     Args:
         prefix: checkpoint name of the block, e.g. `model.layers.0.mlp`.
@@ -23,20 +23,24 @@ class MoeMLP:
         self.ops = weights.ops
         self.router = Linear(weights, {f"{prefix}.gate": moe.num_experts}, hidden_size)
         self.experts = weights.experts(f"{prefix}.experts", moe.num_experts, hidden_size, moe.expert_size)
-        self.top_k = moe.top_k
-        self.renormalise = moe.renormalise
+        self.bias = None
+        if moe.correction_bias:
+            self.bias = weights.vector({f"{prefix}.gate.e_score_correction_bias": moe.num_experts})
+        self.moe = moe
         self.activation = activation
-        self.shared = None
+        self.shared = self.shared_gate = None
         if moe.shared_expert_size is not None:
             self.shared = GatedMLP(weights, f"{prefix}.shared_expert", hidden_size, moe.shared_expert_size, activation)
+        if moe.shared_expert_size is not None and moe.shared_gate:
             self.shared_gate = Linear(weights, {f"{prefix}.shared_expert_gate": 1}, hidden_size)
 
     def __call__(self, x: Tensor) -> Tensor:
-        ids, weights = self.ops.route(self.router(x), top_k=self.top_k, renormalise=self.renormalise)
-        y = self.ops.experts(x, ids, weights, self.experts, activation=self.activation)
+        ids, weights = self.ops.route(self.router(x), self.bias, top_k=self.moe.top_k, routing=self.moe.routing)
+        y = self.ops.experts(x, ids, weights, self.experts, activation=self.activation, weighs_input=self.moe.weighs_input)
         if self.shared is None:
             return y
-        return self.ops.add(y, self.ops.sigmoid_gate(self.shared(x), self.shared_gate(x)))
+        shared = self.shared(x)
+        return self.ops.add(y, shared if self.shared_gate is None else self.ops.sigmoid_gate(shared, self.shared_gate(x)))
 
 
 def feed_forward(weights: Weights, config: ModelConfig, layer: int) -> GatedMLP | MoeMLP:

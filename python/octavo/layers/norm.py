@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.weights import Weights
 from octavo.ops.ops import Tensor
@@ -10,11 +12,16 @@ __all__ = ["LayerNorm", "RMSNorm", "make_norm"]
 
 
 class RMSNorm:
-    """Normalises each group of `size` columns: a whole row, or each head of it. Gemma stores weight - 1: `offset` is 1 there."""
+    """Normalises each group of `size` columns: a whole row, or each head of it. Gemma stores weight - 1: `offset` is 1 there.
 
-    def __init__(self, weights: Weights, name: str, size: int, eps: float, *, offset: float = 0.0) -> None:
+    Args:
+        name: of the weights without `.weight`; None: they are ones.
+    """
+
+    def __init__(self, weights: Weights, name: str | None, size: int, eps: float, *, offset: float = 0.0) -> None:
         self.ops = weights.ops
-        self.weight = weights.vector({f"{name}.weight": size}, offset)
+        named = name is not None
+        self.weight = weights.vector({f"{name}.weight": size}, offset) if named else weights.constant(np.ones(size, np.float32))
         self.eps = eps
 
     def __call__(self, x: Tensor) -> Tensor:

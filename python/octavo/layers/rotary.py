@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from octavo.checkpoint.model_config import RopeConfig
 
-__all__ = ["rope_table"]
+__all__ = ["position_scale", "rope_table"]
 
 Frequencies = NDArray[np.float32]
 
@@ -27,6 +27,12 @@ def rope_table(rope: RopeConfig, num_positions: int) -> NDArray[np.float32]:
     frequencies, amplitude = _SCALINGS[rope.scaling](rope, rope.rotary_dim, num_positions)
     angles = np.arange(num_positions, dtype=np.float32)[:, None] * frequencies
     return np.concatenate([np.cos(angles), np.sin(angles)], axis=1) * np.float32(amplitude)
+
+
+def position_scale(factors: NDArray[np.float32], head_dim: int) -> NDArray[np.float32]:
+    """Return a table [num_positions, head_dim] with which the rotation turns nothing and scales by a factor per position."""
+    cosines = np.repeat(factors[:, None], head_dim // 2, axis=1)
+    return np.concatenate([cosines, np.zeros_like(cosines)], axis=1).astype(np.float32)
 
 
 def _base_frequencies(theta: float, rotary_dim: int) -> Frequencies:

@@ -37,6 +37,10 @@ class Weights(Protocol):
         """float32 [sum of sizes]: the tensors `name -> size` one after the other, offset added."""
         ...
 
+    def array(self, name: str, shape: tuple[int, ...]) -> Any:
+        """A float32 array of the checkpoint."""
+        ...
+
     def constant(self, values: NDArray[np.float32]) -> Any:
         """A computed table, such as rotary cosines and sines."""
         ...

@@ -7,7 +7,7 @@ from typing import ClassVar
 from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.decoder_config import decoder_config, moe_config
 from octavo.checkpoint.family_files import StoredNames
-from octavo.checkpoint.model_config import ModelConfig
+from octavo.checkpoint.model_config import ModelConfig, Routing
 from octavo.layers.block import PreNormBlock
 from octavo.layers.moe import feed_forward
 from octavo.layers.weights import Weights
@@ -53,7 +53,7 @@ class Model(Decoder):
             keys,
             qkv_bias=bias,
             out_bias=bias,
-            moe=moe_config(keys, renormalise=True),
+            moe=moe_config(keys, Routing(renormalise=True)),
             attention_scale=keys.positive("attention_multiplier"),
             embedding_scale=keys.positive("embedding_multiplier"),
             residual_scale=keys.positive("residual_multiplier"),

@@ -7,7 +7,7 @@ from typing import ClassVar
 from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.decoder_config import decoder_config, moe_config
 from octavo.checkpoint.family_files import StoredNames
-from octavo.checkpoint.model_config import ModelConfig
+from octavo.checkpoint.model_config import ModelConfig, Routing
 from octavo.layers.block import PreNormBlock
 from octavo.layers.moe import feed_forward
 from octavo.layers.weights import Weights
@@ -47,7 +47,7 @@ class Model(Decoder):
 
     @classmethod
     def read_config(cls, keys: ConfigKeys) -> ModelConfig:
-        return decoder_config(keys, slides=lambda layer: True, moe=moe_config(keys, renormalise=True))
+        return decoder_config(keys, slides=lambda layer: True, moe=moe_config(keys, Routing(renormalise=True)))
 
     def make_layer(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None) -> PreNormBlock:
         return PreNormBlock(weights, config, index, rope, mlp=feed_forward(weights, config, index))

@@ -7,7 +7,7 @@ from typing import ClassVar
 from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.decoder_config import decoder_config, moe_config
 from octavo.checkpoint.family_files import GgufFamily
-from octavo.checkpoint.model_config import ModelConfig
+from octavo.checkpoint.model_config import ModelConfig, Routing
 from octavo.layers.block import PreNormBlock
 from octavo.layers.moe import feed_forward
 from octavo.layers.weights import Weights
@@ -48,7 +48,7 @@ class Model(Decoder):
         last, bias = keys.count("max_window_layers", least=0), keys.flag("qkv_bias")
         keys.flag("attention_bias")  # in GGUF files only, where `qkv_bias` says the same
         shared = keys.count("shared_expert_intermediate_size", least=0) or None
-        moe = moe_config(keys, renormalise=keys.flag("norm_topk_prob"), shared_expert_size=shared, size_key="moe_intermediate_size")
+        moe = moe_config(keys, Routing(keys.flag("norm_topk_prob")), shared_expert_size=shared, size_key="moe_intermediate_size")
         return decoder_config(keys, slides=lambda layer: layer < last and layer % 2 == 0, qkv_bias=bias, moe=moe)
 
     def make_layer(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None) -> PreNormBlock:

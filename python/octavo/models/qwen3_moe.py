@@ -7,7 +7,7 @@ from typing import ClassVar
 from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.decoder_config import decoder_config, moe_config
 from octavo.checkpoint.family_files import GgufFamily
-from octavo.checkpoint.model_config import ModelConfig
+from octavo.checkpoint.model_config import ModelConfig, Routing
 from octavo.layers.attention import QkNorm
 from octavo.layers.block import PreNormBlock
 from octavo.layers.moe import feed_forward
@@ -44,7 +44,7 @@ class Model(Decoder):
     @classmethod
     def read_config(cls, keys: ConfigKeys) -> ModelConfig:
         bias = keys.flag("attention_bias")
-        moe = moe_config(keys, renormalise=keys.flag("norm_topk_prob"), size_key="moe_intermediate_size")
+        moe = moe_config(keys, Routing(keys.flag("norm_topk_prob")), size_key="moe_intermediate_size")
         return decoder_config(keys, slides=lambda layer: True, qkv_bias=bias, out_bias=bias, moe=moe)
 
     def make_layer(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None) -> PreNormBlock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from octavo.checkpoint.config_keys import ConfigKeys
-from octavo.checkpoint.decoder_config import decoder_config
+from octavo.checkpoint.decoder_config import decoder_config, rotating_layers
 from octavo.checkpoint.family_files import GgufFamily
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.models._decoder import Decoder
@@ -36,11 +36,7 @@ class Model(Decoder):
 
     @classmethod
     def read_config(cls, keys: ConfigKeys) -> ModelConfig:
-        every, num_layers = keys.count("no_rope_layer_interval"), keys.count("num_hidden_layers", most=4096)
-        rotates = [bool(flag) for flag in keys.counts("no_rope_layers", None)] or [(layer + 1) % every != 0 for layer in range(num_layers)]
-        if len(rotates) != num_layers:
-            raise keys.refused("no_rope_layers", f"a number for each of the {num_layers} layers is needed")
-        bias = keys.flag("attention_bias")
+        rotates, bias = rotating_layers(keys), keys.flag("attention_bias")
         return decoder_config(
             keys,
             slides=lambda layer: not rotates[layer],

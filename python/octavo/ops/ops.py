@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from octavo.checkpoint.model_config import Routing
 from octavo.ops.cache import PagedKV
 
 __all__ = ["Cache", "Ops", "Step", "Tensor"]
@@ -115,19 +116,36 @@ class Ops(Protocol):
         """x * sigmoid(gate): [rows, cols], gate [rows, 1]."""
         ...
 
-    def route(self, router_logits: Tensor, *, top_k: int, renormalise: bool) -> tuple[Tensor, Tensor]:
+    def route(self, router_logits: Tensor, bias: Any | None, *, top_k: int, routing: Routing) -> tuple[Tensor, Tensor]:
         """The experts of each row and their weights: [rows, X] -> int32 [rows, top_k], float32 [rows, top_k].
 
-        A row's experts are those of its greatest logits, equal ones by lower id; weights are softmax(router_logits), divided by
-        their sum if `renormalise` (Shazeer et al. 2017; Jiang et al. 2024).
+        Scores are softmax(router_logits) or sigmoid(router_logits). A row's experts are those of its greatest scores + bias [X], equal
+        ones by lower id, among those of its `top_groups` best groups; a group is worth the sum of its `group_best` greatest. Weights
+        are scale * score, divided by max(their sum, least_sum) if `renormalise` (Shazeer et al. 2017; Jiang et al. 2024; DeepSeek-V3
+        2024). With scoring "sparsemixer" the weight of each expert in turn is its softmax among those that were not taken before and
+        whose logits l are within 2 * jitter of the greatest m of them: (m - l) / max(|l|, m) (Liu et al. 2024).
         """
         ...
 
-    def experts(self, x: Tensor, ids: Tensor, weights: Tensor, experts: Any, *, activation: str) -> Tensor:
-        """Sum over a row's experts of weight * down(act(gate(x)) * up(x)): [rows, E].
+    def experts(
+        self,
+        x: Tensor,
+        ids: Tensor,
+        weights: Tensor,
+        experts: Any,
+        *,
+        activation: str,
+        biases: tuple[Any, Any] | None = None,
+        weighs_input: bool = False,
+        alpha: float | None = None,
+        limit: float | None = None,
+    ) -> Tensor:
+        """Sum over a row's experts of weight * down(act(gate(x)) * up(x)): [rows, E]; of down(act(gate(weight x)) * up(weight x)) if
+        `weighs_input`.
 
-        ids, weights [rows, top_k]: of `route`. experts: the handle that `Weights.experts` gave. activation: "silu", "gelu" or
-        "gelu_pytorch_tanh".
+        ids, weights [rows, top_k]: of `route`. experts: the handle that `Weights.experts` gave. biases: of gate and up [X, 2F] and of
+        down [X, E]. activation: "silu", "gelu", "gelu_pytorch_tanh", or "clamped_swiglu": (min(max(up, -limit), limit) + 1) * g *
+        sigmoid(alpha * g) with g = min(gate, limit) (gpt-oss 2025).
         """
         ...
 
@@ -148,13 +166,24 @@ class Ops(Protocol):
         ...
 
     def paged_attention(
-        self, step: Step, q: Tensor, cache: Cache, *, num_heads: int, scale: float, softcap: float | None, alibi_slopes: Any | None
+        self,
+        step: Step,
+        q: Tensor,
+        cache: Cache,
+        *,
+        num_heads: int,
+        scale: float,
+        softcap: float | None = None,
+        alibi_slopes: Any | None = None,
+        sinks: Any | None = None,
+        chunk: int | None = None,
     ) -> Tensor:
         """Causal attention of q [T, H * D] over the pages of each token's sequence: [T, H * D].
 
-        A token at position p sees positions max(0, p - window + 1) .. p, with the cache's window. Scores are q.k * scale, then
-        softcap * tanh(scores / softcap) where a softcap is given, less a head's slope times the
-        distance where alibi_slopes [H] are given (Press et al. 2022).
+        A token at position p sees positions max(0, p - window + 1) .. p, with the cache's window; of those, with a chunk, the ones from
+        p // chunk * chunk on. Scores are q.k * scale, then softcap * tanh(scores / softcap) where a softcap is given, less a head's slope
+        times the distance where alibi_slopes [H] are given (Press et al. 2022). With sinks [H], the softmax of a head has one more
+        position of that score, whose value is zero (gpt-oss 2025).
         """
         ...
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from octavo._kernels import Graph
+from octavo.checkpoint.model_config import Routing
 from octavo.ops.cache import PagedKV
 
 __all__ = ["RecordOps"]
@@ -86,11 +88,13 @@ class RecordOps:
     def sigmoid_gate(self, x: int, gate: int) -> int:
         return self._record("sigmoid_gate", (x, gate))
 
-    def route(self, router_logits: int, *, top_k: int, renormalise: bool) -> tuple[int, int]:
-        return self._record("route", (router_logits,), top_k=top_k, renormalise=renormalise)
+    def route(self, router_logits: int, bias: Any | None, *, top_k: int, routing: Routing) -> tuple[int, int]:
+        return self._record("route", (router_logits,), (bias,), top_k=top_k, **asdict(routing))
 
-    def experts(self, x: int, ids: int, weights: int, experts: Any, *, activation: str) -> int:
-        return self._record("experts", (x, ids, weights), (experts,), activation=activation)
+    def experts(
+        self, x: int, ids: int, weights: int, experts: Any, *, biases: tuple[Any, Any] | None = None, **settings: bool | float | str | None
+    ) -> int:
+        return self._record("experts", (x, ids, weights), (experts, *(biases or ())), **settings)
 
     def columns(self, x: int, start: int, count: int) -> int:
         return self._graph.columns(x, start, count)
@@ -102,10 +106,9 @@ class RecordOps:
         self._record("store_kv", (k, v), cache=cache)
 
     def paged_attention(
-        self, step: None, q: int, cache: int, *, num_heads: int, scale: float, softcap: float | None, alibi_slopes: Any | None
+        self, step: None, q: int, cache: int, *, alibi_slopes: Any | None = None, sinks: Any | None = None, **settings: float | None
     ) -> int:
-        settings = {"num_heads": num_heads, "scale": scale, "softcap": softcap}
-        return self._record("paged_attention", (q,), (alibi_slopes,), cache=cache, **settings)
+        return self._record("paged_attention", (q,), (alibi_slopes, sinks), cache=cache, **settings)
 
     def attention(
         self, step: None, q: int, k: int, v: int, *, num_heads: int, num_kv_heads: int, scale: float, max_distance: int | None

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from octavo.checkpoint.model_config import Routing
 from octavo.ops.cache import PagedKV
 from octavo.ops.reference_kv import TorchKVCache
+from octavo.ops.reference_moe import clamped_swiglu, route
 
 __all__ = ["ReferenceOps", "TorchStep"]
 
@@ -128,20 +130,32 @@ class ReferenceOps:
     def sigmoid_gate(self, x: Tensor, gate: Tensor) -> Tensor:
         return x * torch.sigmoid(gate)
 
-    def route(self, router_logits: Tensor, *, top_k: int, renormalise: bool) -> tuple[Tensor, Tensor]:
-        ids = torch.sort(router_logits, dim=-1, descending=True, stable=True).indices[:, :top_k]  # [rows, top_k]
-        weights = router_logits.softmax(-1).gather(1, ids)
-        if renormalise:
-            weights = weights / weights.sum(-1, keepdim=True)
-        return ids, weights
+    def route(self, router_logits: Tensor, bias: Tensor | None, *, top_k: int, routing: Routing) -> tuple[Tensor, Tensor]:
+        return route(router_logits, bias, top_k, routing)
 
-    def experts(self, x: Tensor, ids: Tensor, weights: Tensor, experts: list[tuple[Tensor, Tensor]], *, activation: str) -> Tensor:
-        activate_and_mul = {"silu": self.silu_and_mul, "gelu": self.gelu_and_mul, "gelu_pytorch_tanh": self.gelu_tanh_and_mul}[activation]
+    def experts(
+        self,
+        x: Tensor,
+        ids: Tensor,
+        weights: Tensor,
+        experts: list[tuple[Tensor, Tensor]],
+        *,
+        activation: str,
+        biases: tuple[Tensor, Tensor] | None = None,
+        weighs_input: bool = False,
+        alpha: float | None = None,
+        limit: float | None = None,
+    ) -> Tensor:
+        activations = {"silu": self.silu_and_mul, "gelu": self.gelu_and_mul, "gelu_pytorch_tanh": self.gelu_tanh_and_mul}
+        activations["clamped_swiglu"] = lambda z: clamped_swiglu(z, alpha, limit)
         y = torch.zeros_like(x)
         for index, (gate_up, down) in enumerate(experts):
             rows, ranks = torch.nonzero(ids == index, as_tuple=True)
-            outputs = self.linear(activate_and_mul(self.linear(x[rows], gate_up, None)), down, None)
-            y.index_add_(0, rows, outputs * weights[rows, ranks].unsqueeze(1))
+            factors = weights[rows, ranks].unsqueeze(1)
+            gate_up_bias, down_bias = (bias[index] for bias in biases) if biases else (None, None)
+            inputs = x[rows] * factors if weighs_input else x[rows]
+            outputs = self.linear(activations[activation](self.linear(inputs, gate_up, gate_up_bias)), down, down_bias)
+            y.index_add_(0, rows, outputs if weighs_input else outputs * factors)
         return y
 
     def columns(self, x: Tensor, start: int, count: int) -> Tensor:
@@ -157,7 +171,17 @@ class ReferenceOps:
         step.kv_caches[cache].store(step.slot_mapping[step.pools[cache]], k, v)
 
     def paged_attention(
-        self, step: TorchStep, q: Tensor, cache: int, *, num_heads: int, scale: float, softcap: float | None, alibi_slopes: Tensor | None
+        self,
+        step: TorchStep,
+        q: Tensor,
+        cache: int,
+        *,
+        num_heads: int,
+        scale: float,
+        softcap: float | None = None,
+        alibi_slopes: Tensor | None = None,
+        sinks: Tensor | None = None,
+        chunk: int | None = None,
     ) -> Tensor:
         window = self.cache_specs[cache].window
         outputs = []
@@ -170,8 +194,10 @@ class ReferenceOps:
                 scores = softcap * torch.tanh(scores / softcap)
             if alibi_slopes is not None:
                 scores = scores - alibi_slopes[:, None, None] * self._distances(step.positions[tokens], context_len)
-            scores = scores.masked_fill(~self._visible(step.positions[tokens], context_len, window), float("-inf"))
-            outputs.append((scores.softmax(-1) @ v).transpose(0, 1).flatten(-2))
+            scores = scores.masked_fill(~self._visible(step.positions[tokens], context_len, window, chunk), float("-inf"))
+            if sinks is not None:
+                scores = torch.cat([scores, sinks[:, None, None].expand(-1, scores.shape[1], 1)], dim=-1)
+            outputs.append((scores.softmax(-1)[..., :context_len] @ v).transpose(0, 1).flatten(-2))
         return torch.cat(outputs)
 
     def _context(self, step: TorchStep, cache: int, row: int, context_len: int, num_heads: int) -> tuple[Tensor, Tensor]:
@@ -182,9 +208,10 @@ class ReferenceOps:
         group = num_heads // k.shape[1]
         return k.repeat_interleave(group, dim=1).transpose(0, 1), v.repeat_interleave(group, dim=1).transpose(0, 1)
 
-    def _visible(self, positions: Tensor, context_len: int, window: int | None) -> Tensor:
+    def _visible(self, positions: Tensor, context_len: int, window: int | None, chunk: int | None) -> Tensor:
         distance = self._distances(positions, context_len)
-        return (distance >= 0) & (distance < (window or context_len))
+        in_chunk = positions % chunk if chunk else positions
+        return (distance >= 0) & (distance < (window or context_len)) & (distance <= in_chunk.unsqueeze(1))
 
     def _distances(self, positions: Tensor, context_len: int) -> Tensor:
         return positions.unsqueeze(1) - torch.arange(context_len, device=positions.device)  # [tokens, context]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -96,6 +97,11 @@ class CheckpointWeights:
         raws = [self._take(name, (size,)) for name, size in parts.items()]
         values = np.concatenate([dequantize(raw.data, raw.format, raw.shape[0]) for raw in raws])
         return self._placement.array(values + np.float32(offset))
+
+    def array(self, name: str, shape: tuple[int, ...]) -> Any:
+        """See `Weights.array`."""
+        raw = self._take(name, shape)
+        return self._placement.array(dequantize(raw.data, raw.format, prod(shape)).reshape(shape))
 
     def constant(self, values: NDArray[np.float32]) -> Any:
         """See `Weights.constant`."""
