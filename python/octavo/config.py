@@ -246,6 +246,8 @@ class ServerConfig:
     )
     resume_s: float = _option(30.0, "seconds that a response of /v1/responses goes on without a reader, who may resume its stream")
     log_level: str = _option("info", "debug, info, warning or error", choices=("debug", "info", "warning", "error"))
+    log_format: str = _option("text", "text, or json: one object a line", choices=("text", "json"))
+    access_log: bool = _option(False, "write a line for each request that has ended")
     shutdown_s: float = _option(30.0, "seconds that running requests get to finish after SIGTERM")
     tls: TlsConfig = field(default_factory=TlsConfig)
 

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     engine_config = from_options(EngineConfig, args)
     server_config = from_options(ServerConfig, args)
-    log.configure(server_config.log_level)
+    log.configure(server_config.log_level, server_config.log_format)
     from octavo.server.edge.api_keys import with_api_keys
     from octavo.server.listen import listeners
     from octavo.server.service_manager import ServiceManager

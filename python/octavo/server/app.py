@@ -10,7 +10,7 @@ from octavo.server import health, page, websocket
 from octavo.server.anthropic import messages
 from octavo.server.dashboard import dashboard_routes
 from octavo.server.edge.context import CONTEXT, ServerContext
-from octavo.server.edge.middleware import MIDDLEWARES, add_headers
+from octavo.server.edge.middleware import add_headers, middlewares
 from octavo.server.metrics import metrics_routes
 from octavo.server.ollama import generation as ollama_generation
 from octavo.server.ollama import models as ollama_models
@@ -50,7 +50,7 @@ def build_app(engine: AsyncEngine, config: ServerConfig, *, stall_s: float = 30.
     Args:
         stall_s: seconds that a client may leave its full receive buffer unread before its requests are aborted.
     """
-    app = web.Application(middlewares=MIDDLEWARES, client_max_size=0)
+    app = web.Application(middlewares=middlewares(config), client_max_size=0)
     app[CONTEXT] = ServerContext(engine, config, stall_s)
     for family in _FAMILIES:
         app.add_routes(family.ROUTES)

@@ -1,19 +1,25 @@
-"""What every request passes, outermost first: errors to JSON, whose page it is, the API key, the drain."""
+"""What every request passes, outermost first: its id, the access log, errors to JSON, whose page it is, the API key, the drain."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import web
 
+from octavo.log import REQUEST_ID
+from octavo.server.edge.access_log import log_access
 from octavo.server.edge.api_keys import has_key
 from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.errors import ApiError, anthropic_error, error_response, to_api_error
 from octavo.server.edge.origins import add_cors_headers, check_host, check_post, preflight_headers
+from octavo.server.edge.request_ids import request_id_of
 
-__all__ = ["MIDDLEWARES", "add_headers"]
+if TYPE_CHECKING:
+    from octavo.config import ServerConfig
+
+__all__ = ["add_headers", "middlewares"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _GENERATION = frozenset({"/v1/completions", "/v1/chat/completions", "/v1/decisions", "/v1/stream", "/v1/messages", "/v1/responses"})
@@ -22,9 +28,15 @@ _ERROR_BODIES: dict[str, Callable[[ApiError], dict[str, Any]]] = {
     "/v1/messages": anthropic_error,
     "/api/": lambda error: {"error": error.message},
 }
-_MAX_ID = 200  # characters of an X-Request-Id that comes back
 _OPEN = frozenset({"/health", "/ping"})
 _PAGES = frozenset({"/", "/dashboard"})  # opened by a browser, which asks its user for the key
+
+
+@web.middleware
+async def _name(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request its id, which its answer carries (`add_headers`)."""
+    REQUEST_ID.set(request_id_of(request))
+    return await handler(request)
 
 
 @web.middleware
@@ -70,9 +82,9 @@ async def _drain(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Add what every answer has, streams and errors too: see `web.Application.on_response_prepare`."""
     add_cors_headers(request, request.app[CONTEXT].config, response.headers)
-    sent = request.headers.get("X-Request-Id")
-    if sent is not None and len(sent) <= _MAX_ID and sent.isprintable() and sent.isascii():
-        response.headers["X-Request-Id"] = sent
+    response.headers["X-Request-Id"] = REQUEST_ID.get()
 
 
-MIDDLEWARES = (_errors, _pages, _api_key, _drain)
+def middlewares(config: ServerConfig) -> tuple[Any, ...]:
+    """Return the middlewares of an application, outermost first."""
+    return (_name, *([log_access] if config.access_log else []), _errors, _pages, _api_key, _drain)

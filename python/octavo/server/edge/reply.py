@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from aiohttp import HttpVersion11, web
 
 from octavo.server.edge.context import CONTEXT
+from octavo.server.edge.request_ids import name_request
 from octavo.server.edge.sse import send_events
 from octavo.types import Delta
 
@@ -102,13 +103,12 @@ class Reply:
 
 async def respond(request: web.Request, reply: Reply, *, stream: bool) -> web.StreamResponse:
     """Answer `request` with the events or the one document of `reply`."""
-    context = request.app[CONTEXT]
-    headers = {"X-Request-Id": reply.request_id}
+    name_request(request, reply.request_id)
     if stream:
-        return await send_events(request, reply, stall_s=context.stall_s, headers=headers)
+        return await send_events(request, reply, stall_s=request.app[CONTEXT].stall_s)
     with awaiting(request):
         document = await reply.whole()
-    return web.Response(body=document, content_type="application/json", headers=headers)
+    return web.Response(body=document, content_type="application/json")
 
 
 def awaiting(request: web.Request) -> AbstractContextManager[None]:

@@ -13,6 +13,7 @@ from octavo.server.edge.body import read_body
 from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.errors import ApiError
 from octavo.server.edge.reply import Event, SendEvent, awaiting
+from octavo.server.edge.request_ids import name_request
 from octavo.server.edge.sse import send_events
 from octavo.server.openai.chat import prepare_chat
 from octavo.server.responses.conversion import chat_body
@@ -67,12 +68,12 @@ async def _create(request: web.Request) -> web.StreamResponse:
                 await response.wait()
         finally:
             response.end("cancelled")  # who went away without knowing its id cannot come back
-    return _json(response.document, response.id)
+    return _json(request, response.document, response.id)
 
 
 async def _stream(request: web.Request, response: LiveResponse, number: int) -> web.StreamResponse:
-    headers = {"X-Request-Id": response.id}
-    return await send_events(request, LogReader(response, number), stall_s=request.app[CONTEXT].stall_s, headers=headers)
+    name_request(request, response.id)
+    return await send_events(request, LogReader(response, number), stall_s=request.app[CONTEXT].stall_s)
 
 
 async def _retrieve(request: web.Request) -> web.StreamResponse:
@@ -81,13 +82,13 @@ async def _retrieve(request: web.Request) -> web.StreamResponse:
         number = _number(request, "starting_after", -1, least=-1) + 1
         response.log.read(number)  # an answer that says so, rather than a stream
         return await _stream(request, response, number)
-    return _json(_kept(response).document, response.id)
+    return _json(request, _kept(response).document, response.id)
 
 
 async def _delete(request: web.Request) -> web.Response:
     response = _kept(request.app[RESPONSES].get(request.match_info["id"]))
     request.app[RESPONSES].remove(response.id)
-    return _json({"id": response.id, "object": "response", "deleted": True}, response.id)
+    return _json(request, {"id": response.id, "object": "response", "deleted": True}, response.id)
 
 
 async def _cancel(request: web.Request) -> web.Response:
@@ -96,7 +97,7 @@ async def _cancel(request: web.Request) -> web.Response:
     response.end("cancelled")
     with suppress(ApiError):  # the document says so
         await response.wait()
-    return _json(response.document, response.id)
+    return _json(request, response.document, response.id)
 
 
 async def _input_items(request: web.Request) -> web.Response:
@@ -115,7 +116,7 @@ async def _input_items(request: web.Request) -> web.Response:
         items = items[places[0] + 1 :]
     page = items[:limit]
     ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
-    return _json({"object": "list", "data": page, "has_more": len(items) > limit, **ends}, response.id)
+    return _json(request, {"object": "list", "data": page, "has_more": len(items) > limit, **ends}, response.id)
 
 
 async def _input_tokens(request: web.Request) -> web.Response:
@@ -143,8 +144,9 @@ def _number(request: web.Request, name: str, default: int, *, least: int, most: 
     return number
 
 
-def _json(document: Any, response_id: str) -> web.Response:
-    return web.Response(body=orjson.dumps(document), content_type="application/json", headers={"X-Request-Id": response_id})
+def _json(request: web.Request, document: Any, response_id: str) -> web.Response:
+    name_request(request, response_id)
+    return web.Response(body=orjson.dumps(document), content_type="application/json")
 
 
 def keep_responses_in(app: web.Application) -> None:
