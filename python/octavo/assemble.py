@@ -10,7 +10,7 @@ from octavo.cache import BlockGroup, BlockManager
 from octavo.checkpoint import Checkpoint, open_checkpoint
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.config import EngineConfig
-from octavo.engine import AsyncEngine, EngineCore, ModelInfo, StepPace
+from octavo.engine import AsyncEngine, EngineCore, LocalCore, ModelInfo, StepPace
 from octavo.errors import ConfigError
 from octavo.fetch import find_model
 from octavo.log import get_logger
@@ -49,25 +49,17 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     wanted = step_shape(config, model, platform)
     executor, shape = _fitting(lambda: platform.executor(model, checkpoint, wanted, grammars))
 
-    core = EngineCore(_scheduler(config, shape), LocalRunner(executor), pace=StepPace(config.scheduling.max_step_ms, shape.max_num_tokens))
+    pace = StepPace(config.scheduling.max_step_ms, shape.max_num_tokens)
+    engine_core = EngineCore(_scheduler(config, shape), LocalRunner(executor), pace=pace)
     del executor  # the runner alone holds it: dropping a broken one frees its memory
 
     def rebuild() -> tuple[Scheduler, Runner]:
         again, new_shape = platform.executor(model, checkpoint, shape, grammars)
         return _scheduler(config, new_shape), LocalRunner(again)
 
+    core = LocalCore(engine_core, max_waiting=config.scheduling.max_waiting, rebuild=rebuild, grammars=grammars)
     info = _model_info(model, checkpoint, shape, platform, config.served_model_name or (found.name,))
-
-    return AsyncEngine(
-        core,
-        tokenizer,
-        info,
-        max_waiting=config.scheduling.max_waiting,
-        seed=config.seed,
-        log_stats_s=config.log_stats_s,
-        rebuild=rebuild,
-        grammars=grammars,
-    )
+    return AsyncEngine(core, tokenizer, info, seed=config.seed, log_stats_s=config.log_stats_s)
 
 
 def step_shape(config: EngineConfig, model: ModelConfig, platform: Platform) -> StepShape:

@@ -25,7 +25,7 @@ from octavo.log import get_logger
 from octavo.types import CompletionOutput, Delta, FinishReason, GenerationRequest, RequestOutput, SamplingParams
 
 if TYPE_CHECKING:
-    from octavo.engine.async_engine import AsyncEngine
+    from octavo.engine.port import Engine
     from octavo.engine.request_stream import RequestStream
     from octavo.text.tokenizer import Tokenizer
 
@@ -59,13 +59,13 @@ class LLM:
         self._attach(build_engine(EngineConfig.of(**engine_settings(model, settings))))
 
     @classmethod
-    def from_engine(cls, engine: AsyncEngine) -> LLM:
+    def from_engine(cls, engine: Engine) -> LLM:
         """Return an `LLM` over an engine that is not started; it is closed with the `LLM`."""
         llm = cls.__new__(cls)
         llm._attach(engine)
         return llm
 
-    def _attach(self, engine: AsyncEngine) -> None:
+    def _attach(self, engine: Engine) -> None:
         self._engine = engine
         self._ids = itertools.count()
         self._thread = EngineThread(engine)
@@ -73,7 +73,7 @@ class LLM:
         self._finalizer.atexit = False  # the thread closes itself at exit, and waits there
 
     @property
-    def engine(self) -> AsyncEngine:
+    def engine(self) -> Engine:
         """The engine behind; its coroutines belong to a loop of its own, so use only what is plain data: info, tokenizer, stats()."""
         return self._engine
 
@@ -185,8 +185,6 @@ class LLM:
         return template.render(list(messages), **variables)
 
     def _request(self, token_ids: list[int], params: SamplingParams, priority: int) -> GenerationRequest:
-        if params.grammar is not None:
-            self._engine.check_grammar(params.grammar, "grammar")  # here, so that the engine's thread finds it compiled
         return GenerationRequest(f"llm-{next(self._ids)}", token_ids, params, priority)
 
     def _run(
@@ -198,7 +196,7 @@ class LLM:
             return self._thread.call(_collect_all(self._engine, requests, texts, max_in_flight, on_delta))
 
     def _stream(self, request: GenerationRequest) -> Generator[Delta, None, None]:
-        stream = self._thread.call(_submit(self._engine, request))
+        stream = self._thread.call(self._engine.submit(request))
         try:
             while (delta := self._thread.call(_next(stream))) is not None:
                 yield delta
@@ -206,16 +204,12 @@ class LLM:
             self._thread.post(stream.abort)
 
 
-async def _submit(engine: AsyncEngine, request: GenerationRequest) -> RequestStream:
-    return engine.submit(request)
-
-
 async def _next(stream: RequestStream) -> Delta | None:
     return await anext(stream, None)
 
 
 async def _collect_all(
-    engine: AsyncEngine, requests: Sequence[GenerationRequest], texts: Sequence[str | None], max_in_flight: int, on_delta: OnDelta
+    engine: Engine, requests: Sequence[GenerationRequest], texts: Sequence[str | None], max_in_flight: int, on_delta: OnDelta
 ) -> list[RequestOutput]:
     """Run all requests, `max_in_flight` at a time; the first that is refused ends all."""
     outputs: list[RequestOutput | None] = [None] * len(requests)
@@ -236,10 +230,10 @@ async def _collect_all(
     return [output for output in outputs if output is not None]
 
 
-async def _collect(engine: AsyncEngine, request: GenerationRequest, text: str | None, on_delta: OnDelta) -> RequestOutput:
+async def _collect(engine: Engine, request: GenerationRequest, text: str | None, on_delta: OnDelta) -> RequestOutput:
     choices = [CompletionOutput(index) for index in range(request.params.n)]
     output = RequestOutput(request.request_id, text, request.prompt_token_ids, choices)
-    async with engine.submit(request) as stream:
+    async with await engine.submit(request) as stream:
         async for delta in stream:
             _append(output, delta, engine.tokenizer)
             on_delta(delta)

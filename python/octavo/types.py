@@ -230,6 +230,7 @@ class GenerationRequest:
         params: sampling parameters.
         priority: lower is served first; equal priorities in order of arrival.
         cache_salt: requests share prefix-cache blocks only with requests of the same salt.
+        grammar_field: the field that asked for `params.grammar`, for an error to name.
     """
 
     request_id: str
@@ -237,6 +238,7 @@ class GenerationRequest:
     params: SamplingParams
     priority: int = 0
     cache_salt: str = ""
+    grammar_field: str = "grammar"
 
 
 @dataclass(slots=True)

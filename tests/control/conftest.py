@@ -25,6 +25,6 @@ async def start_engine() -> AsyncIterator[Callable[..., AsyncEngine]]:
     for engine in engines:
         await engine.close()
         if engine.dead == "the engine is shutting down":
-            scheduler = engine._core.scheduler
+            scheduler = engine.core.engine_core.scheduler
             assert not scheduler.has_work, "the engine was closed with work left"
             scheduler.check_integrity()

@@ -173,22 +173,22 @@ async def test_cached_prompt_tokens_are_reported(start_engine):
 )
 async def test_what_cannot_be_served_names_its_field(request_: GenerationRequest, param: str):
     with pytest.raises(InvalidRequestError) as caught:
-        fake_engine().submit(request_)
+        await fake_engine().submit(request_)
     assert caught.value.param == param
 
 
 async def test_a_request_larger_than_the_cache_is_refused(start_engine):
     engine = await start_engine(num_blocks=10)  # 40 tokens
     with pytest.raises(InvalidRequestError, match="kv-cache-bytes"):
-        engine.submit(ask(prompt="x" * 30, max_tokens=20))
+        await engine.submit(ask(prompt="x" * 30, max_tokens=20))
     assert len(tokens_of(await collect(engine, ask(prompt="x" * 30, max_tokens=None)))) == 10
 
 
 async def test_a_live_request_id_is_refused_and_free_afterwards(start_engine):
     engine = await start_engine()
-    stream = engine.submit(ask("same", max_tokens=4))
+    stream = await engine.submit(ask("same", max_tokens=4))
     with pytest.raises(InvalidRequestError, match="same"):
-        engine.submit(ask("same"))
+        await engine.submit(ask("same"))
     assert [delta async for delta in stream]
     assert await collect(engine, ask("same", max_tokens=1))
 
@@ -204,7 +204,7 @@ async def test_bad_words_are_barred_with_and_without_a_space(start_engine):
 async def test_prompts_are_cut_to_the_time_of_a_step_while_somebody_decodes(start_engine):
     runner = FakeRunner(vocab_size=EOS - 1, start_ms=10.0, token_ms=1.0)
     engine = await start_engine(runner, num_blocks=600, max_model_len=1000, max_num_batched_tokens=256, max_step_ms=100.0)
-    async with engine.submit(ask("first", prompt="x" * 200, max_tokens=60)) as stream:
+    async with await engine.submit(ask("first", prompt="x" * 200, max_tokens=60)) as stream:
         await anext(stream)  # nobody else was there: its prompt was one chunk
         others = [asyncio.create_task(collect(engine, ask(f"r{i}", prompt=str(i) * 500, max_tokens=1))) for i in range(2)]
         deltas = [delta async for delta in stream]
@@ -216,25 +216,25 @@ async def test_prompts_are_cut_to_the_time_of_a_step_while_somebody_decodes(star
 
 async def test_the_queue_is_bounded():
     engine = fake_engine(max_waiting=2)  # not started: everything waits
-    streams = [engine.submit(ask(name)) for name in "ab"]
+    streams = [await engine.submit(ask(name)) for name in "ab"]
     with pytest.raises(QueueFullError, match="max-waiting"):
-        engine.submit(ask("c"))
+        await engine.submit(ask("c"))
     streams[0].abort()
-    engine.submit(ask("c"))
+    await engine.submit(ask("c"))
     await engine.close()
 
 
 async def test_the_queue_counts_choices_and_takes_a_large_request_when_it_is_empty():
     engine = fake_engine(max_waiting=10)
-    large = engine.submit(ask("large", n=20))
+    large = await engine.submit(ask("large", n=20))
     with pytest.raises(QueueFullError, match="20 choices wait already, of 10"):
-        engine.submit(ask("a"))
+        await engine.submit(ask("a"))
     large.abort()
     for name in "ab":
-        engine.submit(ask(name, n=4))
+        await engine.submit(ask(name, n=4))
     with pytest.raises(QueueFullError):
-        engine.submit(ask("c", n=3))
-    engine.submit(ask("c", n=2))
+        await engine.submit(ask("c", n=3))
+    await engine.submit(ask("c", n=2))
     await engine.close()
 
 
@@ -243,7 +243,7 @@ async def test_the_output_side_of_a_choice_is_made_when_it_starts_and_shares_the
     made = []
     make = engine.tokenizer.detokenizer
     engine.tokenizer.detokenizer = lambda skip_special_tokens: made.append(1) or make(skip_special_tokens)
-    stream = engine.submit(ask("a", n=128, stop=("x" * 4000,), max_tokens=100))
+    stream = await engine.submit(ask("a", n=128, stop=("x" * 4000,), max_tokens=100))
     assert not made
     await engine.start()
     await anext(stream)
@@ -252,16 +252,17 @@ async def test_the_output_side_of_a_choice_is_made_when_it_starts_and_shares_the
 
 
 async def test_close_drains_what_runs_and_refuses_what_is_new(start_engine):
-    engine = await start_engine(FakeRunner(delay_s=0.001))
+    runner = FakeRunner(delay_s=0.001)
+    engine = await start_engine(runner)
     reading = asyncio.create_task(collect(engine, ask(max_tokens=20)))
     await asyncio.sleep(0.005)
     closing = asyncio.create_task(engine.close(drain_s=10))
     await asyncio.sleep(0)
     with pytest.raises(EngineDeadError, match="shutting down"):
-        engine.submit(ask("b"))
+        await engine.submit(ask("b"))
     assert (await reading)[-1].finish_reason is FinishReason.LENGTH
     await closing
-    assert engine._core._runner.closed
+    assert runner.closed
 
 
 async def test_close_aborts_what_does_not_finish_in_time(start_engine):

@@ -14,7 +14,8 @@ from octavo.types import FinishReason
 
 
 async def test_a_broken_runner_ends_every_request_with_an_error(start_engine):
-    engine = await start_engine(FakeRunner(fail_at_step=4), max_num_seqs=2)
+    runner = FakeRunner(fail_at_step=4)
+    engine = await start_engine(runner, max_num_seqs=2)
     answers = await asyncio.gather(*(collect(engine, ask(name, max_tokens=20, n=2)) for name in "abc"))
     for deltas in answers:
         last = {delta.index: delta for delta in deltas}
@@ -22,9 +23,9 @@ async def test_a_broken_runner_ends_every_request_with_an_error(start_engine):
         assert "on fire" in last[0].error
     assert "on fire" in engine.dead
     with pytest.raises(EngineDeadError, match="on fire"):
-        engine.submit(ask("late"))
+        await engine.submit(ask("late"))
     await engine.close()
-    assert engine._core._runner.closed
+    assert runner.closed
 
 
 async def test_a_runner_that_refuses_a_plan_is_broken_too(start_engine):
@@ -67,7 +68,7 @@ async def test_a_fault_in_output_processing_ends_only_its_request(start_engine):
 
 async def test_an_engine_that_was_never_started_closes():
     engine = fake_engine()
-    stream = engine.submit(ask())
+    stream = await engine.submit(ask())
     await engine.close()
     await engine.close()
     assert [delta.finish_reason async for delta in stream] == [FinishReason.ABORT]

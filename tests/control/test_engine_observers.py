@@ -65,7 +65,7 @@ async def test_an_aborted_request_has_a_summary_too(start_engine):
     recorder = Recorder()
     engine = await start_engine()
     engine.add_observer(recorder)
-    stream = engine.submit(ask(n=2))
+    stream = await engine.submit(ask(n=2))
     stream.abort()
     kind, summary = recorder.events[-1]
     assert kind == "finished"

@@ -39,7 +39,7 @@ async def test_a_delta_after_the_end_of_its_choice_is_a_bug():
 
 async def test_what_a_reader_leaves_is_merged_while_the_engine_goes_on(start_engine):
     engine = await start_engine()
-    stream = engine.submit(ask(max_tokens=50, n=2))
+    stream = await engine.submit(ask(max_tokens=50, n=2))
     await collect(engine, ask("later and longer", max_tokens=60))
     deltas = [delta async for delta in stream]
     assert [(delta.index, len(delta.token_ids), delta.finish_reason) for delta in deltas] == [
@@ -50,7 +50,7 @@ async def test_what_a_reader_leaves_is_merged_while_the_engine_goes_on(start_eng
 
 async def test_abort_ends_every_choice_and_frees_the_blocks(start_engine):
     engine = await start_engine()
-    stream = engine.submit(ask(max_tokens=None, n=3))
+    stream = await engine.submit(ask(max_tokens=None, n=3))
     first = await anext(stream)
     assert engine.stats().kv_usage > 0
     stream.abort()
@@ -63,7 +63,7 @@ async def test_abort_ends_every_choice_and_frees_the_blocks(start_engine):
 
 async def test_an_aborted_choice_gives_the_text_that_was_held_back(start_engine):
     engine = await start_engine(FakeRunner(script=[*b"hold EN"], delay_s=0.001))
-    stream = engine.submit(ask(max_tokens=None, stop=("ENDLESS",)))
+    stream = await engine.submit(ask(max_tokens=None, stop=("ENDLESS",)))
     deltas = []
     async for delta in stream:
         deltas.append(delta)
@@ -75,7 +75,7 @@ async def test_an_aborted_choice_gives_the_text_that_was_held_back(start_engine)
 async def test_leaving_the_block_aborts_what_is_unfinished(start_engine):
     engine = await start_engine()
     with pytest.raises(ConnectionResetError):
-        async with engine.submit(ask(max_tokens=None)) as stream:
+        async with await engine.submit(ask(max_tokens=None)) as stream:
             async for _ in stream:
                 raise ConnectionResetError
     assert engine.stats().finished == {FinishReason.ABORT: 1}
@@ -83,9 +83,9 @@ async def test_leaving_the_block_aborts_what_is_unfinished(start_engine):
 
 async def test_abort_before_the_first_step_and_while_waiting(start_engine):
     engine = await start_engine(max_num_seqs=1)
-    running = engine.submit(ask("running", max_tokens=30))
-    waiting = engine.submit(ask("waiting", max_tokens=30, n=2))
-    never_ran = engine.submit(ask("never ran", max_tokens=30))
+    running = await engine.submit(ask("running", max_tokens=30))
+    waiting = await engine.submit(ask("waiting", max_tokens=30, n=2))
+    never_ran = await engine.submit(ask("never ran", max_tokens=30))
     never_ran.abort()
     await anext(running)
     waiting.abort()
@@ -96,9 +96,9 @@ async def test_abort_before_the_first_step_and_while_waiting(start_engine):
 
 async def test_abort_of_a_finished_request_does_not_touch_its_successor(start_engine):
     engine = await start_engine()
-    old = engine.submit(ask("same", max_tokens=1))
+    old = await engine.submit(ask("same", max_tokens=1))
     assert [delta async for delta in old]
-    new = engine.submit(ask("same", max_tokens=5))
+    new = await engine.submit(ask("same", max_tokens=5))
     old.abort()
     assert [delta async for delta in new][-1].finish_reason is FinishReason.LENGTH
 
@@ -108,7 +108,7 @@ async def test_two_thousand_requests_with_aborts_leave_nothing(start_engine):
 
     async def use(index: int) -> None:
         request = ask(f"r{index}", prompt="shared beginning " + str(index), max_tokens=1 + index % 9, n=1 + (index % 10 == 0))
-        async with engine.submit(request) as stream:
+        async with await engine.submit(request) as stream:
             async for _ in stream:
                 if index % 5 == 0:
                     return

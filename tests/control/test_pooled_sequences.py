@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from octavo.cache import BlockGroup, BlockManager
-from octavo.scheduler import NewRequest, Scheduler, SchedulerLimits
+from octavo.scheduler import CoreRequest, Scheduler, SchedulerLimits
 from octavo.step import RowPooling, RowSampling, StepPlan, StepResult
 
 
@@ -14,8 +14,8 @@ def scheduler(*, groups: int = 1, max_num_batched_tokens: int = 16, max_num_seqs
     return Scheduler(limits, BlockManager([BlockGroup(32)] * groups, 4, hash_seed=1))
 
 
-def request(name: str, num_tokens: int, **settings: object) -> NewRequest:
-    return NewRequest(name, list(range(1, num_tokens + 1)), (RowSampling(),), 1, pooling=RowPooling(), **settings)  # type: ignore[arg-type]
+def request(name: str, num_tokens: int, **settings: object) -> CoreRequest:
+    return CoreRequest(name, list(range(1, num_tokens + 1)), (RowSampling(),), 1, pooling=RowPooling(), **settings)  # type: ignore[arg-type]
 
 
 def run(of: Scheduler) -> tuple[list[StepPlan], list[str]]:
@@ -36,8 +36,7 @@ def run(of: Scheduler) -> tuple[list[StepPlan], list[str]]:
                 pooled[row] = b"vectors"
         for output in of.update(StepResult(plan.step_id, [], [], [], pooled=pooled)):
             assert output.pooled == b"vectors" and not output.token_ids
-            ended.append(output.sequence.group.request_id)
-            of.finish(output.sequence)
+            ended.append(output.request_id)
         of.check_integrity()
     return plans, ended
 

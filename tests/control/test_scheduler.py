@@ -7,8 +7,9 @@ import pytest
 from fakes.fake_runner import fake_output
 from fakes.step_driver import StepDriver
 from octavo.errors import ConfigError
-from octavo.scheduler import NewRequest, SchedulerLimits
+from octavo.scheduler import CoreRequest, SchedulerLimits
 from octavo.step import RowSampling, StepResult
+from octavo.types import FinishReason
 
 
 def prompt(length: int, first: int = 0) -> list[int]:
@@ -68,7 +69,7 @@ def test_priority_goes_before_arrival():
     driver = StepDriver(max_num_seqs=1)
     late_and_urgent = [driver.add(prompt(4, first), 1, priority=priority) for first, priority in ((0, 5), (1, 5), (2, 1))]
     driver.run()
-    order = [output.sequence.group for output in driver.outputs]
+    order = [driver.groups[output.request_id] for output in driver.outputs]
     assert order == [late_and_urgent[2], late_and_urgent[0], late_and_urgent[1]]
 
 
@@ -147,7 +148,7 @@ def test_preemption_recomputes_and_keeps_outputs(prefix_caching: bool):
     assert driver.scheduler.num_preemptions > 0
     for first, group in enumerate(groups):
         assert outputs_of(group) == expected(prompt(6, first), 16)
-    finished = [output.sequence.group for output in driver.outputs if output.sequence.num_known_tokens == 22]
+    finished = [driver.groups[output.request_id] for output in driver.outputs if output.finish_reason is FinishReason.LENGTH]
     assert finished[-1] is groups[1]  # the least urgent one is the victim
     driver.scheduler.check_integrity()
 
@@ -163,7 +164,7 @@ def test_a_late_result_of_a_preempted_sequence_counts():
     known = sequence.num_known_tokens
     assert known + sequence.num_in_flight_tokens > 8
     driver.run()
-    drawn = [token_id for output in driver.outputs if output.sequence is sequence for token_id in output.token_ids]
+    drawn = [token_id for output in driver.outputs if driver.sequence(output) is sequence for token_id in output.token_ids]
     assert drawn == outputs_of(victim)[0] == expected(prompt(8, first=1), 8)[0]  # each token drawn once
 
 
@@ -182,9 +183,10 @@ def test_a_late_result_of_an_aborted_sequence_is_ignored():
 
 
 def test_a_late_stop_costs_one_token_that_nobody_sees():
-    driver = StepDriver(ends=lambda sequence, token_id: len(sequence.output_token_ids) == 2)
-    group = driver.add(prompt(5), max_tokens=9)
+    driver = StepDriver()
+    group = driver.add(prompt(5), max_tokens=9, end_token_ids=expected(prompt(5), 2)[0][1:])
     driver.run()
+    assert driver.outputs[-1].finish_reason is FinishReason.STOP
     assert outputs_of(group) == expected(prompt(5), 2)
     assert sum(sum(plan.draws) for plan in driver.runner.plans) == 3
 
@@ -239,7 +241,7 @@ def test_a_head_that_does_not_fit_is_not_overtaken():
     big = driver.add(prompt(24, first=1), max_tokens=2)
     small = driver.add(prompt(2, first=2), max_tokens=2)
     driver.run()
-    order = [output.sequence.group for output in driver.outputs]
+    order = [driver.groups[output.request_id] for output in driver.outputs]
     assert order.index(big) < order.index(small)
     assert driver.scheduler.num_preemptions == 0  # it waited for the room that it needs
 
@@ -264,7 +266,7 @@ def test_what_can_never_fit_is_refused():
         driver.add(prompt(12), max_tokens=6)
     group = driver.add(prompt(12), max_tokens=5)
     with pytest.raises(ValueError, match="in use"):
-        driver.scheduler.add(NewRequest(group.request_id, [1], (RowSampling(),), 1))
+        driver.scheduler.add(CoreRequest(group.request.request_id, [1], (RowSampling(),), 1))
     driver.run()
     assert outputs_of(group) == expected(prompt(12), 5)
 

@@ -119,7 +119,7 @@ async def test_what_cannot_be_built_again_ends_for_good(start_engine, runner):
     assert await asyncio.wait_for(engine.wait_dead(), 20) == engine.dead == deltas[-1].error
     assert engine.stats().rebuilds == 0
     with pytest.raises(EngineDeadError):
-        engine.submit(ask("late"))
+        await engine.submit(ask("late"))
     await asyncio.wait_for(engine.close(), 20)
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from fakes.fake_runner import FakeRunner
 from fakes.fake_tokenizer import EOS, FakeTokenizer
 from octavo.cache import BlockGroup, BlockManager
-from octavo.engine import AsyncEngine, EngineCore, EngineObserver, ModelInfo, StepPace
+from octavo.engine import AsyncEngine, EngineCore, EngineObserver, LocalCore, ModelInfo, StepPace
 from octavo.engine.watchdog import Watchdog
 from octavo.scheduler import Scheduler, SchedulerLimits
+from octavo.structured import GrammarCompiler
 from octavo.types import Delta, GenerationRequest, SamplingParams
 
 __all__ = ["ask", "collect", "fake_engine", "text_of"]
@@ -30,6 +31,7 @@ def fake_engine(
     max_step_ms: float = 0.0,
     watchdog: Watchdog | None = None,
     new_runner: Callable[[], FakeRunner] | None = None,
+    grammars: GrammarCompiler | None = None,
 ) -> AsyncEngine:
     """Not started yet. Its runner is the one given, or one that never draws the end of the sequence; `new_runner` replaces a broken one."""
     runner = runner or FakeRunner(vocab_size=EOS - 1)
@@ -39,10 +41,11 @@ def fake_engine(
         return Scheduler(limits, BlockManager([BlockGroup(num_blocks)], 4, hash_seed=1))
 
     pace = StepPace(max_step_ms, max_num_batched_tokens)
-    core = EngineCore(scheduler(), runner, pace=pace, observers=observers, clock=clock, watchdog=watchdog)
     rebuild = None if new_runner is None else lambda: (scheduler(), new_runner())
+    engine_core = EngineCore(scheduler(), runner, pace=pace, watchdog=watchdog)
+    core = LocalCore(engine_core, max_waiting=max_waiting, rebuild=rebuild, grammars=grammars)
     info = ModelInfo("toy", "/models/toy", max_model_len, FakeTokenizer.vocab_size, created=0)
-    return AsyncEngine(core, FakeTokenizer(), info, max_waiting=max_waiting, seed=seed, log_stats_s=log_stats_s, rebuild=rebuild)
+    return AsyncEngine(core, FakeTokenizer(), info, seed=seed, log_stats_s=log_stats_s, observers=observers, clock=clock)
 
 
 def ask(request_id: str = "a", prompt: str = "hello", priority: int = 0, **params: object) -> GenerationRequest:
@@ -52,7 +55,7 @@ def ask(request_id: str = "a", prompt: str = "hello", priority: int = 0, **param
 
 async def collect(engine: AsyncEngine, request: GenerationRequest) -> list[Delta]:
     """Every delta of a request."""
-    async with engine.submit(request) as stream:
+    async with await engine.submit(request) as stream:
         return [delta async for delta in stream]
 
 

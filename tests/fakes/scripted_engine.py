@@ -1,4 +1,4 @@
-"""An engine without a model: the interface of `AsyncEngine`, deltas from a script."""
+"""An engine without a model: the interface of `Engine`, deltas from a script."""
 
 from __future__ import annotations
 
@@ -64,9 +64,6 @@ class ScriptedEngine:
     def num_live(self) -> int:
         return len(self._live)
 
-    def check_grammar(self, grammar: str, field: str) -> None:
-        """Takes any."""
-
     def add_observer(self, observer: EngineObserver) -> None:
         self._observers.append(observer)
 
@@ -83,7 +80,7 @@ class ScriptedEngine:
         for stream, _ in list(self._live.values()):
             stream.abort()
 
-    def submit(self, request: GenerationRequest) -> RequestStream:
+    async def submit(self, request: GenerationRequest) -> RequestStream:
         self._check(request)
         self.requests.append(request)
         stream = RequestStream(request, lambda: self._abort(request))
@@ -105,7 +102,7 @@ class ScriptedEngine:
             steps=7,
         )
 
-    def kv_blocks(self) -> list[KvBlocks]:
+    async def kv_blocks(self) -> list[KvBlocks]:
         return self.blocks
 
     def _check(self, request: GenerationRequest) -> None:

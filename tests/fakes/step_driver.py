@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterable
 
 from fakes.fake_runner import FakeRunner
 from octavo.cache import BlockGroup, BlockManager
-from octavo.scheduler import NewRequest, Scheduler, SchedulerLimits, Sequence, SequenceGroup, SequenceOutput
+from octavo.scheduler import CoreRequest, Scheduler, SchedulerLimits, Sequence, SequenceGroup, SequenceOutput
 from octavo.step import RowSampling, StepPlan, StepResult
 
 __all__ = ["StepDriver"]
 
 
 class StepDriver:
-    """Sequences end at their `max_length`, or where `ends(sequence, token_id)` says so.
+    """Sequences end at their `max_length`, or by one of their `end_token_ids`.
 
     `ahead` steps are planned before the result of the first one is taken; 0: none. `window_blocks`: blocks of each windowed group; None:
     as many as the others have.
 
     Attributes:
         outputs: what the scheduler reported, in order.
+        groups: every request that was added, by its id.
     """
 
     def __init__(
@@ -37,7 +38,6 @@ class StepDriver:
         max_priority: int | None = None,
         windows: tuple[int | None, ...] = (None,),
         window_blocks: int | None = None,
-        ends: Callable[[Sequence, int], bool] = lambda sequence, token_id: False,
         ahead: int = 1,
         **runner_options: float | None,
     ) -> None:
@@ -53,7 +53,7 @@ class StepDriver:
             **runner_options,  # type: ignore[arg-type]
         )
         self.outputs: list[SequenceOutput] = []
-        self._ends = ends
+        self.groups: dict[str, SequenceGroup] = {}
         self._ahead = ahead
         self._in_flight: deque[StepResult] = deque()
 
@@ -67,17 +67,23 @@ class StepDriver:
         prompt_logprobs: int | None = None,
         temperature: float = 1.0,
         extras: bytes = b"",
+        end_token_ids: Iterable[int] = (),
     ) -> SequenceGroup:
         samplings = tuple(
             RowSampling(temperature=temperature, seed=7, choice=choice, num_prompt_logprobs=None if choice else prompt_logprobs)
             for choice in range(n)
         )
-        request_id = f"request-{self.scheduler._num_arrivals}"
-        return self.scheduler.add(NewRequest(request_id, prompt, samplings, max_tokens, priority, extras))
+        request_id = f"request-{len(self.groups)}"
+        request = CoreRequest(request_id, prompt, samplings, max_tokens, frozenset(end_token_ids), priority, extras)
+        group = self.groups[request_id] = self.scheduler.add(request)
+        return group
 
     def abort(self, group: SequenceGroup) -> None:
-        for sequence in group.sequences:
-            self.scheduler.finish(sequence)
+        self.scheduler.finish(group.request.request_id)
+
+    def sequence(self, output: SequenceOutput) -> Sequence:
+        """Whose output it is."""
+        return self.groups[output.request_id].sequences[output.choice]
 
     def step(self, token_budget: int | None = None) -> StepPlan | None:
         """Plan and run a step, then take the result of the one before (of this one, unless one step ahead)."""
@@ -85,7 +91,7 @@ class StepDriver:
         if plan is not None:
             self._in_flight.append(self.runner.run(plan))
         if self._in_flight and (plan is None or len(self._in_flight) > self._ahead):
-            self._take(self._in_flight.popleft())
+            self.outputs += self.scheduler.update(self._in_flight.popleft())
         return plan
 
     def begins(self, plan: StepPlan) -> list[int]:
@@ -99,11 +105,3 @@ class StepDriver:
                 return num_steps
             self.step()
         raise AssertionError(f"work is left after {max_steps} steps: a request starves")
-
-    def _take(self, result: StepResult) -> None:
-        for output in self.scheduler.update(result):
-            sequence = output.sequence
-            self.outputs.append(output)
-            ended = any(self._ends(sequence, token_id) for token_id in output.token_ids)
-            if output.error is not None or ended or sequence.num_known_tokens >= sequence.max_length:
-                self.scheduler.finish(sequence)

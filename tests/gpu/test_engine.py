@@ -37,7 +37,7 @@ def run(engine, requests: list[GenerationRequest]) -> list[dict[int, list]]:
 
     async def collect(request: GenerationRequest) -> dict[int, list]:
         choices: dict[int, list] = {}
-        async for delta in engine.submit(request):
+        async for delta in await engine.submit(request):
             choices.setdefault(delta.index, []).append(delta)
         return choices
 

@@ -13,7 +13,7 @@ from octavo.cache import BlockGroup, BlockManager
 from octavo.runner.executor import StepShape
 from octavo.runner.host_executor import HostExecutor
 from octavo.runner.local_runner import LocalRunner
-from octavo.scheduler import NewRequest, Scheduler, SchedulerLimits, Sequence
+from octavo.scheduler import CoreRequest, Scheduler, SchedulerLimits
 from octavo.step import BlockCopy, Profile, RowFork, RowSampling, RowStart, StepPlan, StepResult
 
 VOCAB = 64
@@ -60,23 +60,20 @@ def serve(runner: LocalRunner, *requests: tuple[list[int], RowSampling]) -> list
     limits = SchedulerLimits(SHAPE.max_num_seqs, SHAPE.max_num_tokens, SHAPE.max_num_logits, SHAPE.max_model_len)
     blocks = BlockManager([BlockGroup(SHAPE.num_blocks)], SHAPE.block_size)
     scheduler = Scheduler(limits, blocks)
-    groups = [scheduler.add(NewRequest(str(index), prompt, (sampling,), 6)) for index, (prompt, sampling) in enumerate(requests)]
-    errors: dict[Sequence, str] = {}
+    groups = [scheduler.add(CoreRequest(str(index), prompt, (sampling,), 6)) for index, (prompt, sampling) in enumerate(requests)]
+    errors: dict[str, str | None] = {}
     in_flight = None
     while scheduler.has_work:
         plan = scheduler.schedule()
         submitted = None if plan is None else runner.submit(plan)
         before, in_flight = in_flight, submitted
         for output in scheduler.update(before.result(timeout=60)) if before else ():
-            if output.error is not None:
-                errors[output.sequence] = output.error
-            if output.error is not None or output.sequence.num_known_tokens == output.sequence.max_length:
-                scheduler.finish(output.sequence)
+            errors[output.request_id] = output.error
     if in_flight is not None:
         in_flight.result(timeout=60)
     scheduler.check_integrity()
     assert blocks.num_free == blocks.num_blocks
-    return [(group.sequences[0].output_token_ids, errors.get(group.sequences[0])) for group in groups]
+    return [(group.sequences[0].output_token_ids, errors[group.request.request_id]) for group in groups]
 
 
 def step_plan(step_id: int, rows: dict[int, int], blocks: dict[int, list[int]] | None = None, **parts) -> StepPlan:

@@ -71,7 +71,7 @@ async def _run(engine: AsyncEngine, prompts: Sequence[list[int]], params: Sampli
 async def _generate(engine: AsyncEngine, name: str, prompt: list[int], params: SamplingParams) -> tuple[list[int], int]:
     token_ids: list[int] = []
     num_cached = 0
-    async for delta in engine.submit(GenerationRequest(name, prompt, params)):
+    async for delta in await engine.submit(GenerationRequest(name, prompt, params)):
         assert delta.error is None, delta.error
         token_ids += delta.token_ids
         num_cached = max(num_cached, delta.num_cached_tokens)

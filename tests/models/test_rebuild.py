@@ -20,7 +20,7 @@ GREEDY = SamplingParams(temperature=0.0, max_tokens=20, ignore_eos=True)
 
 
 async def answer(engine: AsyncEngine) -> tuple[list[int], FinishReason]:
-    async with engine.submit(GenerationRequest("r", list(range(40)), GREEDY)) as stream:
+    async with await engine.submit(GenerationRequest("r", list(range(40)), GREEDY)) as stream:
         deltas = [delta async for delta in stream]
     return [token_id for delta in deltas for token_id in delta.token_ids], deltas[-1].finish_reason
 

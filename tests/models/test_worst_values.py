@@ -116,7 +116,7 @@ async def is_served(engine: AsyncEngine, change: dict[str, Any]) -> bool:
 
 
 async def answer(engine: AsyncEngine, params: SamplingParams) -> list[Any]:
-    async with engine.submit(GenerationRequest("r", [1, 2, 3], params)) as stream:
+    async with await engine.submit(GenerationRequest("r", [1, 2, 3], params)) as stream:
         return [delta async for delta in stream]
 
 

@@ -135,4 +135,4 @@ def test_a_priority_is_capped():
 
 
 def ended(driver: StepDriver) -> list[SequenceGroup]:
-    return [output.sequence.group for output in driver.outputs if output.token_ids]
+    return [driver.groups[output.request_id] for output in driver.outputs if output.token_ids]

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from fakes.fake_runner import fake_output
 from fakes.step_driver import StepDriver
 from octavo.scheduler import Sequence, SequenceGroup
+from octavo.types import FinishReason
 
 BLOCK_SIZE = 4
+END_TOKEN_IDS = frozenset(range(0, 256, 32))
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,6 @@ def make_driver(setting: Setting) -> StepDriver:
         max_num_seqs=setting.max_num_seqs,
         max_num_batched_tokens=setting.max_num_batched_tokens,
         max_num_logits=setting.max_num_logits,
-        ends=lambda sequence, token_id: token_id % 32 == 0,
         ahead=setting.ahead,
         max_num_drafts=setting.max_num_drafts,
         windows=setting.windows,
@@ -97,7 +98,12 @@ def play(driver: StepDriver, schedule: list[Arrival]) -> dict[int, SequenceGroup
             if arrival.at_step == step:
                 logprobs = 0 if arrival.prompt_logprobs else None
                 groups[index] = driver.add(
-                    arrival.prompt, arrival.max_tokens, n=arrival.n, priority=arrival.priority, prompt_logprobs=logprobs
+                    arrival.prompt,
+                    arrival.max_tokens,
+                    n=arrival.n,
+                    priority=arrival.priority,
+                    prompt_logprobs=logprobs,
+                    end_token_ids=END_TOKEN_IDS,
                 )
             if arrival.abort_after is not None and arrival.at_step + arrival.abort_after == step:
                 driver.abort(groups[index])
@@ -121,7 +127,7 @@ def step_and_check(driver: StepDriver) -> None:
 
 def expected_output(arrival: Arrival, group: SequenceGroup, choice: int) -> list[int]:
     tokens = fake_output(arrival.prompt, arrival.max_tokens, group.sequences[choice].sampling)
-    end = next((index for index, token_id in enumerate(tokens) if token_id % 32 == 0), len(tokens) - 1)
+    end = next((index for index, token_id in enumerate(tokens) if token_id in END_TOKEN_IDS), len(tokens) - 1)
     return tokens[: end + 1]
 
 
@@ -137,8 +143,8 @@ def test_every_request_ends_with_its_own_tokens(setting: Setting, schedule: list
             assert sequence.finished
             expected = expected_output(arrival, group, choice)
             if arrival.abort_after is None:
-                assert sequence.output_token_ids[: len(expected)] == expected
-                assert len(sequence.output_token_ids) <= len(expected) + setting.max_num_drafts
+                assert sequence.output_token_ids == expected
+                assert reasons(driver, sequence) == [FinishReason.STOP if expected[-1] in END_TOKEN_IDS else FinishReason.LENGTH]
             else:
                 assert all(map(eq, sequence.output_token_ids, expected))
         if arrival.prompt_logprobs and arrival.abort_after is None:
@@ -148,8 +154,12 @@ def test_every_request_ends_with_its_own_tokens(setting: Setting, schedule: list
     driver.scheduler.check_integrity()
 
 
+def reasons(driver: StepDriver, sequence: Sequence) -> list[FinishReason]:
+    return [output.finish_reason for output in driver.outputs if output.finish_reason is not None and driver.sequence(output) is sequence]
+
+
 def prompt_tokens_reported(driver: StepDriver, group: SequenceGroup) -> list[int]:
-    mine = (output for output in driver.outputs if output.sequence is group.sequences[0])
+    mine = (output for output in driver.outputs if driver.sequence(output) is group.sequences[0])
     return [entry.token_id for output in mine for entry in output.prompt_logprobs or []]
 
 

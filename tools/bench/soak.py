@@ -68,7 +68,7 @@ async def one(engine: AsyncEngine, index: int, gate: asyncio.Semaphore) -> bool:
     """Serve one request; True where it was aborted on the way."""
     request = random_request(index, engine.info.vocab_size)
     abort_after = 1 if random.Random(~index).random() < ABORTED_SHARE else None
-    async with gate, engine.submit(request) as stream:
+    async with gate, await engine.submit(request) as stream:
         num_deltas = 0
         async for delta in stream:
             assert delta.error is None, delta.error

@@ -125,9 +125,8 @@ def watch_runner(times: StepTimes, runner: Any) -> None:
     executor.launch = step
 
 
-def watch_core(times: StepTimes, core: Any) -> None:
-    """Time the parts of `EngineCore.step`, on the event loop."""
-    scheduler = core.scheduler
+def watch_core(times: StepTimes, scheduler: Any, engine: Any) -> None:
+    """Time the parts of a step on the event loop: those of `EngineCore.step`, and what the front makes of its outputs."""
     cpu = [0.0]
     taken = [0]
     update = scheduler.update
@@ -144,7 +143,7 @@ def watch_core(times: StepTimes, core: Any) -> None:
 
     times.timed(scheduler, "schedule", "schedule", lambda: scheduler._num_steps - 1)
     scheduler.update = take
-    times.timed(core, "_hand_out", "hand out", lambda: taken[0])
+    times.timed(engine, "_take", "hand out", lambda: taken[0])
 
 
 async def load_in_process(engine: AsyncEngine, streams: int) -> None:
@@ -179,8 +178,9 @@ async def profile(config: EngineConfig, streams: int, http: bool) -> StepTimes:
     """Serve `streams` equal requests at once and return the times of the steps."""
     engine = build_engine(config)
     times = StepTimes()
-    watch_runner(times, engine._core._runner)
-    watch_core(times, engine._core)
+    engine_core = engine.core.engine_core
+    watch_runner(times, engine_core._runner)
+    watch_core(times, engine_core.scheduler, engine)
     await engine.start()
     await (load_over_http if http else load_in_process)(engine, streams)
     await engine.close()

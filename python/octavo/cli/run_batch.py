@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
     from tqdm import tqdm
 
-    from octavo.engine import AsyncEngine
+    from octavo.engine.port import Engine
 
 __all__ = ["BatchRequest", "add_arguments", "read_batch", "run", "run_batch"]
 
@@ -129,7 +129,7 @@ def _remaining(requests: list[BatchRequest], output: str) -> list[BatchRequest]:
     return [request for request in requests if request.custom_id not in done]
 
 
-async def run_batch(engine: AsyncEngine, requests: list[BatchRequest], output: TextIO, concurrency: int) -> int:
+async def run_batch(engine: Engine, requests: list[BatchRequest], output: TextIO, concurrency: int) -> int:
     """Answer `requests` and write a line to `output` as each ends; returns how many failed. Closes the engine."""
     from aiohttp import ClientSession, ClientTimeout, UnixConnector, web
     from tqdm import tqdm

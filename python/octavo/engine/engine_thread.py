@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from octavo.engine.async_engine import AsyncEngine
+from octavo.engine.port import Engine
 from octavo.errors import EngineDeadError
 
 __all__ = ["EngineThread"]
@@ -30,7 +30,7 @@ class EngineThread:
     needs. A forked child has none of these threads: its calls raise, its ends do nothing.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._process = os.getpid()
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""A request from its acceptance to the end of its last choice."""
+"""The front's side of a request, from its acceptance to the end of its last choice."""
 
 from __future__ import annotations
 
@@ -8,63 +8,63 @@ from dataclasses import replace
 from octavo.engine.choice import Choice
 from octavo.engine.request_stream import RequestStream
 from octavo.engine.stats import RequestSummary
-from octavo.scheduler import SequenceGroup, SequenceOutput
+from octavo.scheduler import SequenceOutput
 from octavo.types import Delta, FinishReason, GenerationRequest, TokenLogprobs
 
 __all__ = ["LiveRequest"]
 
 
 class LiveRequest:
-    """Joins what the parts know of one request: the scheduler's sequences, the output side of each choice, the reader's stream.
+    """Turns the core's outputs of one request into the deltas of its choices.
 
     Attributes:
+        core_id: the request's name between front and core, which is never used twice.
         num_open: choices that have not ended.
+        num_cached_tokens: prompt tokens that the prefix cache served; 0 before the request first ran.
         arrival_s, first_token_s: the engine's clock, seconds.
     """
 
     def __init__(
-        self,
-        request: GenerationRequest,
-        group: SequenceGroup,
-        new_choice: Callable[[int], Choice],
-        stream: RequestStream,
-        arrival_s: float,
+        self, request: GenerationRequest, core_id: str, new_choice: Callable[[int], Choice], stream: RequestStream, arrival_s: float
     ) -> None:
         self.request = request
-        self.group = group
-        self._new_choice = new_choice
-        self._choices: list[Choice | None] = [None] * request.params.n
-        self.num_open = request.params.n
+        self.core_id = core_id
         self.stream = stream
+        self.num_open = request.params.n
+        self.num_cached_tokens = 0
         self.arrival_s = arrival_s
         self.first_token_s: float | None = None
+        self._new_choice = new_choice
+        self._choices: list[Choice | None] = [None] * request.params.n
         self._prompt_logprobs: list[TokenLogprobs | None] = [None]  # nothing predicts the first token
 
-    @property
-    def num_cached_tokens(self) -> int:
-        """Prompt tokens that the prefix cache served; 0 before the request first ran."""
-        return self.group.num_cached_tokens or 0
-
     def choice(self, index: int) -> Choice:
-        """The output side of `group.sequences[index]`, made when it is first needed."""
+        """The choice, made when it is first needed."""
         choice = self._choices[index]
         if choice is None:
             choice = self._choices[index] = self._new_choice(index)
         return choice
 
     def take(self, output: SequenceOutput) -> Delta | None:
-        """The delta that a step's output makes known; None where that waits for the first token."""
+        """The delta that an output of a choice that goes on makes known; None where that waits for the first token."""
+        self.num_cached_tokens = output.num_cached_tokens
         if output.prompt_logprobs is not None:
             self._prompt_logprobs += output.prompt_logprobs
-        if not output.token_ids:
-            return None
-        index = output.sequence.index
+        index = output.choice
         choice = self.choice(index)
+        if not output.token_ids:
+            reason = output.finish_reason
+            return None if reason is None else choice.end(reason, output.num_cached_tokens, output.error)
         is_first = choice.num_tokens == 0
-        delta = choice.push(output.token_ids, output.logprobs, self.num_cached_tokens)
+        delta = choice.push(output)
         if index == 0 and is_first and self.request.params.prompt_logprobs is not None:
             return replace(delta, prompt_logprobs=self._prompt_logprobs)
         return delta
+
+    def end(self, reason: FinishReason, error: str | None = None) -> list[Delta]:
+        """The last deltas of the choices that have not ended."""
+        choices = [self.choice(index) for index in range(len(self._choices))]
+        return [choice.end(reason, self.num_cached_tokens, error) for choice in choices if choice.finish_reason is None]
 
     def summary(self, now_s: float) -> RequestSummary:
         """What there is to say once every choice has ended."""

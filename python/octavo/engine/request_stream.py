@@ -16,7 +16,7 @@ class RequestStream:
     Iteration ends after every choice has had its `finish_reason`. A reader that falls behind gets the deltas of a choice joined
     into one, so that nothing is lost and it catches up at once. One reader; all calls on the engine's event loop.
 
-        async with engine.submit(request) as stream:   # leaving the block aborts what is unfinished
+        async with await engine.submit(request) as stream:   # leaving the block aborts what is unfinished
             async for delta in stream: ...
     """
 

@@ -8,24 +8,39 @@ from typing import Protocol
 
 from octavo.types import FinishReason, GenerationRequest
 
-__all__ = ["EngineCounters", "EngineObserver", "EngineStats", "RequestSummary"]
+__all__ = ["CoreStats", "EngineCounters", "EngineObserver", "EngineStats", "RequestSummary"]
 
 
 @dataclass(frozen=True, slots=True)
-class EngineStats:
-    """A snapshot. The first three say how things stand, the others count since the start.
+class CoreStats:
+    """What the core knows. The first three say how things stand, the others count since the start.
 
     Attributes:
         num_running: sequences (choices) in the running batch.
         num_waiting: requests of which no sequence runs.
         kv_usage: share of the KV-cache blocks that running sequences hold, 0..1.
+        preemptions: sequences that lost their blocks and had to be computed again.
+        steps: results taken from the runner.
+        rebuilds: times that the runner was built again after a fault.
+    """
+
+    num_running: int
+    num_waiting: int
+    kv_usage: float
+    preemptions: int
+    steps: int
+    rebuilds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """A snapshot: what `CoreStats` says, and what the front has counted since the start.
+
+    Attributes:
         prompt_tokens: prompt tokens of the requests whose first token is drawn.
         cached_prompt_tokens: those of them that the prefix cache served.
         generation_tokens: tokens drawn and kept.
         finished: finish reason -> choices that ended so.
-        preemptions: sequences that lost their blocks and had to be computed again.
-        steps: results taken from the runner.
-        rebuilds: times that the runner was built again after a fault.
     """
 
     num_running: int
@@ -42,13 +57,12 @@ class EngineStats:
 
 @dataclass(slots=True)
 class EngineCounters:
-    """The counting half of `EngineStats`, kept by the engine core."""
+    """The front's half of `EngineStats`."""
 
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     generation_tokens: int = 0
     finished: Counter[FinishReason] = field(default_factory=Counter)
-    steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,53 +1,67 @@
-"""What goes into the scheduler and what comes out of it for the engine."""
+"""What goes into the scheduler and what comes out of it. Plain data: both cross from the front of the engine to its core and back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from octavo.scheduler.sequence import Sequence
 from octavo.step import RowPooling, RowSampling
-from octavo.types import TokenLogprobs
+from octavo.types import FinishReason, TokenLogprobs
 
-__all__ = ["NewRequest", "SequenceOutput"]
+__all__ = ["CoreRequest", "SequenceOutput"]
 
 
 @dataclass(frozen=True, slots=True)
-class NewRequest:
-    """A request as it arrives. One sequence is made for each entry of `samplings`.
+class CoreRequest:
+    """A request in tokens. One sequence is made for each entry of `samplings`.
 
     Attributes:
-        request_id: unique among the live requests.
+        request_id: unique; an output that comes late must not look like another request's.
         prompt_token_ids: not copied, never changed.
         samplings: one per choice; at most the first asks for prompt log-probabilities.
         max_tokens: most outputs of each choice; prompt and outputs together fit `Scheduler.max_sequence_length`.
+        end_token_ids: end a choice that has more than its sampling's `min_tokens` outputs, themselves included.
         priority: lower is served first.
         cache_extras: what the KV content depends on besides the tokens.
         pooling: the request wants vectors: its one sequence draws nothing, and `max_tokens` is 1. None: it wants tokens.
         whole: the prompt is computed in one step or not at all (encoders; pooling that needs all tokens at once).
         reuses_prefix: whether tokens that the prefix cache holds need not be computed.
+        grammar_field: the field that asked for the samplings' grammar, for an error to name.
     """
 
     request_id: str
     prompt_token_ids: list[int]
     samplings: tuple[RowSampling, ...]
     max_tokens: int
+    end_token_ids: frozenset[int] = frozenset()
     priority: int = 0
     cache_extras: bytes = b""
     pooling: RowPooling | None = None
     whole: bool = False
     reuses_prefix: bool = True
+    grammar_field: str = "grammar"
 
 
 class SequenceOutput(NamedTuple):
-    """What a step made for a live sequence: tokens, prompt log-probabilities, vectors, or an error.
+    """What a step made for one choice.
 
-    After vectors or an error it must be finished.
+    Attributes:
+        choice: index of the choice within its request.
+        token_ids: new outputs; empty where there are only prompt log-probabilities or an error.
+        logprobs: one entry per token; None where not asked for.
+        prompt_logprobs: of the next prompt tokens, in order; None where the step has none.
+        num_cached_tokens: prompt tokens that the prefix cache served.
+        finish_reason: STOP, LENGTH: the last of `token_ids` ends the choice, or `pooled` does; ERROR: it cannot go on. Nothing follows.
+        error: what went wrong, with ERROR.
+        pooled: float32 bytes of a pooling request's vectors, with STOP.
     """
 
-    sequence: Sequence
+    request_id: str
+    choice: int
     token_ids: list[int]
     logprobs: list[TokenLogprobs] | None = None
     prompt_logprobs: list[TokenLogprobs | None] | None = None
+    num_cached_tokens: int = 0
+    finish_reason: FinishReason | None = None
     error: str | None = None
     pooled: bytes | None = None

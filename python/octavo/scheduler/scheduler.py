@@ -12,12 +12,12 @@ from itertools import islice, takewhile
 from octavo.cache import BlockManager
 from octavo.scheduler.budget import share_budget
 from octavo.scheduler.limits import SchedulerLimits
-from octavo.scheduler.request import NewRequest, SequenceOutput
+from octavo.scheduler.request import CoreRequest, SequenceOutput
 from octavo.scheduler.sequence import Chunk, Sequence, SequenceGroup
 from octavo.scheduler.sequence_queue import SequenceQueue
 from octavo.scheduler.step_builder import StepBuilder
 from octavo.step import BlockCopy, RowFork, StepPlan, StepResult
-from octavo.types import KvBlocks
+from octavo.types import FinishReason, KvBlocks
 
 __all__ = ["Scheduler"]
 
@@ -42,6 +42,7 @@ class Scheduler:
         self._ended_rows: list[int] = []
         self._in_flight: deque[StepBuilder] = deque()
         self._num_arrivals = 0
+        self._num_sequences = 0  # that live
         self._num_steps = 0
         self._starved: tuple[Sequence, int] | None = None  # a sequence that found too few blocks free, and how many
         self._overtaken: tuple[Sequence, int] | None = None  # head of the queue, and how many started before it
@@ -78,6 +79,11 @@ class Scheduler:
         return len(self._groups) - len({sequence.group.arrival for sequence in self._running})
 
     @property
+    def num_waiting_sequences(self) -> int:
+        """Sequences that live and do not run."""
+        return self._num_sequences - len(self._running)
+
+    @property
     def kv_usage(self) -> float:
         """Share of the KV blocks that running sequences hold, 0..1."""
         return self._blocks.usage
@@ -86,7 +92,7 @@ class Scheduler:
         """The state of every KV block of each cache group. O(number of blocks)."""
         return self._blocks.kv_blocks()
 
-    def add(self, request: NewRequest) -> SequenceGroup:
+    def add(self, request: CoreRequest) -> SequenceGroup:
         """Queue a request. Raises ValueError where its id lives already or its sequences can never fit."""
         max_length = len(request.prompt_token_ids) + request.max_tokens
         if request.request_id in self._groups:
@@ -97,34 +103,50 @@ class Scheduler:
             raise ValueError(f"request {request.request_id!r}: a prompt that is computed whole must fit a step's token budget")
         most_urgent = self._limits.max_priority
         priority = request.priority if most_urgent is None else max(request.priority, most_urgent)
-        group = SequenceGroup(
-            request.request_id,
-            request.prompt_token_ids,
-            priority,
-            self._num_arrivals,
-            pooling=request.pooling,
-            whole=request.whole,
-            reuses_prefix=request.reuses_prefix,
-        )
+        group = SequenceGroup(request, priority, self._num_arrivals)
         for index, sampling in enumerate(request.samplings):
             group.sequences.append(Sequence(group, index, sampling, self._blocks.new_table(request.cache_extras), max_length))
         self._num_arrivals += 1
+        self._num_sequences += len(group.sequences)
         self._groups[request.request_id] = group
         self._waiting.add(group.sequences[0])
         return group
 
-    def finish(self, sequence: Sequence) -> None:
-        """End a sequence at any time, also while a step of it is in flight: the result will be ignored. Idempotent."""
+    def finish(self, request_id: str, choice: int | None = None) -> None:
+        """End a choice, or all of a request, from outside, at any time, also while a step of it is in flight: the result will be ignored.
+
+        Idempotent; nothing happens where no such request lives.
+        """
+        group = self._groups.get(request_id)
+        for sequence in () if group is None else group.sequences:
+            if choice is None or sequence.index == choice:
+                self._end(sequence)
+
+    def finish_all(self, error: str = "") -> list[SequenceOutput]:
+        """End everything; returns an output with this error for each choice that lived."""
+        outputs: list[SequenceOutput] = []
+        for group in list(self._groups.values()):
+            outputs += self._fail(group, error)
+        return outputs
+
+    def _fail(self, group: SequenceGroup, error: str) -> list[SequenceOutput]:
+        ended = [sequence for sequence in group.sequences if self._end(sequence)]
+        return [sequence.output([], None, None, FinishReason.ERROR, error) for sequence in ended]
+
+    def _end(self, sequence: Sequence) -> bool:
+        """False where it had ended before."""
         if sequence.finished:
-            return
+            return False
         sequence.finished = True
+        self._num_sequences -= 1
         group = sequence.group
         if sequence.row is not None:
             self._stop_running(sequence)
         elif sequence.index == 0 or group.prompt_computed:
             self._waiting.remove(sequence)
         if all(choice.finished for choice in group.sequences):
-            del self._groups[group.request_id]
+            del self._groups[group.request.request_id]
+        return True
 
     def schedule(self, token_budget: int | None = None) -> StepPlan | None:
         """Plan the next step; None where there is nothing to do before a result comes back. The plan must be submitted.
@@ -149,7 +171,7 @@ class Scheduler:
         return step.plan
 
     def update(self, result: StepResult) -> list[SequenceOutput]:
-        """Take the result of the oldest step in flight; returns what it made for sequences that still live.
+        """Take the result of the oldest step in flight; returns what it made for sequences that lived, and ends those that are done.
 
         Raises RuntimeError where the result does not belong to that step.
         """
@@ -157,7 +179,7 @@ class Scheduler:
         if result.step_id != step.plan.step_id:
             raise RuntimeError(f"the runner returned step {result.step_id} where step {step.plan.step_id} was due")
         drawn = zip(result.rows, result.token_ids, result.logprobs, strict=True)
-        outputs = []
+        outputs: list[SequenceOutput] = []
         for row, sequence, chunk in step.scheduled:
             error = result.errors.get(row)
             token_ids: list[int] = []
@@ -168,11 +190,22 @@ class Scheduler:
                     raise RuntimeError(f"the runner drew {len(token_ids)} tokens for row {row} in step {result.step_id}")
             if sequence.finished:
                 continue
+            if error is not None:
+                outputs += self._fail(sequence.group, error)
+                continue
+            reason = None
             if chunk.draws:
+                count, reason = sequence.end_of(token_ids)
+                if count < len(token_ids):
+                    token_ids, logprobs = token_ids[:count], logprobs and logprobs[:count]
                 sequence.take(token_ids, chunk.num_drafts)
             prompt_logprobs, pooled = result.prompt_logprobs.get(row), result.pooled.get(row)
-            if token_ids or prompt_logprobs is not None or error is not None or pooled is not None:
-                outputs.append(SequenceOutput(sequence, token_ids, logprobs, prompt_logprobs, error, pooled))
+            if pooled is not None:
+                reason = FinishReason.STOP
+            if token_ids or prompt_logprobs is not None or pooled is not None:
+                outputs.append(sequence.output(token_ids, logprobs, prompt_logprobs, reason, pooled=pooled))
+            if reason is not None:
+                self._end(sequence)
         return outputs
 
     def check_integrity(self) -> None:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from octavo.step import RowPooling, RowSampling, RowStart
+from octavo.scheduler.request import CoreRequest, SequenceOutput
+from octavo.step import RowSampling, RowStart
+from octavo.types import FinishReason, TokenLogprobs
 
 if TYPE_CHECKING:
     from octavo._runtime import BlockTable
@@ -33,47 +35,27 @@ class SequenceGroup:
     """One request: a prompt and the sequences that continue it, one per choice.
 
     Attributes:
+        priority: the request's, but for the most urgent one that the scheduler grants.
         arrival: counts the requests of a scheduler; breaks ties between equal priorities.
         prompt_computed: whether a submitted step computes the last prompt token for the first time. Choice 0 does that; the other
             choices wait for it.
         num_cached_tokens: prompt tokens that choice 0 took from the prefix cache when it first started; None before.
-        pooling, whole, reuses_prefix: as in `NewRequest`.
     """
 
-    __slots__ = (
-        "arrival",
-        "num_cached_tokens",
-        "pooling",
-        "priority",
-        "prompt_computed",
-        "prompt_token_ids",
-        "request_id",
-        "reuses_prefix",
-        "sequences",
-        "whole",
-    )
+    __slots__ = ("arrival", "num_cached_tokens", "priority", "prompt_computed", "request", "sequences")
 
-    def __init__(
-        self,
-        request_id: str,
-        prompt_token_ids: list[int],
-        priority: int,
-        arrival: int,
-        *,
-        pooling: RowPooling | None = None,
-        whole: bool = False,
-        reuses_prefix: bool = True,
-    ) -> None:
-        self.pooling = pooling
-        self.whole = whole
-        self.reuses_prefix = reuses_prefix
-        self.request_id = request_id
-        self.prompt_token_ids = prompt_token_ids
+    def __init__(self, request: CoreRequest, priority: int, arrival: int) -> None:
+        self.request = request
         self.priority = priority
         self.arrival = arrival
         self.sequences: list[Sequence] = []
         self.prompt_computed = False
         self.num_cached_tokens: int | None = None
+
+    @property
+    def prompt_token_ids(self) -> list[int]:
+        """The request's."""
+        return self.request.prompt_token_ids
 
     def prompt_owner(self) -> Sequence | None:
         """A running sequence whose blocks hold the whole prompt, or None."""
@@ -98,7 +80,7 @@ class Sequence:
         share_deficit: tokens that it has had too few of, by the equal shares of the steps that computed its prompt.
         row: its row while it runs, else None.
         wants_prompt_logits: whether log-probabilities of prompt tokens remain to be asked for; their positions cannot come from a cache.
-        finished: set once, by `Scheduler.finish`.
+        finished: set once, by the scheduler.
     """
 
     __slots__ = (
@@ -157,12 +139,12 @@ class Sequence:
     @property
     def is_pooled(self) -> bool:
         """Whether it draws nothing: its vectors come with the last token of its prompt."""
-        return self.group.pooling is not None
+        return self.group.request.pooling is not None
 
     @property
     def can_start_from_prefix(self) -> bool:
         """Whether tokens that the prefix cache holds need not be computed again."""
-        return self.group.reuses_prefix and not self.wants_prompt_logits
+        return self.group.request.reuses_prefix and not self.wants_prompt_logits
 
     @property
     def first_logits_position(self) -> int:
@@ -189,7 +171,7 @@ class Sequence:
             self.sampling,
             self.num_computed_tokens,
             first_blocks if any(first_blocks) else (),
-            self.group.pooling,
+            self.group.request.pooling,
         )
 
     def advance(self, chunk: Chunk) -> None:
@@ -202,13 +184,43 @@ class Sequence:
             self.wants_prompt_logits = self.num_prompt_logits < self.num_prompt_tokens - 1
 
     def take(self, token_ids: list[int], num_drafts: int) -> None:
-        """Take the outputs of a step that has come back; it was planned with `num_drafts` drafts, some of which it may have rejected."""
+        """Take the outputs of a step that has come back; it was planned with `num_drafts` drafts, some of which it may have rejected.
+
+        What follows a token that ends the sequence must have been cut off.
+        """
         self.num_in_flight_tokens -= 1 + num_drafts
         self.num_in_flight_drafts -= num_drafts
         self.output_token_ids += token_ids
         self.num_known_tokens += len(token_ids)
         if self.row is not None and token_ids:  # else nothing counts as computed any more
             self.num_computed_tokens -= 1 + num_drafts - len(token_ids)
+
+    def end_of(self, token_ids: list[int]) -> tuple[int, FinishReason | None]:
+        """How many of the next outputs count, and why the sequence ends with the last of them; None: it goes on.
+
+        This is the one place where a token ends a sequence: by its value, or by being the last that there is room for.
+        """
+        num_outputs = len(self.output_token_ids)
+        for count, token_id in enumerate(token_ids, 1):
+            if token_id in self.group.request.end_token_ids and num_outputs + count > self.sampling.min_tokens:
+                return count, FinishReason.STOP
+            if self.num_known_tokens + count == self.max_length:
+                return count, FinishReason.LENGTH
+        return len(token_ids), None
+
+    def output(
+        self,
+        token_ids: list[int],
+        logprobs: list[TokenLogprobs] | None,
+        prompt_logprobs: list[TokenLogprobs | None] | None,
+        reason: FinishReason | None,
+        error: str | None = None,
+        pooled: bytes | None = None,
+    ) -> SequenceOutput:
+        """What a step made for this sequence, in the request's terms."""
+        group = self.group
+        cached = group.num_cached_tokens or 0
+        return SequenceOutput(group.request.request_id, self.index, token_ids, logprobs, prompt_logprobs, cached, reason, error, pooled)
 
     def publish(self) -> None:
         """Commit the tokens that submitted steps compute and whose values are known, so that others can share their blocks.

@@ -53,7 +53,7 @@ class StepBuilder:
         return Chunk(num_tokens, max(end - logits_begin, 0), end == sequence.num_tokens)
 
     def _fit_pooled(self, sequence: Sequence, num_tokens: int) -> Chunk | None:
-        if num_tokens <= 0 or (sequence.group.whole and num_tokens < sequence.num_uncomputed_tokens):
+        if num_tokens <= 0 or (sequence.group.request.whole and num_tokens < sequence.num_uncomputed_tokens):
             return None
         return Chunk(num_tokens, num_logits=0, draws=False)
 

@@ -20,7 +20,7 @@ from octavo.server.responses import socket as responses_socket
 
 if TYPE_CHECKING:
     from octavo.config import ServerConfig
-    from octavo.engine.async_engine import AsyncEngine
+    from octavo.engine.port import Engine
 
 __all__ = ["build_app"]
 
@@ -42,7 +42,7 @@ _FAMILIES = (
 )
 
 
-def build_app(engine: AsyncEngine, config: ServerConfig, *, stall_s: float = 30.0) -> web.Application:
+def build_app(engine: Engine, config: ServerConfig, *, stall_s: float = 30.0) -> web.Application:
     """Return the application that serves `engine`, which its caller starts and closes.
 
     Run it with handler cancellation (`octavo.server.serve.make_runner` does), so that a client's going ends its request.

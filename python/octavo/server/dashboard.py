@@ -23,7 +23,7 @@ from aiohttp import web
 from octavo.server.edge.context import CONTEXT
 
 if TYPE_CHECKING:
-    from octavo.engine.async_engine import AsyncEngine
+    from octavo.engine.port import Engine
     from octavo.engine.stats import RequestSummary
     from octavo.types import GenerationRequest, KvBlocks
 
@@ -82,13 +82,13 @@ class RecentLatencies:
         """See `EngineObserver`."""
 
 
-def dashboard_routes(engine: AsyncEngine) -> list[web.RouteDef]:
+def dashboard_routes(engine: Engine) -> list[web.RouteDef]:
     """Register the observer with `engine` and return the endpoint."""
     latencies = RecentLatencies()
     engine.add_observer(latencies)
 
     async def state(request: web.Request) -> web.Response:
-        body = orjson.dumps(_document(request.app[CONTEXT].engine, latencies))
+        body = orjson.dumps(await _document(request.app[CONTEXT].engine, latencies))
         response = web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-store"})
         response.enable_compression()
         return response
@@ -96,7 +96,7 @@ def dashboard_routes(engine: AsyncEngine) -> list[web.RouteDef]:
     return [web.get("/dashboard/state", state)]
 
 
-def _document(engine: AsyncEngine, latencies: RecentLatencies) -> dict[str, Any]:
+async def _document(engine: Engine, latencies: RecentLatencies) -> dict[str, Any]:
     stats = engine.stats()
     return {
         "time_s": time.monotonic(),
@@ -109,7 +109,7 @@ def _document(engine: AsyncEngine, latencies: RecentLatencies) -> dict[str, Any]
         "preemptions": stats.preemptions,
         "ttft_ms": latencies.ttft.percentiles_ms(),
         "itl_ms": latencies.itl.percentiles_ms(),
-        "kv": [_group(blocks) for blocks in engine.kv_blocks()],
+        "kv": [_group(blocks) for blocks in await engine.kv_blocks()],
     }
 
 

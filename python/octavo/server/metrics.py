@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 if TYPE_CHECKING:
-    from octavo.engine.async_engine import AsyncEngine
+    from octavo.engine.port import Engine
     from octavo.engine.stats import RequestSummary
     from octavo.types import GenerationRequest
 
@@ -92,7 +92,7 @@ class LatencyObserver:
 class EngineCollector(Collector):
     """Turns `engine.stats()` into metrics at each scrape."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def collect(self) -> Iterable[Metric]:
@@ -116,7 +116,7 @@ class EngineCollector(Collector):
         yield finished
 
 
-def metrics_routes(engine: AsyncEngine) -> list[web.RouteDef]:
+def metrics_routes(engine: Engine) -> list[web.RouteDef]:
     """Register the observer with `engine` and return the endpoint."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(EngineCollector(engine))

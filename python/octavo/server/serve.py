@@ -23,7 +23,7 @@ from octavo.server.service_manager import ServiceManager
 
 if TYPE_CHECKING:
     from octavo.config import ServerConfig
-    from octavo.engine.async_engine import AsyncEngine
+    from octavo.engine.port import Engine
     from octavo.server.edge.tls import Certificates
 
 __all__ = ["make_runner", "serve", "start_site"]
@@ -58,7 +58,7 @@ async def start_site(
 
 
 def serve(
-    engine: AsyncEngine,
+    engine: Engine,
     config: ServerConfig,
     sockets: Sequence[socket.socket] = (),
     *,
@@ -80,7 +80,7 @@ def serve(
 
 
 async def _serve(
-    engine: AsyncEngine,
+    engine: Engine,
     config: ServerConfig,
     sockets: Sequence[socket.socket],
     certificates: Certificates | None,

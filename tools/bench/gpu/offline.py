@@ -24,7 +24,7 @@ from octavo.models import model_config
 from octavo.platforms._gpu import blas_paths, open_library
 from octavo.runner.cuda_executor import CudaExecutor, CudaSettings
 from octavo.runner.executor import StepShape
-from octavo.scheduler import NewRequest, Scheduler, SchedulerLimits
+from octavo.scheduler import CoreRequest, Scheduler, SchedulerLimits
 from octavo.step import RowSampling
 
 WORKLOAD = Path(__file__).parents[1] / "workload.json"
@@ -55,7 +55,7 @@ def run_set(executor: CudaExecutor, limits: SchedulerLimits, requests: list[tupl
     """Serve all requests at once; every output is as long as asked for."""
     scheduler = Scheduler(limits, BlockManager([BlockGroup(executor.shape.num_blocks)], executor.shape.block_size, prefix_caching=False))
     for index, (ids, num_out) in enumerate(requests):
-        scheduler.add(NewRequest(f"{index}", ids, (RowSampling(seed=index),), num_out))
+        scheduler.add(CoreRequest(f"{index}", ids, (RowSampling(seed=index),), num_out))
     spent = {"schedule": 0.0, "launch": 0.0, "collect": 0.0, "update": 0.0}
     under_way: deque[int] = deque()
     clock = time.perf_counter
@@ -78,9 +78,7 @@ def run_set(executor: CudaExecutor, limits: SchedulerLimits, requests: list[tupl
         device_ms += result.run_ms
         t3 = clock()
         spent["collect"] += t3 - t2
-        for output in scheduler.update(result):
-            if output.error or output.sequence.num_known_tokens >= output.sequence.max_length:
-                scheduler.finish(output.sequence)
+        scheduler.update(result)
         spent["update"] += clock() - t3
     seconds = clock() - started
     tokens_in, tokens_out = sum(len(ids) for ids, _ in requests), sum(num_out for _, num_out in requests)

@@ -21,12 +21,12 @@ from octavo.errors import OctavoError
 from octavo.types import GenerationRequest, SamplingParams
 
 if TYPE_CHECKING:
-    from octavo.engine.async_engine import AsyncEngine
+    from octavo.engine.port import Engine
 
 __all__ = ["engine_sender", "run_in_process"]
 
 
-def engine_sender(engine: AsyncEngine) -> Callable[[BenchRequest], Awaitable[Timeline]]:
+def engine_sender(engine: Engine) -> Callable[[BenchRequest], Awaitable[Timeline]]:
     """Return the function that sends one request to a started engine and writes down when its tokens come."""
     ids = itertools.count()
 
@@ -34,7 +34,7 @@ def engine_sender(engine: AsyncEngine) -> Callable[[BenchRequest], Awaitable[Tim
         timeline = Timeline(time.perf_counter(), len(request.prompt_token_ids))
         params = SamplingParams(temperature=0.0, ignore_eos=True, max_tokens=request.output_len)
         try:
-            async with engine.submit(GenerationRequest(f"bench-{next(ids)}", request.prompt_token_ids, params)) as stream:
+            async with await engine.submit(GenerationRequest(f"bench-{next(ids)}", request.prompt_token_ids, params)) as stream:
                 async for delta in stream:
                     if delta.token_ids:
                         timeline.arrivals.append((time.perf_counter(), len(delta.token_ids)))
@@ -68,7 +68,7 @@ def run_in_process(args: argparse.Namespace, *, concurrency: int | None, request
     return report_run(args, setting, results, timelines)
 
 
-async def _measure(engine: AsyncEngine, workload: Workload, concurrency: int, request_rate: float | None) -> list[Timeline]:
+async def _measure(engine: Engine, workload: Workload, concurrency: int, request_rate: float | None) -> list[Timeline]:
     send = engine_sender(engine)
     await engine.start()
     try:

@@ -14,7 +14,7 @@ from octavo.server.speech import Speech
 
 if TYPE_CHECKING:
     from octavo.config import ServerConfig
-    from octavo.engine.async_engine import AsyncEngine
+    from octavo.engine.port import Engine
 
 __all__ = ["CONTEXT", "ServerContext"]
 
@@ -34,7 +34,7 @@ class ServerContext:
         half_closed: connections whose clients have said that they will send no more.
     """
 
-    engine: AsyncEngine
+    engine: Engine
     config: ServerConfig
     stall_s: float
     draining: bool = False

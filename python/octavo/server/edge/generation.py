@@ -17,7 +17,8 @@ from octavo.types import Delta, FinishReason, GenerationRequest, TokenLogprobs
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from octavo.engine.async_engine import AsyncEngine, RequestStream
+    from octavo.engine.port import Engine
+    from octavo.engine.request_stream import RequestStream
 
 __all__ = ["Generation", "Prompt", "Usage"]
 
@@ -59,7 +60,7 @@ class Usage:
 class Generation:
     """An async iterator of (prompt index, delta) over all prompts of a request.
 
-    Raises what `AsyncEngine.submit` raises on entry, and `ApiError` 500 where a choice ends in an error.
+    Raises what `Engine.submit` raises on entry, and `ApiError` 500 where a choice ends in an error.
 
     Args:
         score_only: the one token that the engine must draw is dropped: the request wants its prompt's log-probabilities.
@@ -67,7 +68,7 @@ class Generation:
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        engine: Engine,
         requests: Sequence[GenerationRequest],
         *,
         score_only: bool = False,
@@ -85,7 +86,7 @@ class Generation:
             for index, request in enumerate(self._requests):
                 if index % _AT_ONCE == _AT_ONCE - 1:
                     await asyncio.sleep(0)
-                self._streams.append(await self._exits.enter_async_context(self._engine.submit(request)))
+                self._streams.append(await self._exits.enter_async_context(await self._engine.submit(request)))
         except BaseException:
             await self._exits.aclose()
             raise

@@ -67,11 +67,11 @@ async def prepare_chat(context: ServerContext, body: ChatBody, request_id: str) 
     prompt = truncated(prompt, body.truncate_prompt_tokens, context.engine.info.max_model_len)
     forced = body.forced_tools
     grammar = (context.speech.call_grammar(forced, many=body.parallel_tool_calls), "tools") if forced else None
-    params = await with_grammar(context, body, params, grammar)
+    params, grammar_field = with_grammar(body, params, grammar)
     open_parser = partial(context.speech.parser, prompt.text or "", tools)
     if open_parser() is not None:
         params = replace(params, skip_special_tokens=False)  # what marks a call or a thought may be a special token
-    request = GenerationRequest(request_id, prompt.token_ids, params, body.priority, body.cache_salt)
+    request = GenerationRequest(request_id, prompt.token_ids, params, body.priority, body.cache_salt, grammar_field)
     return PreparedChat(model, prompt, request, open_parser)
 
 

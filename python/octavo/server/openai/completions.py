@@ -43,12 +43,12 @@ class PreparedCompletion:
 async def prepare_completion(context: ServerContext, body: CompletionBody, request_id: str) -> PreparedCompletion:
     """Tokenize the prompts of `body`. Raises what makes them unservable: `ApiError`, `InvalidRequestError`."""
     model = check_model(context, body.model)
-    params = await with_grammar(context, body, _params(body))
+    params, grammar_field = with_grammar(body, _params(body))
     wanted = with_suffix(context.engine.tokenizer, body.prompt, body.suffix) if body.suffix else body.prompt
     prompts = await completion_prompts(context, wanted, add_special_tokens=body.add_special_tokens is not False)
     prompts = [truncated(prompt, body.truncate_prompt_tokens, context.engine.info.max_model_len) for prompt in prompts]
     requests = [
-        GenerationRequest(f"{request_id}-{index}", prompt.token_ids, params, body.priority, body.cache_salt)
+        GenerationRequest(f"{request_id}-{index}", prompt.token_ids, params, body.priority, body.cache_salt, grammar_field)
         for index, prompt in enumerate(prompts)
     ]
     return PreparedCompletion(model, prompts, requests)

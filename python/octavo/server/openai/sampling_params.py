@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING
 
 from octavo.errors import InvalidRequestError
 from octavo.server.openai.protocol import GenerationBody
 from octavo.server.openai.structured import grammar_of
 from octavo.types import SamplingParams
-
-if TYPE_CHECKING:
-    from octavo.server.edge.context import ServerContext
 
 __all__ = ["sampling_params", "with_grammar"]
 
@@ -33,18 +28,13 @@ def sampling_params(body: GenerationBody, *, max_tokens: int | None, logprobs: i
     return SamplingParams(**{**like_named, **made})
 
 
-async def with_grammar(
-    context: ServerContext, body: GenerationBody, params: SamplingParams, forced: tuple[str, str] | None = None
-) -> SamplingParams:
-    """Return `params` with the grammar that `body` asks for, which is compiled here, off the event loop, before anything is queued.
+def with_grammar(body: GenerationBody, params: SamplingParams, forced: tuple[str, str] | None = None) -> tuple[SamplingParams, str]:
+    """Return `params` with the grammar that `body` asks for, and the field that asks for it.
 
-    `forced`: a grammar that holds in the place of the body's, and the field that asks for it.
+    `forced`: a grammar that holds in the place of the body's, and its field.
     """
-    grammar = forced or grammar_of(body.response_format, body.structured_outputs)
-    if grammar is None:
-        return params
-    await asyncio.to_thread(context.engine.check_grammar, *grammar)
-    return replace(params, grammar=grammar[0])
+    grammar, field = forced or grammar_of(body.response_format, body.structured_outputs) or (None, "grammar")
+    return replace(params, grammar=grammar), field
 
 
 def _token_id(key: str) -> int:

@@ -16,7 +16,7 @@ from octavo.server.edge.generation import Generation
 from octavo.server.responses.event_log import EventLog
 
 if TYPE_CHECKING:
-    from octavo.engine.async_engine import AsyncEngine
+    from octavo.engine.port import Engine
     from octavo.server.edge.reply import Event
     from octavo.server.responses.protocol import Item, ResponsesBody
     from octavo.server.responses.response_events import Document, ResponseEvents
@@ -79,7 +79,7 @@ class LiveResponse:
         """Everything up to and with this response's output: what a next response goes on from."""
         return (*self._items, *self.document["output"])
 
-    async def start(self, engine: AsyncEngine, request: GenerationRequest) -> None:
+    async def start(self, engine: Engine, request: GenerationRequest) -> None:
         """Begin. Raises what the engine raises for a request that it does not take."""
         submitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._run(engine, request, submitted))
@@ -131,7 +131,7 @@ class LiveResponse:
         if not self.body.background and not self.done:
             self._linger = asyncio.get_running_loop().call_later(self._resume_s, self.end, "cancelled")
 
-    async def _run(self, engine: AsyncEngine, request: GenerationRequest, submitted: asyncio.Future[None]) -> None:
+    async def _run(self, engine: Engine, request: GenerationRequest, submitted: asyncio.Future[None]) -> None:
         try:
             async with Generation(engine, [request]) as generation:
                 self.log.append(self._events.opening())
