@@ -23,13 +23,14 @@ def available(package: str) -> list[str]:
 
 
 def load(package: str, name: str) -> ModuleType:
-    """Import and return the plugin `name` of `package`.
+    """Import and return the plugin `name` of `package`. A dash in the name is an underscore in the file's.
 
     Raises:
         LookupError: no such plugin; the text lists those that exist.
     """
-    if name in _listing(package):
-        return import_module(f"{package}.{name}")
+    file_name = name.replace("-", "_")
+    if file_name in _listing(package):
+        return import_module(f"{package}.{file_name}")
     from importlib.metadata import entry_points
 
     for point in entry_points(group=package, name=name):

@@ -19,6 +19,7 @@ from octavo.plugins import available
 
 FAMILIES = available("octavo.models")
 NEEDED = {"glm4_moe": {"head_dim": 128}}  # its class alone makes heads of 42 of which 21 rotate, which no model has
+SPELLINGS = {"xlm_roberta": "xlm-roberta"}
 REMOTE = {"internlm2", "minicpm"}  # their classes come with their checkpoints: tests/models/test_remote_families.py
 
 
@@ -29,10 +30,10 @@ def read(folder: Path, config: dict[str, Any]) -> ModelConfig:
 
 @pytest.mark.parametrize("family", sorted(set(FAMILIES) - REMOTE))
 def test_a_key_that_is_left_out_means_what_transformers_means(tmp_path, family):
-    needed = NEEDED.get(family, {})
-    written_out = json.loads(transformers.AutoConfig.for_model(family, **needed).to_json_string(use_diff=False))
+    model_type, needed = SPELLINGS.get(family, family), NEEDED.get(family, {})
+    written_out = json.loads(transformers.AutoConfig.for_model(model_type, **needed).to_json_string(use_diff=False))
     written_out["dtype"] = "float32"
-    assert read(tmp_path, {"model_type": family, **needed}) == read(tmp_path, written_out)
+    assert read(tmp_path, {"model_type": model_type, **needed}) == read(tmp_path, written_out)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,11 @@ def test_a_key_that_is_left_out_means_what_transformers_means(tmp_path, family):
         ("qwen3", {"layer_types": ["full_attention"]}, "layer_types is a list of 1: 32 of"),
         ("mixtral", {"num_experts_per_tok": 9}, "num_experts_per_tok is 9: there are only 8 experts"),
         ("qwen3_moe", {"mlp_only_layers": ["a"]}, "mlp_only_layers is a list of 1"),
-        ("gemma3_text", {"use_bidirectional_attention": True}, "use_bidirectional_attention is True"),
+        ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
+        ("bert", {"num_attention_heads": 7}, "num_attention_heads is 7"),
+        ("roberta", {"max_position_embeddings": 2}, "max_position_embeddings is 2"),
+        ("nomic_bert", {"prenorm": True}, "prenorm is True"),
+        ("modernbert", {"layer_types": ["full_attention"]}, "layer_types is a list of 1: 22 of"),
     ],
 )
 def test_a_setting_that_cannot_be_used_names_file_and_key(tmp_path, family, changes, message):

@@ -20,8 +20,21 @@ COMMON = {
     "initializer_range": 0.2,
     "pad_token_id": 0,
 }
+IDS = {"eos_token_id": 2, "bos_token_id": 1, "cls_token_id": 1, "sep_token_id": 2}
 CASES = {
     "bert": ("BertConfig", {}),
+    "bert-gelu-new": ("BertConfig", {"hidden_act": "gelu_new", "type_vocab_size": 1}),
+    "roberta": ("RobertaConfig", {"pad_token_id": 1}),
+    "xlm_roberta": ("XLMRobertaConfig", {"pad_token_id": 1, "max_position_embeddings": 258}),
+    "distilbert": ("DistilBertConfig", {"hidden_dim": 96}),
+    "modernbert": ("ModernBertConfig", {**IDS, "num_hidden_layers": 4, "local_attention": 20}),
+    "modernbert-biases": (
+        "ModernBertConfig",
+        {**IDS, "norm_bias": True, "attention_bias": True, "mlp_bias": True, "classifier_bias": True, "classifier_pooling": "mean"},
+    ),
+    "nomic_bert": ("NomicBertConfig", {}),
+    "gte": ("GteConfig", {}),
+    "gte-untyped": ("GteConfig", {"type_vocab_size": 0, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}),
 }
 LENGTHS = (1, 5, 90, 200)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 from executors import eager, step_program, vectors
+from safetensors.torch import save_file
 from test_architectures import COMMON
 
 from octavo.step import RowPooling
@@ -70,6 +71,38 @@ def test_classifiers_equal_transformers(name, num_labels, tmp_path):
     with torch.inference_mode():
         expected = [model(torch.tensor([prompt])).logits[0].numpy() for prompt in prompts()]
     check_close(vectors(tmp_path, prompts(), RowPooling(), chunk=16), expected)
+
+
+def test_embedding_gemma_sees_both_ways(tmp_path):
+    """EmbeddingGemma: bidirectional attention, windows to both sides, dense layers behind the mean."""
+    settings = {
+        **COMMON,
+        "pad_token_id": 0,
+        "head_dim": 32,
+        "sliding_window": 40,
+        "use_bidirectional_attention": True,
+        "num_hidden_layers": 6,
+    }
+    transformers.AutoModel.from_config(transformers.Gemma3TextConfig(**settings), dtype=torch.float32).save_pretrained(tmp_path)
+    model = transformers.AutoModel.from_pretrained(tmp_path, dtype=torch.float32, attn_implementation="eager").eval()
+    names = ("Transformer", "Pooling", "Dense", "Dense", "Normalize")
+    modules = [
+        {"type": f"sentence_transformers.models.{name}", "path": f"{index}_{name}" * (index > 0)} for index, name in enumerate(names)
+    ]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
+    layers = [torch.nn.Linear(64, 80, bias=False), torch.nn.Linear(80, 48)]
+    for index, (layer, function) in enumerate(zip(layers, ("linear.Identity", "activation.Tanh"), strict=True), start=2):
+        folder = tmp_path / f"{index}_Dense"
+        folder.mkdir()
+        settings = {"in_features": layer.in_features, "out_features": layer.out_features, "bias": layer.bias is not None}
+        (folder / "config.json").write_text(json.dumps({**settings, "activation_function": f"torch.nn.modules.{function}"}))
+        save_file({f"linear.{name}": value for name, value in layer.state_dict().items()}, folder / "model.safetensors")
+    with torch.inference_mode():
+        means = [model(torch.tensor([prompt])).last_hidden_state[0].mean(0) for prompt in prompts()]
+        expected = [torch.nn.functional.normalize(torch.tanh(layers[1](layers[0](row))), dim=0).numpy() for row in means]
+    check_close(vectors(tmp_path, prompts(), RowPooling(activation="normalize")), expected)
 
 
 def test_token_classifiers_equal_transformers(tmp_path):

@@ -56,5 +56,6 @@ def encoder_config(keys: ConfigKeys, *, position_offset: int = 0, **family: Any)
         "out_bias": True,
         "mlp_bias": True,
         "causal": False,
+        "position_offset": position_offset,
     }
     return ModelConfig(**fields | family)

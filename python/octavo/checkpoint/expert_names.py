@@ -1,5 +1,7 @@
 """Experts of a mixture under one naming, whichever way a file stores them: `<layer>.mlp.experts.<n>.<gate|up|down>_proj.weight`.
 
+A gate that a file joins behind what it gates (`up_gate_proj`) becomes a matrix of its own, too.
+
 On disk they are one matrix per expert (the layout of checkpoints on the hub), or one stack [X, ...] per layer (transformers 5's
 modules, gate and up as one matrix; GGUF). A stack is read where it lies: each expert is a run of its bytes. Some families' stacks hold
 matrices [in, out] instead, with gate and up in halves of the columns (Llama 4) or alternating (gpt-oss): `StackColumns`.
@@ -17,6 +19,7 @@ from octavo.checkpoint.raw_tensor import num_bytes
 __all__ = ["StackColumns", "TensorPart", "tensor_parts"]
 
 _CORRECTION_BIAS = ".gate.e_score_correction_bias"
+_UP_GATE = re.compile(r"(.*\.mlp)\.up_gate_proj\.(\w+)")
 _STACK = re.compile(r"(.*\.mlp\.experts)\.(gate_up|gate|up|down)_proj(?:\.weight)?")
 
 
@@ -60,6 +63,13 @@ def tensor_parts(
     stored_name = stored_name or name
     if name.endswith(_CORRECTION_BIAS) and len(shape) == 2 and shape[0] == 1:  # ERNIE keeps a dimension for groups
         return [TensorPart(name, shape[1:], stored_name)]
+    fused = _UP_GATE.fullmatch(name)
+    if fused and shape[0] % 2 == 0:
+        part = (shape[0] // 2, *shape[1:])
+        return [
+            TensorPart(f"{fused[1]}.{matrix}_proj.{fused[2]}", part, stored_name, index * prod(part))
+            for index, matrix in enumerate(("up", "gate"))
+        ]
     stack = _STACK.fullmatch(name)
     if columns and stack and len(shape) == 3:
         return _turned_parts(stack.group(1), stack.group(2).split("_"), shape, stored_name, columns)

@@ -104,6 +104,8 @@ class ModelConfig:
             they follow each other.
         causal: whether a token sees only those before it; of an encoder it sees the whole text, so that nothing is cached.
         num_token_types: rows of the table of token types; 0 without.
+        position_offset: rows of the table of positions before that of the first one.
+        classifier_bias, classifier_activation: of the layer before a classifier's last, where the family has one.
         pooling: how the model makes vectors; None: it makes tokens.
         swiglu: alpha and limit of the clamped activation of experts (`Ops.experts`).
         qk_norm: whether queries and keys are normalised, in families where that is a setting.
@@ -144,4 +146,7 @@ class ModelConfig:
     logits_scale: float = 1.0
     causal: bool = True
     num_token_types: int = 0
+    position_offset: int = 0
+    classifier_bias: bool = True
+    classifier_activation: str = "gelu"
     pooling: PoolingConfig | None = None

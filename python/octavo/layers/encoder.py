@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.attention import Attention
-from octavo.layers.mlp import PlainMLP
+from octavo.layers.mlp import GatedMLP, PlainMLP
 from octavo.layers.norm import make_norm
 from octavo.layers.weights import Weights
 from octavo.ops.ops import Step, Tensor
 
-__all__ = ["EncoderBlock", "EncoderEmbedding", "encoder_attention", "encoder_mlp"]
+__all__ = ["EncoderBlock", "EncoderEmbedding", "GatedEncoderBlock", "encoder_attention", "encoder_mlp"]
 
 
 class EncoderEmbedding:
@@ -48,13 +48,21 @@ class EncoderBlock:
 
     Args:
         mlp: the feed-forward block where it is not the usual plain one.
+        fused: whether the file holds q, k and v as one matrix.
     """
 
     def __init__(
-        self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None, *, mlp: Callable[[Tensor], Tensor] | None = None
+        self,
+        weights: Weights,
+        config: ModelConfig,
+        index: int,
+        rope: Tensor | None,
+        *,
+        mlp: Callable[[Tensor], Tensor] | None = None,
+        fused: bool = False,
     ) -> None:
         prefix = f"model.layers.{index}"
-        self.attention = encoder_attention(weights, config, index, rope)
+        self.attention = encoder_attention(weights, config, index, rope, fused=fused)
         self.attention_norm = make_norm(weights, config, f"{prefix}.post_attention_layernorm")
         self.mlp = mlp or encoder_mlp(weights, config, index)
         self.mlp_norm = make_norm(weights, config, f"{prefix}.post_feedforward_layernorm")
@@ -63,6 +71,15 @@ class EncoderBlock:
         x, _ = self.attention_norm.add(self.attention(x, step), x)
         x, _ = self.mlp_norm.add(self.mlp(x), x)
         return x
+
+
+class GatedEncoderBlock(EncoderBlock):
+    """The same with a gated feed-forward block and fused projections. `down_bias`: whether its last matrix has a bias."""
+
+    def __init__(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None, *, down_bias: bool = False) -> None:
+        prefix, sizes = f"model.layers.{index}.mlp", (config.hidden_size, config.intermediate_size)
+        mlp = GatedMLP(weights, prefix, *sizes, config.activation, down_bias=down_bias)
+        super().__init__(weights, config, index, rope, mlp=mlp, fused=True)
 
 
 def encoder_attention(weights: Weights, config: ModelConfig, index: int, rope: Tensor | None, *, fused: bool = False) -> Attention:

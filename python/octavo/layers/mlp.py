@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.errors import CheckpointError
 from octavo.layers.linear import Linear
@@ -12,7 +14,11 @@ __all__ = ["GatedMLP", "PlainMLP", "plain_mlp"]
 
 
 class GatedMLP:
-    """down(act(gate(x)) * up(x)), gate and up computed as one matrix, which `fused` says they are in the file too (`gate_up_proj`)."""
+    """down(act(gate(x)) * up(x)), gate and up computed as one matrix, which `fused` says they are in the file too (`gate_up_proj`).
+
+    Args:
+        bias: whether all matrices have biases; `down_bias`: whether the last one has.
+    """
 
     def __init__(
         self,
@@ -24,6 +30,7 @@ class GatedMLP:
         *,
         bias: bool = False,
         fused: bool = False,
+        down_bias: bool = False,
     ) -> None:
         activations = {
             "silu": weights.ops.silu_and_mul,
@@ -37,7 +44,7 @@ class GatedMLP:
         if fused:
             parts = {f"{prefix}.gate_up_proj": 2 * intermediate_size}
         self.gate_up = Linear(weights, parts, hidden_size, bias=bias)
-        self.down = Linear(weights, {f"{prefix}.down_proj": hidden_size}, intermediate_size, bias=bias)
+        self.down = Linear(weights, {f"{prefix}.down_proj": hidden_size}, intermediate_size, bias=bias or down_bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.down(self.activate_and_mul(self.gate_up(x)))
@@ -49,6 +56,13 @@ class PlainMLP:
     def __init__(
         self, weights: Weights, up: str, down: str, hidden_size: int, intermediate_size: int, activation: str, *, bias: bool = False
     ) -> None:
+        self.activate = self.activation(weights, activation)
+        self.up = Linear(weights, {up: intermediate_size}, hidden_size, bias=bias)
+        self.down = Linear(weights, {down: hidden_size}, intermediate_size, bias=bias)
+
+    @staticmethod
+    def activation(weights: Weights, name: str, key: str = "hidden_act") -> Callable[[Tensor], Tensor]:
+        """The function of a name in config.json. Raises `CheckpointError`, naming the key, for an unknown one."""
         ops = weights.ops
         activations = {
             "gelu": ops.gelu,
@@ -58,11 +72,9 @@ class PlainMLP:
             "relu": ops.relu,
             "relu2": ops.relu_squared,
         }
-        if activation not in activations:
-            raise CheckpointError(f"config.json: hidden_act {activation!r} is unknown; known: {', '.join(activations)}")
-        self.activate = activations[activation]
-        self.up = Linear(weights, {up: intermediate_size}, hidden_size, bias=bias)
-        self.down = Linear(weights, {down: hidden_size}, intermediate_size, bias=bias)
+        if name not in activations:
+            raise CheckpointError(f"config.json: {key} {name!r} is unknown; known: {', '.join(activations)}")
+        return activations[name]
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.down(self.activate(self.up(x)))

@@ -73,13 +73,16 @@ def model_config(checkpoint: Checkpoint, task: str = "auto") -> ModelConfig:
             and that its family does not know.
     """
     source = str(checkpoint.path / "config.json" if checkpoint.path.is_dir() else checkpoint.path)
-    is_encoder = model_class(ConfigKeys(source, checkpoint.config).name("model_type")).is_encoder
+    model_class(ConfigKeys(source, checkpoint.config).name("model_type"))
     config = family_config(source, checkpoint.config)
+    is_encoder = not config.causal
     folder = checkpoint.path if checkpoint.path.is_dir() else None
     if task == "auto":
         task = task_of(checkpoint.config, folder, is_encoder=is_encoder)
     if task == "generate":
         if is_encoder:
-            raise CheckpointError(f"{source}: a {config.model_type} model is an encoder, which makes vectors, not text; leave --task out")
+            raise CheckpointError(
+                f"{source}: this {config.model_type} model is an encoder, which makes vectors, not text; leave --task out"
+            )
         return config
     return replace(config, pooling=read_pooling(source, checkpoint.config, folder, task, is_encoder=is_encoder))

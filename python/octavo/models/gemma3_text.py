@@ -1,7 +1,8 @@
-"""Gemma 3, the text model (Gemma Team 2025): norms around each block, five local layers to a global one, scaled embeddings."""
+"""Gemma 3, the text model (Gemma Team 2025): norms around each block, five local layers to a global one; EmbeddingGemma."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from octavo.checkpoint.config_keys import ConfigKeys, MetadataKeys
@@ -46,7 +47,7 @@ class Model(Decoder):
     def read_config(cls, keys: ConfigKeys) -> ModelConfig:
         name = "_sliding_window_pattern" if "_sliding_window_pattern" in keys else "sliding_window_pattern"
         every, bias = keys.count(name, 6), keys.flag("attention_bias")
-        return decoder_config(
+        config = decoder_config(
             keys,
             slides=lambda layer: (layer + 1) % every != 0,
             local_theta=keys.positive("rope_local_base_freq"),
@@ -57,7 +58,11 @@ class Model(Decoder):
             attention_softcap=keys.optional_number("attn_logit_softcapping"),
             logits_softcap=keys.optional_number("final_logit_softcapping"),
             embedding_scale=keys.count("hidden_size") ** 0.5,
+            causal=not keys.flag("use_bidirectional_attention", False),
         )
+        if config.causal:
+            return config
+        return replace(config, windows=tuple(window and window // 2 + 1 for window in config.windows))  # as many to each side
 
     def make_layer(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None) -> SandwichBlock:
         return SandwichBlock(weights, config, index, rope, qk_norm=QkNorm(offset=self.norm_offset), norm_offset=self.norm_offset)
