@@ -16,6 +16,7 @@ from octavo.errors import ConfigError
 __all__ = [
     "CacheConfig",
     "EngineConfig",
+    "LimitsConfig",
     "PlacementConfig",
     "SchedulingConfig",
     "ServerConfig",
@@ -225,6 +226,24 @@ class TlsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """What each API key may use, unless its line in the file of keys says otherwise; more is answered 429."""
+
+    key_requests: int | None = _option(None, "most requests of one API key that run at once; default: any number", least=1)
+    key_requests_per_minute: int | None = _option(None, "requests that one API key may send in a minute; default: any number", least=1)
+    key_tokens_per_minute: int | None = _option(
+        None, "tokens, of prompts and answers, that one API key may use in a minute; default: any number", least=1
+    )
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def of_a_key(self) -> tuple[int | None, int | None, int | None]:
+        """The three, in their order."""
+        return self.key_requests, self.key_requests_per_minute, self.key_tokens_per_minute
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """The HTTP edge."""
 
@@ -234,7 +253,9 @@ class ServerConfig:
     api_key: tuple[str, ...] = _option(
         (), "require this bearer token everywhere but on /health; may be repeated; OCTAVO_API_KEY in the environment is one more"
     )
-    api_key_file: str | None = _option(None, "file with such keys, one a line")
+    api_key_file: str | None = _option(
+        None, "file with such keys, one a line, with limits of its own behind it: KEY name=alice requests=4; read again at SIGHUP"
+    )
     cors_origins: tuple[str, ...] = _option((), "web page's origin, such as https://app.example, that may use the API; *: any; repeatable")
     allowed_hosts: tuple[str, ...] = _option((), "further name that the server answers to when it listens on loopback; repeatable")
     trust_request_chat_template: bool = _option(False, "let a request bring its own chat template, a program that runs in a sandbox")
@@ -250,6 +271,7 @@ class ServerConfig:
     access_log: bool = _option(False, "write a line for each request that has ended")
     shutdown_s: float = _option(30.0, "seconds that running requests get to finish after SIGTERM")
     tls: TlsConfig = field(default_factory=TlsConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
 
     def __post_init__(self) -> None:
         _check(self)

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from fakes.running_server import Server, StartServer
 from fakes.scripted_engine import ScriptedEngine
-from octavo.config import ServerConfig
+from octavo.config import ServerConfig, from_flat
 from octavo.server.app import build_app
 from octavo.server.edge.context import CONTEXT
 from octavo.server.listen import listen
@@ -25,7 +25,7 @@ async def start_server() -> AsyncIterator[StartServer]:
 
     async def start(engine: ScriptedEngine | None = None, *, stall_s: float = 30.0, **settings: object) -> Server:
         engine = engine or ScriptedEngine()
-        config = ServerConfig(port=0, **settings)
+        config = from_flat(ServerConfig, {"port": 0, **settings})
         app = build_app(engine, config, stall_s=stall_s)
         runner = make_runner(app)
         runners.append(runner)

@@ -21,11 +21,11 @@ def run(args: argparse.Namespace) -> int:
     engine_config = from_options(EngineConfig, args)
     server_config = from_options(ServerConfig, args)
     log.configure(server_config.log_level, server_config.log_format)
-    from octavo.server.edge.api_keys import with_api_keys
+    from octavo.server.edge.clients import Clients
     from octavo.server.listen import listeners
     from octavo.server.service_manager import ServiceManager
 
-    server_config = with_api_keys(server_config, os.environ)
+    clients = Clients(server_config, os.environ)
     certificates = None
     if server_config.tls.ssl_certfile is not None:
         from octavo.server.edge.tls import Certificates
@@ -36,5 +36,5 @@ def run(args: argparse.Namespace) -> int:
         from octavo.assemble import build_engine
         from octavo.server.serve import serve
 
-        serve(build_engine(engine_config), server_config, sockets, certificates=certificates, manager=manager)
+        serve(build_engine(engine_config), server_config, sockets, clients=clients, certificates=certificates, manager=manager)
     return 0

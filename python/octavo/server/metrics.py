@@ -22,6 +22,7 @@ from prometheus_client.utils import floatToGoString
 if TYPE_CHECKING:
     from octavo.engine.port import Engine
     from octavo.engine.stats import RequestSummary
+    from octavo.server.edge.clients import Client
     from octavo.types import GenerationRequest
 
 __all__ = ["LatencyObserver", "metrics_routes"]
@@ -116,10 +117,32 @@ class EngineCollector(Collector):
         yield finished
 
 
-def metrics_routes(engine: Engine) -> list[web.RouteDef]:
+class ClientsCollector(Collector):
+    """What each client has used, where there are keys to tell them apart."""
+
+    def __init__(self, clients: Iterable[Client]) -> None:
+        self._clients = clients
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metric families."""
+        running = GaugeMetricFamily("octavo_client_requests_running", "A key's requests that have not ended.", labels=["client"])
+        requests = CounterMetricFamily("octavo_client_requests", "A key's requests that were taken.", labels=["client"])
+        tokens = CounterMetricFamily("octavo_client_tokens", "Tokens of a key's prompts and answers.", labels=["client"])
+        refused = CounterMetricFamily("octavo_client_refused", "A key's requests beyond its limits.", labels=["client", "limit"])
+        for client in self._clients:
+            running.add_metric([client.name], client.running)
+            requests.add_metric([client.name], client.num_requests)
+            tokens.add_metric([client.name], client.num_tokens)
+            for limit, count in sorted(client.refused.items()):
+                refused.add_metric([client.name, limit], count)
+        yield from (running, requests, tokens, refused)
+
+
+def metrics_routes(engine: Engine, clients: Iterable[Client]) -> list[web.RouteDef]:
     """Register the observer with `engine` and return the endpoint."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(EngineCollector(engine))
+    registry.register(ClientsCollector(clients))
     ProcessCollector(registry=registry)
     engine.add_observer(LatencyObserver(registry))
 

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from octavo.log import get_logger
 from octavo.server.app import build_app
+from octavo.server.edge.clients import Clients
 from octavo.server.edge.connection import CONNECTION_LOG, Site
 from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.descriptors import watch_descriptors
@@ -62,6 +63,7 @@ def serve(
     config: ServerConfig,
     sockets: Sequence[socket.socket] = (),
     *,
+    clients: Clients | None = None,
     certificates: Certificates | None = None,
     manager: ServiceManager | None = None,
 ) -> None:
@@ -72,21 +74,24 @@ def serve(
 
     Args:
         sockets: those that listen (`octavo.server.listen`); none: one is made here.
+        clients: whoever has a key, read again at SIGHUP; None: those of `config`.
         certificates: serve TLS with these; they are read again when they change, and at SIGHUP.
         manager: told when the server is ready and when it stops.
     """
     sockets = list(sockets) or [listen(config)]
-    run(_serve(engine, with_addresses(config, sockets), sockets, certificates, manager or ServiceManager({})))
+    clients = Clients(config, {}) if clients is None else clients
+    run(_serve(engine, with_addresses(config, sockets), sockets, clients, certificates, manager or ServiceManager({})))
 
 
 async def _serve(
     engine: Engine,
     config: ServerConfig,
     sockets: Sequence[socket.socket],
+    clients: Clients,
     certificates: Certificates | None,
     manager: ServiceManager,
 ) -> None:
-    app = build_app(engine, config)
+    app = build_app(engine, config, clients=clients)
     runner = make_runner(app)
     stop = _stop_signal()
     await engine.start()
@@ -96,13 +101,14 @@ async def _serve(
             await start_site(runner, app, each, certificates)
         where = ", ".join(url_of(each, secure=certificates is not None) for each in sockets)
         _log.info("%s is served at %s (API under /v1, chat page at /, dashboard at /dashboard)", engine.info.name, where)
-        _warn_of_strangers(config, sockets)
+        _warn_of_strangers(clients, sockets)
         fault = asyncio.ensure_future(engine.wait_dead())
         fault.add_done_callback(lambda _: stop.set())
         chores = [asyncio.create_task(watch_descriptors(sockets[0].fileno())), asyncio.create_task(manager.keep_alive())]
         if certificates is not None:
             chores.append(asyncio.create_task(certificates.watch()))
-        reloads = [] if certificates is None else [certificates.reload]
+        reloads = [clients.reload] if config.api_key_file is not None else []
+        reloads += [certificates.reload] if certificates is not None else []
         if reloads or manager.listens:
             _on_hangup(reloads, manager, where)
         manager.ready(f"serving {engine.info.name} at {where}")
@@ -153,6 +159,6 @@ def _stop_signal() -> asyncio.Event:
     return stop
 
 
-def _warn_of_strangers(config: ServerConfig, sockets: Sequence[socket.socket]) -> None:
-    if not config.api_key and not all(each.family is socket.AF_UNIX or is_loopback(each.getsockname()[0]) for each in sockets):
+def _warn_of_strangers(clients: Clients, sockets: Sequence[socket.socket]) -> None:
+    if not clients and not all(each.family is socket.AF_UNIX or is_loopback(each.getsockname()[0]) for each in sockets):
         _log.warning("the server listens beyond this machine without a key: whoever reaches it can use it; see --api-key")

@@ -20,6 +20,7 @@ import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from octavo.server.edge.body import parse_body, parse_json
+from octavo.server.edge.clients import admitted
 from octavo.server.edge.context import CONTEXT, ServerContext
 from octavo.server.edge.errors import ApiError, to_api_error
 from octavo.server.edge.origins import allows_origin
@@ -120,8 +121,9 @@ class StreamSocket:
         async def send(event: Event) -> None:
             await self._send({"type": "chunk", "id": stream_id, "data": orjson.Fragment(event.data)})
 
-        async with open_reply(self._context, body) as reply:
-            await reply.send_events(send)
+        with admitted():
+            async with open_reply(self._context, body) as reply:
+                await reply.send_events(send)
 
     async def _send(self, message: dict[str, Any]) -> None:
         if self._socket.closed:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from octavo.server.edge.clients import Clients
 from octavo.server.edge.connection import HalfClosed
 from octavo.server.edge.workers import Workers
 from octavo.server.speech import Speech
@@ -30,6 +31,7 @@ class ServerContext:
         draining: set by the shutdown; new generation requests are answered 503 from then on.
         sockets: open WebSockets, to be closed by the shutdown.
         workers: threads for work on large inputs.
+        clients: whoever has a key.
         speech: how the model's text is read.
         half_closed: connections whose clients have said that they will send no more.
     """
@@ -37,6 +39,7 @@ class ServerContext:
     engine: Engine
     config: ServerConfig
     stall_s: float
+    clients: Clients
     draining: bool = False
     sockets: weakref.WeakSet[web.WebSocketResponse] = field(default_factory=weakref.WeakSet)
     workers: Workers = field(default_factory=Workers)

@@ -22,6 +22,7 @@ import orjson
 from aiohttp import WSMsgType, web
 
 from octavo.server.edge.body import parse_body, parse_json
+from octavo.server.edge.clients import admitted
 from octavo.server.edge.context import CONTEXT, ServerContext
 from octavo.server.edge.errors import ApiError, to_api_error
 from octavo.server.edge.origins import allows_origin
@@ -142,7 +143,8 @@ class ResponsesSocket:
             try:
                 successor: ResponsesBody | None = body
                 while successor is not None:
-                    successor = await self._answer(lane, successor, generate=generate)
+                    with admitted():
+                        successor = await self._answer(lane, successor, generate=generate)
             except ConnectionError:
                 return
             except Exception as error:
