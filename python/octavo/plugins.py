@@ -7,19 +7,23 @@ raises; it never vanishes from the list.
 
 from __future__ import annotations
 
+import sys
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-__all__ = ["available", "load"]
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
+
+__all__ = ["available", "entry_points", "load"]
 
 
 def available(package: str) -> list[str]:
     """Return the sorted plugin names of `package`: its public files, then those of the entry-point group `package`."""
-    from importlib.metadata import entry_points
-
-    return sorted({*_listing(package), *(point.name for point in entry_points(group=package))})
+    return sorted({*_listing(package), *entry_points(package).names})
 
 
 def load(package: str, name: str) -> ModuleType:
@@ -31,11 +35,21 @@ def load(package: str, name: str) -> ModuleType:
     file_name = name.replace("-", "_")
     if file_name in _listing(package):
         return import_module(f"{package}.{file_name}")
-    from importlib.metadata import entry_points
-
-    for point in entry_points(group=package, name=name):
+    for point in entry_points(package).select(name=name):
         return point.load()
     raise LookupError(f"no {package.rpartition('.')[2]} plugin named {name!r}; available: {', '.join(available(package))}")
+
+
+def entry_points(group: str) -> EntryPoints:
+    """Return a group's entry points of all installed distributions, whose files are read once: some hundredths of a second."""
+    return _all_entry_points(tuple(sys.path)).select(group=group)
+
+
+@cache
+def _all_entry_points(_path: tuple[str, ...]) -> EntryPoints:
+    from importlib import metadata
+
+    return metadata.entry_points()
 
 
 def _listing(package: str) -> list[str]:

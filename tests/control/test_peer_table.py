@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from peer import measure, parse
+from peer import choose_sides, measure, parse
 from versus.quiet import undisturbed
 from versus.scenarios import workload
 from versus.table import METRICS, Metric, best_peer, ratio, render
@@ -85,3 +86,10 @@ def test_the_scenarios_send_what_their_titles_say():
     with pytest.raises(SystemExit):
         parse(["--only", "decode,nothing"])
     assert {metric.scenario for metric in METRICS} <= set(parse([]).only)
+
+
+def test_another_checkout_is_a_side_with_its_own_packages(tmp_path: Path):
+    sides = choose_sides(parse(["--before", str(tmp_path), "--model", "m.gguf", "--octavo-args", "--arithmetic exact"]))
+    assert [side.name for side in sides] == ["octavo", "before"]
+    ours, theirs = (side.serve_command(8000, 1, 256) for side in sides)
+    assert theirs == ["env", f"PYTHONPATH={tmp_path / 'python'}", *ours] and ours[-2:] == ["--arithmetic", "exact"]

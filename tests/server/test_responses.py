@@ -178,7 +178,7 @@ async def test_a_schema_reaches_the_engine(client_of: Connect, server: Server) -
 
 
 async def test_the_oldest_is_dropped_for_newer_ones(client_of: Connect, start_server: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("octavo.server.responses.routes.ResponseStore", lambda resume_s: ResponseStore(resume_s, max_responses=3))
+    monkeypatch.setattr("octavo.server.responses.store.ResponseStore", lambda resume_s: ResponseStore(resume_s, max_responses=3))
     client = client_of(await start_server())
     made = [await client.responses.create(model="toy", input="hi") for _ in range(5)]
     await asyncio.sleep(0.01)

@@ -46,6 +46,9 @@ def measure(scenarios: Sequence[str], sides: Sequence[Side], num_rounds: int, ru
 
 def choose_sides(options: argparse.Namespace) -> list[Side]:
     model = options.model or default_model_path(print)
+    if options.before:
+        flags = shlex.split(options.octavo_args)
+        return [Octavo(model, options.threads, flags), Octavo(model, options.threads, flags, "before", options.before.resolve())]
     if options.ours_only and not options.octavo_format:
         return [Octavo(model, options.threads, shlex.split(options.octavo_args))]
     programs = make_peer(options.peer_dir, options.isa)
@@ -79,6 +82,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     only_one = parser.add_mutually_exclusive_group()
     only_one.add_argument("--ours-only", action="store_true")
     only_one.add_argument("--peer-only", action="store_true")
+    only_one.add_argument("--before", type=Path, metavar="CHECKOUT", help="against Octavo built in place in this checkout, not llama.cpp")
     options = parser.parse_args(arguments)
     options.only = options.only.split(",")
     if unknown := set(options.only) - set(SCENARIOS):

@@ -6,11 +6,11 @@ import os
 import sys
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from octavo._kernels import CudaLibrary
 from octavo.errors import ConfigError
+from octavo.plugins import entry_points
 
 __all__ = ["GpuStatus", "blas_paths", "gpu_status", "library_path", "open_library"]
 
@@ -42,7 +42,7 @@ def library_path() -> Path | None:
         if not path.is_file():
             raise ConfigError(f"OCTAVO_CUDA_LIBRARY is {named}, which is no file")
         return path
-    for entry in entry_points(group=_ENTRY_POINTS):
+    for entry in entry_points(_ENTRY_POINTS):
         return Path(entry.load()())
     beside = Path(__file__).parents[1] / _NAME
     return beside if beside.is_file() else None

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 
-from octavo.server import health, page, websocket
-from octavo.server.anthropic import messages
+from octavo.server import health, page
 from octavo.server.dashboard import dashboard_routes
 from octavo.server.edge.clients import Clients
 from octavo.server.edge.context import CONTEXT, ServerContext
+from octavo.server.edge.late import late_routes
 from octavo.server.edge.middleware import add_headers, middlewares
 from octavo.server.metrics import metrics_routes
-from octavo.server.ollama import generation as ollama_generation
-from octavo.server.ollama import models as ollama_models
-from octavo.server.openai import chat, completions, decisions, models, tokenize
-from octavo.server.responses import routes as responses
-from octavo.server.responses import socket as responses_socket
+from octavo.server.openai import models
+from octavo.server.responses.store import keep_responses_in
 
 if TYPE_CHECKING:
     from octavo.config import ServerConfig
@@ -26,21 +23,27 @@ if TYPE_CHECKING:
 __all__ = ["build_app"]
 
 
-_FAMILIES = (
-    page,
-    health,
-    models,
-    completions,
-    chat,
-    decisions,
-    tokenize,
-    websocket,
-    responses,
-    responses_socket,
-    messages,
-    ollama_generation,
-    ollama_models,
-)
+_FAMILIES = (page, health, models)
+# Imported when a client first asks: tests/server/test_late_routes.py holds each line to the module's ROUTES.
+_LATE_FAMILIES = {
+    "openai.completions": ("POST /v1/completions",),
+    "openai.chat": ("POST /v1/chat/completions",),
+    "openai.decisions": ("POST /v1/decisions",),
+    "openai.tokenize": ("POST /tokenize", "POST /detokenize", "GET /tokenizer_info"),
+    "websocket": ("GET /v1/stream",),
+    "responses.routes": (
+        "POST /v1/responses",
+        "POST /v1/responses/input_tokens",
+        "GET /v1/responses/{id}",
+        "DELETE /v1/responses/{id}",
+        "POST /v1/responses/{id}/cancel",
+        "GET /v1/responses/{id}/input_items",
+    ),
+    "responses.socket": ("GET /v1/responses",),
+    "anthropic.messages": ("POST /v1/messages", "POST /v1/messages/count_tokens"),
+    "ollama.generation": ("POST /api/chat", "POST /api/generate"),
+    "ollama.models": ("GET /api/tags", "GET /api/ps", "GET /api/version", "POST /api/show"),
+}
 
 
 def build_app(engine: Engine, config: ServerConfig, *, clients: Clients | None = None, stall_s: float = 30.0) -> web.Application:
@@ -56,13 +59,20 @@ def build_app(engine: Engine, config: ServerConfig, *, clients: Clients | None =
     app[CONTEXT] = ServerContext(engine, config, stall_s, Clients(config, {}) if clients is None else clients)
     for family in _FAMILIES:
         app.add_routes(family.ROUTES)
+    for module, routes in _LATE_FAMILIES.items():
+        app.add_routes(late_routes(f"octavo.server.{module}", *routes))
     app.add_routes(metrics_routes(engine, app[CONTEXT].clients))
     app.add_routes(dashboard_routes(engine))
-    websocket.close_sockets_with(app)
-    responses.keep_responses_in(app)
+    app.on_shutdown.append(_close_sockets)
+    keep_responses_in(app)
     app.on_response_prepare.append(add_headers)
     app.on_cleanup.append(_close_workers)
     return app
+
+
+async def _close_sockets(app: web.Application) -> None:
+    for socket in set(app[CONTEXT].sockets):
+        await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server is shutting down")
 
 
 async def _close_workers(app: web.Application) -> None:

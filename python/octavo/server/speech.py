@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from octavo.errors import ConfigError, InvalidRequestError
@@ -39,11 +40,17 @@ class Speech:
     def __init__(self, template: str, tool_parser: str | None = None) -> None:
         self._template = template
         self._knows_tools = "tools" in template
-        try:
-            open_parser(None if tool_parser == NO_PARSER else tool_parser, template, "")
-        except InvalidRequestError as error:
-            raise ConfigError(f"--tool-parser: {error}") from error
-        self._family = None if tool_parser == NO_PARSER else tool_parser or parser_name(template) or _FALLBACK
+        self._tool_parser = tool_parser
+        if tool_parser not in (None, NO_PARSER):
+            try:
+                open_parser(tool_parser, template, "")
+            except InvalidRequestError as error:
+                raise ConfigError(f"--tool-parser: {error}") from error
+
+    @cached_property
+    def _family(self) -> str | None:
+        """The format of calls. Found when tools first come: every family's file is read for it."""
+        return None if self._tool_parser == NO_PARSER else self._tool_parser or parser_name(self._template) or _FALLBACK
 
     def parser(self, prompt: str, tools: Sequence[dict[str, Any]]) -> Parser | None:
         """A parser for one choice; None where its text is to be shown as it is."""

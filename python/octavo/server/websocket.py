@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSMsgType, web
 
 from octavo.server.edge.body import parse_body, parse_json
 from octavo.server.edge.clients import admitted
@@ -30,7 +30,7 @@ from octavo.server.openai.chat import open_chat
 from octavo.server.openai.completions import open_completion
 from octavo.server.openai.protocol import ChatBody, CompletionBody, GenerationBody
 
-__all__ = ["ROUTES", "close_sockets_with"]
+__all__ = ["ROUTES"]
 
 _HEARTBEAT_S = 30.0
 _MAX_STREAMS = 256  # per socket
@@ -130,16 +130,6 @@ class StreamSocket:
             return
         with stall_guard(self._transport, self._context.stall_s):
             await self._socket.send_str(orjson.dumps(message).decode())
-
-
-def close_sockets_with(app: web.Application) -> None:
-    """Close open sockets when `app` shuts down."""
-
-    async def close(_: web.Application) -> None:
-        for socket in set(app[CONTEXT].sockets):
-            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server is shutting down")
-
-    app.on_shutdown.append(close)
 
 
 async def _open(request: web.Request) -> web.WebSocketResponse:

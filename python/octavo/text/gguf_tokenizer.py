@@ -93,7 +93,7 @@ def _merging_backend(checkpoint: GgufFile, vocabulary: _Vocabulary, rules: Preto
     from tokenizers import Tokenizer as Backend
     from tokenizers import models
 
-    merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in vocabulary.keys.texts("ggml.merges"))]
+    merges = [tuple(merge.split(" ", 1)) for merge in vocabulary.keys.texts("ggml.merges")]
     ids = dict(zip(vocabulary.tokens, range(len(vocabulary.tokens)), strict=True))
     try:
         return Backend(models.BPE(ids, merges, ignore_merges=rules.ignore_merges))

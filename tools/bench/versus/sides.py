@@ -35,12 +35,17 @@ class Side(Protocol):
 
 @dataclass(frozen=True)
 class Octavo:
-    """The Octavo of this Python; `flags` go to its engine."""
+    """The Octavo of this Python, or one built in place in another `checkout`; `flags` go to its engine."""
 
     model: Path
     threads: int
     flags: Sequence[str] = ()
     name: str = "octavo"
+    checkout: Path | None = None
+
+    def _program(self) -> list[str]:
+        path = [] if self.checkout is None else ["env", f"PYTHONPATH={self.checkout / 'python'}"]
+        return [*path, sys.executable, "-m", "octavo"]
 
     def decode(self, prompt_len: int, output_len: int) -> float:
         return 1e3 / self._latency(prompt_len, output_len, 1)["tpot_ms"]["p50"]
@@ -51,13 +56,13 @@ class Octavo:
         return 1e3 * prompt_len / results["ttft_ms"]["p50"]
 
     def serve_command(self, port: int, num_slots: int, slot_len: int) -> list[str]:
-        return [sys.executable, "-m", "octavo", "serve", str(self.model), "--port", str(port), "--threads", str(self.threads), *self.flags]
+        return [*self._program(), "serve", str(self.model), "--port", str(port), "--threads", str(self.threads), *self.flags]
 
     def _latency(self, prompt_len: int, output_len: int, num_prompts: int, *flags: str) -> dict:
         with tempfile.TemporaryDirectory() as folder:
             results = Path(folder) / "results.json"
             sizes = [f"--input-len={prompt_len}", f"--output-len={output_len}", f"--num-prompts={num_prompts}", f"--json={results}"]
-            command = [sys.executable, "-m", "octavo", "bench", "latency", *sizes]
+            command = [*self._program(), "bench", "latency", *sizes]
             _output([*command, f"--model={self.model}", f"--threads={self.threads}", *flags, *self.flags])
             return json.loads(results.read_text())["results"]
 

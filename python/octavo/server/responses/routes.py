@@ -19,14 +19,14 @@ from octavo.server.openai.chat import prepare_chat
 from octavo.server.responses.conversion import chat_body
 from octavo.server.responses.create import conversation, create_response
 from octavo.server.responses.protocol import InputTokensBody, ResponsesBody
-from octavo.server.responses.store import RESPONSES, ResponseStore
+from octavo.server.responses.store import RESPONSES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from octavo.server.responses.live_response import LiveResponse
 
-__all__ = ["ROUTES", "keep_responses_in"]
+__all__ = ["ROUTES"]
 
 _MAX_LISTED = 100
 
@@ -147,17 +147,6 @@ def _number(request: web.Request, name: str, default: int, *, least: int, most: 
 def _json(request: web.Request, document: Any, response_id: str) -> web.Response:
     name_request(request, response_id)
     return web.Response(body=orjson.dumps(document), content_type="application/json")
-
-
-def keep_responses_in(app: web.Application) -> None:
-    """Give `app` its store of responses."""
-    app[RESPONSES] = ResponseStore(app[CONTEXT].config.resume_s)
-
-    async def store(app: web.Application) -> AsyncIterator[None]:
-        yield
-        await app[RESPONSES].close()
-
-    app.cleanup_ctx.append(store)
 
 
 ROUTES = [

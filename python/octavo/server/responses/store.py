@@ -6,19 +6,21 @@ What is kept is the conversation and the document, so that a next response can g
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import orjson
 from aiohttp import web
 
+from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.errors import ApiError
 from octavo.server.responses.live_response import LiveResponse
 
 if TYPE_CHECKING:
     from octavo.server.responses.protocol import Item
 
-__all__ = ["RESPONSES", "ResponseStore"]
+__all__ = ["RESPONSES", "ResponseStore", "keep_responses_in"]
 
 _MAX_RESPONSES = 4096
 _MAX_BYTES = 256 * 1024 * 1024
@@ -124,3 +126,14 @@ class ResponseStore:
 
 
 RESPONSES: web.AppKey[ResponseStore] = web.AppKey("responses", ResponseStore)
+
+
+def keep_responses_in(app: web.Application) -> None:
+    """Give `app` its store of responses."""
+    app[RESPONSES] = ResponseStore(app[CONTEXT].config.resume_s)
+
+    async def store(app: web.Application) -> AsyncIterator[None]:
+        yield
+        await app[RESPONSES].close()
+
+    app.cleanup_ctx.append(store)
