@@ -57,7 +57,13 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
         again, new_shape = platform.executor(model, checkpoint, shape, grammars)
         return _scheduler(config, new_shape), LocalRunner(again)
 
-    core = LocalCore(engine_core, max_waiting=config.scheduling.max_waiting, rebuild=rebuild, grammars=grammars)
+    core = LocalCore(
+        engine_core,
+        max_waiting=config.scheduling.max_waiting,
+        max_waiting_tokens=config.scheduling.max_waiting_tokens,
+        rebuild=rebuild,
+        grammars=grammars,
+    )
     info = _model_info(model, checkpoint, shape, platform, config.served_model_name or (found.name,))
     return AsyncEngine(core, tokenizer, info, seed=config.seed, log_stats_s=config.log_stats_s)
 

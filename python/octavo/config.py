@@ -146,6 +146,9 @@ class SchedulingConfig:
     )
     max_priority: int | None = _option(None, "most urgent priority of a request: a lower number counts as this one; default: any")
     max_waiting: int = _option(4096, "most choices (n of each prompt) that wait; one more is answered 503", least=1)
+    max_waiting_tokens: int | None = _option(
+        None, "most prompt tokens that wait; a prompt beyond them is answered 503, unless none waits; default: any number", least=1
+    )
 
     def __post_init__(self) -> None:
         _check(self)

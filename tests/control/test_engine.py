@@ -238,6 +238,20 @@ async def test_the_queue_counts_choices_and_takes_a_large_request_when_it_is_emp
     await engine.close()
 
 
+async def test_the_queue_counts_prompt_tokens_where_it_is_told_to():
+    engine = fake_engine(max_waiting_tokens=20)
+    large = await engine.submit(ask("large", "x" * 100))  # none waited
+    with pytest.raises(QueueFullError, match=r"prompts of \d+ tokens wait already, of 20; .* --max-waiting-tokens"):
+        await engine.submit(ask("a", "x"))
+    large.abort()
+    for name in "ab":
+        await engine.submit(ask(name, "x" * 8, n=3))
+    with pytest.raises(QueueFullError):
+        await engine.submit(ask("c", "x" * 8))
+    await engine.submit(ask("c", "x"))
+    await engine.close()
+
+
 async def test_the_output_side_of_a_choice_is_made_when_it_starts_and_shares_the_stop_strings():
     engine = fake_engine(max_waiting=1000)
     made = []

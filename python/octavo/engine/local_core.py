@@ -31,6 +31,7 @@ class LocalCore:
 
     Args:
         max_waiting: most choices that wait; a request whose choices would be more is refused, unless none waits.
+        max_waiting_tokens: most prompt tokens that wait, likewise; None: any number.
         rebuild: makes a scheduler and a runner like those of `engine_core`, after a fault that leaves the process whole; may block.
         grammars: compiles those of structured output; None: none is served.
     """
@@ -40,11 +41,13 @@ class LocalCore:
         engine_core: EngineCore,
         *,
         max_waiting: int = 4096,
+        max_waiting_tokens: int | None = None,
         rebuild: Callable[[], tuple[Scheduler, Runner]] | None = None,
         grammars: GrammarCompiler | None = None,
     ) -> None:
         self.engine_core = engine_core
         self._max_waiting = max_waiting
+        self._max_waiting_tokens = max_waiting_tokens
         self._rebuild = rebuild
         self._grammars = grammars
         self._compiling: set[str] = set()  # requests whose grammars are compiled and that nobody has finished meanwhile
@@ -96,12 +99,22 @@ class LocalCore:
             return
         if self._dead is not None or self._closing:
             raise EngineDeadError(f"no request can be served: {self._dead or 'the engine is shutting down'}")
+        self._check_queue(request)
+        self.engine_core.scheduler.add(request)
+        self._wake.set()
+
+    def _check_queue(self, request: CoreRequest) -> None:
         scheduler = self.engine_core.scheduler
         num_waiting = scheduler.num_waiting_sequences
-        if num_waiting and num_waiting + len(request.samplings) > self._max_waiting:
+        if not num_waiting:
+            return
+        if num_waiting + len(request.samplings) > self._max_waiting:
             raise QueueFullError(f"{num_waiting} choices wait already, of {self._max_waiting}; try again later, or raise --max-waiting")
-        scheduler.add(request)
-        self._wake.set()
+        if self._max_waiting_tokens is None:
+            return
+        waiting, most = scheduler.num_waiting_tokens, self._max_waiting_tokens
+        if waiting and waiting + len(request.prompt_token_ids) > most:
+            raise QueueFullError(f"prompts of {waiting} tokens wait already, of {most}; try again later, or raise --max-waiting-tokens")
 
     def finish(self, request_id: str, choice: int | None = None) -> None:
         """See `Core.finish`."""

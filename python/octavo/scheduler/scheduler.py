@@ -84,6 +84,11 @@ class Scheduler:
         return self._num_sequences - len(self._running)
 
     @property
+    def num_waiting_tokens(self) -> int:
+        """Prompt tokens of the requests that wait. O(number of these)."""
+        return sum(len(sequence.group.prompt_token_ids) for sequence in self._waiting if sequence.index == 0)
+
+    @property
     def kv_usage(self) -> float:
         """Share of the KV blocks that running sequences hold, 0..1."""
         return self._blocks.usage
