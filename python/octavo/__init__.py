@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from octavo.config import EngineConfig
     from octavo.engine.async_engine import AsyncEngine
     from octavo.llm import LLM
+    from octavo.llm_beams import BeamSearchParams
     from octavo.types import Logprob, RequestOutput, SamplingParams
 
-__all__ = ["LLM", "AsyncEngine", "EngineConfig", "Logprob", "RequestOutput", "SamplingParams", "__version__"]
+__all__ = ["LLM", "AsyncEngine", "BeamSearchParams", "EngineConfig", "Logprob", "RequestOutput", "SamplingParams", "__version__"]
 
 _HOME = {
     "LLM": "octavo.llm",
     "AsyncEngine": "octavo.engine.async_engine",
+    "BeamSearchParams": "octavo.llm_beams",
     "EngineConfig": "octavo.config",
     "Logprob": "octavo.types",
     "RequestOutput": "octavo.types",

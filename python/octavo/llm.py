@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from octavo.config import EngineConfig
 from octavo.engine.engine_thread import EngineThread
 from octavo.errors import InvalidRequestError
+from octavo.llm_beams import BeamSearchOutput, BeamSearchParams, beam_search_output
 from octavo.llm_outputs import ScriptTokenizer, logprob_mapping
 from octavo.llm_prompts import Prompt, naming, read_prompts
 from octavo.llm_settings import ABSENT_METHODS, check_absent, engine_settings
@@ -113,6 +114,19 @@ class LLM:
         params = _one_each(sampling_params, len(read), SamplingParams())
         return self._run([each.token_ids for each in read], [each.text for each in read], params, priority, _either(progress, use_tqdm))
 
+    def beam_search(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: BeamSearchParams,
+        *,
+        progress: bool | None = None,
+        use_tqdm: bool | None = None,
+        lora_request: None = None,
+    ) -> list[BeamSearchOutput]:
+        """Search the most probable texts for each prompt; `SamplingParams.beam_width` says by which rules. Arguments as in `generate`."""
+        outputs = self.generate(prompts, params.sampling_params(), progress=progress, use_tqdm=use_tqdm, lora_request=lora_request)
+        return [beam_search_output(output, self.get_tokenizer()) for output in outputs]
+
     def chat(
         self,
         messages: Sequence[Message] | Sequence[Sequence[Message]],
@@ -192,7 +206,7 @@ class LLM:
     ) -> list[RequestOutput]:
         requests = [self._request(token_ids, each, priority) for token_ids, each in zip(prompts, params, strict=True)]
         with _progress_bar(sum(each.n for each in params), sys.stderr.isatty() if progress is None else progress) as on_delta:
-            max_in_flight = max(1, self._engine.max_in_flight // max((each.n for each in params), default=1))
+            max_in_flight = max(1, self._engine.max_in_flight // max((each.beam_width or each.n for each in params), default=1))
             return self._thread.call(_collect_all(self._engine, requests, texts, max_in_flight, on_delta))
 
     def _stream(self, request: GenerationRequest) -> Generator[Delta, None, None]:

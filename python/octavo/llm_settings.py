@@ -45,7 +45,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 # Hints that cannot change an answer: taken with any value, with a line in the log.
 _HINTS = frozenset(("compilation_config", "dtype", "enforce_eager", "gpu_memory_utilization", "max_seq_len_to_capture", "swap_space"))
 ABSENT_METHODS = frozenset(
-    "apply_model beam_search classify collective_rpc embed encode get_metrics reset_prefix_cache reward score sleep start_profile"  # noqa: SIM905
+    "apply_model classify collective_rpc embed encode get_metrics reset_prefix_cache reward score sleep start_profile"  # noqa: SIM905
     " stop_profile wake_up".split()
 )
 

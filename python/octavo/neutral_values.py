@@ -13,10 +13,8 @@ __all__ = ["neutral_values_taken"]
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "best_of": (None, 1),
     "detokenize": (True,),
-    "early_stopping": (False,),
     "extra_args": (None, {}),
     "guided_decoding": (None,),
-    "length_penalty": (1.0,),
     "logits_processors": (None, []),
     "output_kind": (None, 0, 2),
     "skip_reading_prefix_cache": (None, False),

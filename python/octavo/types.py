@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
 
 from octavo.errors import InvalidRequestError
 from octavo.neutral_values import neutral_values_taken
 
 __all__ = [
+    "MAX_BEAM_WIDTH",
     "CompletionOutput",
     "Delta",
     "DrawParams",
@@ -125,6 +126,13 @@ class SamplingParams(DrawParams):
         logprobs: report the drawn token's log-probability and this many alternatives, 0..64; None: no report.
         prompt_logprobs: the same for each prompt token after the first.
         skip_special_tokens: leave special tokens out of the text.
+        beam_width: beams of a beam search, n..32, which gives its `n` best texts at its end; None: tokens are drawn. The rules are those of
+            transformers' `generate(num_beams=beam_width)`: beams are scored by the model's own log-probabilities, so what changes these
+            (penalties, biases, a grammar) or cuts a text (`stop`) cannot be asked for; `temperature` and `seed` change nothing.
+        length_penalty: -10..10; a beam's score is its summed log-probability divided by its outputs to this power: above 0 longer texts
+            win more often.
+        early_stopping: True: the search ends with `beam_width` ended texts; False: when the best beam, at its present length, scores no
+            better than the worst of these; "never": the same, at the length that would be best for it.
     """
 
     n: int = 1
@@ -139,6 +147,9 @@ class SamplingParams(DrawParams):
     logprobs: int | None = None
     prompt_logprobs: int | None = None
     skip_special_tokens: bool = True
+    beam_width: int | None = None
+    length_penalty: float = 1.0
+    early_stopping: bool | Literal["never"] = False
 
     def __post_init__(self) -> None:
         self._normalise()
@@ -167,6 +178,22 @@ class SamplingParams(DrawParams):
             raise InvalidRequestError("ignore_eos: structured output ends with that token; leave ignore_eos out", "ignore_eos")
         if self.allowed_token_ids is not None and not self.allowed_token_ids:
             raise InvalidRequestError("allowed_token_ids is empty: no token could be drawn; leave it out to allow all", "allowed_token_ids")
+        _check_float("length_penalty", self.length_penalty, -10.0, 10.0)
+        if self.early_stopping not in (True, False, "never"):
+            raise InvalidRequestError(f"early_stopping is {self.early_stopping!r}; it must be true, false or 'never'", "early_stopping")
+        if self.beam_width is not None:
+            self._check_beams()
+        elif self.length_penalty != 1.0 or self.early_stopping:
+            name = "early_stopping" if self.early_stopping else "length_penalty"
+            raise InvalidRequestError(f"{name}: only beam search has it; ask for one, or leave {name} out", name)
+
+    def _check_beams(self) -> None:
+        _check_integer("beam_width", self.beam_width, 1, MAX_BEAM_WIDTH)
+        if self.beam_width is not None and self.n > self.beam_width:
+            raise InvalidRequestError(f"n is {self.n}, but the beam search has {self.beam_width} beams; ask for at most as many", "n")
+        for name, neutral in _NEUTRAL_FOR_BEAMS.items():
+            if getattr(self, name) != neutral:
+                raise InvalidRequestError(f"{name}: beam search ranks texts by the model's own probabilities; leave {name} out", name)
 
     def clone(self) -> SamplingParams:
         """Return this: nothing can change it, so that a copy would be no different."""
@@ -193,6 +220,21 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
 # Numbers are checked as the data plane will see them: counts as int32, real numbers as float32.
 _INT32_MAX = 2**31 - 1
 _MAX_STOP_BYTES = 4096
+MAX_BEAM_WIDTH = 32
+_NEUTRAL_FOR_BEAMS: dict[str, Any] = {
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "top_n_sigma": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "allowed_token_ids": None,
+    "grammar": None,
+    "logit_bias": {},
+    "bad_words": (),
+    "stop": (),
+}
 _LEAST_PENALTY = 1e-6  # logits are divided by it: a much smaller one makes them infinite
 
 

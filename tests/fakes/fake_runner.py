@@ -17,7 +17,7 @@ from zlib import crc32
 from octavo.step import Command, RowFork, RowSampling, RowStart, StepPlan, StepResult
 from octavo.types import TokenLogprobs
 
-__all__ = ["FakeRunner", "fake_next_token", "fake_output"]
+__all__ = ["FakeRunner", "fake_best_tokens", "fake_next_token", "fake_output"]
 
 _EMPTY = 0  # hash of no tokens
 
@@ -241,8 +241,11 @@ class FakeRunner:
             if not drafts or token_id != drafts.pop(0):
                 break
         row.num_computed = len(row.token_ids) - 1
+        num_top = row.sampling.num_logprobs or 0
+        hashes = row.hashes[len(row.token_ids) - len(drawn) - 1 :]
         reports = [
-            TokenLogprobs(token, -(row.hashes[len(row.token_ids) - len(drawn) - 1 + i] % 100) / 10, 1) for i, token in enumerate(drawn)
+            TokenLogprobs(token, -(tokens_hash % 100) / 10, 1, fake_best_tokens(tokens_hash, num_top, self._draw.vocab_size))
+            for token, tokens_hash in zip(drawn, hashes, strict=False)
         ]
         del row.hashes[row.num_computed :]
         if row_id not in result.errors:
@@ -271,6 +274,17 @@ class _Draw:
 
 def fake_next_token(tokens_hash: int, vocab_size: int) -> int:
     return (tokens_hash >> 4) % vocab_size
+
+
+def fake_best_tokens(tokens_hash: int, count: int, vocab_size: int) -> tuple[tuple[int, float], ...]:
+    """The best tokens after those of a hash, `fake_next_token` first, and log-probabilities that no two of them share."""
+    first = fake_next_token(tokens_hash, vocab_size)
+    logprob = 0.0
+    best = []
+    for rank in range(min(count, vocab_size)):
+        logprob -= 0.1 + (_extend(tokens_hash, rank) % 100_003) / 100_003
+        best.append(((first + 7 * rank) % vocab_size, logprob))
+    return tuple(best)
 
 
 def fake_output(prompt_token_ids: list[int], num_tokens: int, sampling: RowSampling | None = None, vocab_size: int = 256) -> list[int]:

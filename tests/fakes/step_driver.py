@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from fakes.fake_runner import FakeRunner
 from octavo.cache import BlockGroup, BlockManager
-from octavo.scheduler import CoreRequest, Scheduler, SchedulerLimits, Sequence, SequenceGroup, SequenceOutput
+from octavo.scheduler import BeamParams, CoreRequest, Scheduler, SchedulerLimits, Sequence, SequenceGroup, SequenceOutput
 from octavo.step import RowSampling, StepPlan, StepResult
 
 __all__ = ["StepDriver"]
@@ -68,13 +68,25 @@ class StepDriver:
         temperature: float = 1.0,
         extras: bytes = b"",
         end_token_ids: Iterable[int] = (),
+        beam_width: int | None = None,
+        beams: BeamParams | None = None,
+        min_tokens: int = 0,
     ) -> SequenceGroup:
+        """`beam_width` and `beams` go together; `n` does not count then."""
+        end_token_ids = frozenset(end_token_ids)
         samplings = tuple(
-            RowSampling(temperature=temperature, seed=7, choice=choice, num_prompt_logprobs=None if choice else prompt_logprobs)
-            for choice in range(n)
+            RowSampling(
+                temperature=temperature,
+                seed=7,
+                choice=choice,
+                min_tokens=min_tokens,
+                num_logprobs=None if beam_width is None else beam_width + len(end_token_ids),
+                num_prompt_logprobs=None if choice else prompt_logprobs,
+            )
+            for choice in range(beam_width or n)
         )
         request_id = f"request-{len(self.groups)}"
-        request = CoreRequest(request_id, prompt, samplings, max_tokens, frozenset(end_token_ids), priority, extras)
+        request = CoreRequest(request_id, prompt, samplings, max_tokens, end_token_ids, priority, extras, beams=beams)
         group = self.groups[request_id] = self.scheduler.add(request)
         return group
 

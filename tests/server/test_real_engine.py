@@ -36,6 +36,21 @@ async def test_streamed_and_whole_answers_agree(server: Server) -> None:
     assert whole["usage"]["completion_tokens"] == 48
 
 
+async def test_a_beam_search_gives_its_best_texts_at_the_end(server: Server) -> None:
+    body = {"prompt": "one", "use_beam_search": True, "best_of": 4, "n": 2, "max_tokens": 6, "return_token_ids": True}
+    status, whole = await server.post("/v1/completions", body)
+    assert status == 200, whole
+    assert [len(choice["token_ids"]) for choice in whole["choices"]] == [6, 6]
+    assert whole["choices"][0]["token_ids"] != whole["choices"][1]["token_ids"]
+    events = [json.loads(event) for event in (await server.events("/v1/completions", body))[:-1]]
+    streamed = [choice for event in events for choice in event["choices"] if choice["token_ids"]]
+    assert [choice["token_ids"] for choice in streamed] == [choice["token_ids"] for choice in whole["choices"]]
+    assert whole["usage"]["completion_tokens"] == 12
+    assert server.engine.stats().kv_usage == 0
+    error = await server.error("/v1/completions", {**body, "best_of": 20, "max_tokens": 100})
+    assert error["param"] == "beam_width"
+
+
 async def test_what_only_the_engine_can_know_is_a_400(server: Server) -> None:
     assert (await server.error("/v1/completions", {"prompt": [100_000]}))["param"] == "prompt"
     assert (await server.error("/v1/completions", {"prompt": "x" * 300}))["param"] == "prompt"

@@ -101,7 +101,10 @@ async def test_bad_completion_names_its_field(server: Server, change: dict, para
         ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs"),
         ({"n": 0}, "n"),
         ({"moderation": "high"}, "moderation"),
-        ({"use_beam_search": True}, "use_beam_search"),
+        ({"use_beam_search": True, "top_p": 0.5}, "top_p"),
+        ({"use_beam_search": True, "best_of": 33}, "beam_width"),
+        ({"use_beam_search": True, "n": 3, "best_of": 2}, "n"),
+        ({"use_beam_search": True, "early_stopping": "soon"}, "early_stopping"),
         ({"length_penalty": 2.0}, "length_penalty"),
     ],
 )

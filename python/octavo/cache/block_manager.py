@@ -65,12 +65,14 @@ class BlockManager:
         """Share of the blocks that sequences hold, 0..1; that of the fullest pool."""
         return max((1.0 - pool.num_free / pool.num_blocks for pool, _ in self._pools), default=0.0)
 
-    def max_tokens(self, max_chunk: int) -> int:
-        """Most tokens of one sequence that has the pools for itself and computes at most `max_chunk` tokens in a step."""
+    def max_tokens(self, max_chunk: int, num_sequences: int = 1) -> int:
+        """Most tokens of each of `num_sequences` that have the pools for themselves, and compute at most `max_chunk` tokens in a step.
+        Several share nothing, and each has a block to spare."""
         most = 1 << 62
         for pool, window in self._pools:
-            if window is None or pool.num_blocks < self._blocks_in_sight(window, max_chunk):
-                most = min(most, pool.num_blocks * self.block_size)
+            num_blocks = pool.num_blocks if num_sequences == 1 else pool.num_blocks // num_sequences - 1
+            if window is None or num_blocks < self._blocks_in_sight(window, max_chunk):
+                most = min(most, max(num_blocks, 0) * self.block_size)
         return most
 
     def has_room(self, table: BlockTable, num_tokens: int, max_chunk: int, num_spare: int) -> bool:

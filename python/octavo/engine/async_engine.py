@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from octavo.engine.admission import admit, check_constraints
+from octavo.engine.beams import beam_params, max_length_of
 from octavo.engine.choice import Choice, ChoiceRules
 from octavo.engine.live_request import LiveRequest
 from octavo.engine.model_info import ModelInfo
@@ -144,18 +145,20 @@ class AsyncEngine:
     def _core_request(self, request: GenerationRequest) -> CoreRequest:
         """The request in tokens. Raises `InvalidRequestError` where it can never be served."""
         params = request.params
-        max_tokens = admit(request, self.info, self.core.limits.max_sequence_length)
-        samplings = row_samplings(params, self.tokenizer, self.info.vocab_size, self._seeds.getrandbits(64))
+        max_tokens = admit(request, self.info, max_length_of(request, self.core.limits))
+        end_token_ids = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else self._eos_token_ids)
+        samplings = row_samplings(params, self.tokenizer, self.info.vocab_size, self._seeds.getrandbits(64), end_token_ids)
         check_constraints(samplings[0], self.info.vocab_size)
         return CoreRequest(
             request_id=str(next(self._core_ids)),
             prompt_token_ids=request.prompt_token_ids,
             samplings=samplings,
             max_tokens=max_tokens,
-            end_token_ids=frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else self._eos_token_ids),
+            end_token_ids=end_token_ids,
             priority=request.priority,
             cache_extras=request.cache_salt.encode(),
             grammar_field=request.grammar_field,
+            beams=beam_params(params),
         )
 
     def _live_request(self, request: GenerationRequest, core_id: str) -> LiveRequest:

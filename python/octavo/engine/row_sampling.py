@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
+from octavo.engine.beams import num_best
 from octavo.step import RowSampling
 from octavo.types import DrawParams, SamplingParams
 
@@ -16,8 +17,14 @@ __all__ = ["row_samplings"]
 _SEED_MASK = (1 << 64) - 1
 
 
-def row_samplings(params: SamplingParams, tokenizer: Tokenizer, vocab_size: int, drawn_seed: int) -> tuple[RowSampling, ...]:
-    """One per choice. `drawn_seed` (unsigned, 64 bits) serves a request that names no seed."""
+def row_samplings(
+    params: SamplingParams, tokenizer: Tokenizer, vocab_size: int, drawn_seed: int, end_token_ids: frozenset[int] = frozenset()
+) -> tuple[RowSampling, ...]:
+    """One per choice, or per beam. `drawn_seed` (unsigned, 64 bits) serves a request that names no seed."""
+    if params.beam_width is not None:
+        num_logprobs = num_best(params, end_token_ids, vocab_size)
+        first = RowSampling(min_tokens=params.min_tokens, num_logprobs=num_logprobs, num_prompt_logprobs=params.prompt_logprobs)
+        return (first, *[replace(first, num_prompt_logprobs=None)] * (params.beam_width - 1))
     first = RowSampling(
         **{field.name: getattr(params, field.name) for field in fields(DrawParams)},
         seed=(drawn_seed if params.seed is None else params.seed) & _SEED_MASK,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from octavo.scheduler.limits import SchedulerLimits
-from octavo.scheduler.request import CoreRequest, SequenceOutput
+from octavo.scheduler.request import BeamParams, CoreRequest, SequenceOutput
 from octavo.scheduler.scheduler import Scheduler
 from octavo.scheduler.sequence import Sequence, SequenceGroup
 
-__all__ = ["CoreRequest", "Scheduler", "SchedulerLimits", "Sequence", "SequenceGroup", "SequenceOutput"]
+__all__ = ["BeamParams", "CoreRequest", "Scheduler", "SchedulerLimits", "Sequence", "SequenceGroup", "SequenceOutput"]

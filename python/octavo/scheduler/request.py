@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from octavo.step import RowPooling, RowSampling
 from octavo.types import FinishReason, TokenLogprobs
 
-__all__ = ["CoreRequest", "SequenceOutput"]
+__all__ = ["BeamParams", "CoreRequest", "SequenceOutput"]
+
+
+@dataclass(frozen=True, slots=True)
+class BeamParams:
+    """What a beam search asks for, besides what any request does.
+
+    Attributes:
+        num_wanted: texts that come out at its end, best first; at most as many as there are beams.
+        length_penalty: above 0 longer texts win more often, below 0 shorter ones.
+        early_stopping: True: end with as many ended texts as beams; False: when the best beam, at its present length, scores no better than
+            the worst of these; "never": the same, at the length that would be best for it.
+        num_reported: alternatives to report for each token; None: no log-probabilities.
+    """
+
+    num_wanted: int = 1
+    length_penalty: float = 1.0
+    early_stopping: bool | Literal["never"] = False
+    num_reported: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +36,7 @@ class CoreRequest:
     Attributes:
         request_id: unique; an output that comes late must not look like another request's.
         prompt_token_ids: not copied, never changed.
-        samplings: one per choice; at most the first asks for prompt log-probabilities.
+        samplings: one per choice, or per beam with `beams`; at most the first asks for prompt log-probabilities.
         max_tokens: most outputs of each choice; prompt and outputs together fit `Scheduler.max_sequence_length`.
         end_token_ids: end a choice that has more than its sampling's `min_tokens` outputs, themselves included.
         priority: lower is served first.
@@ -27,6 +45,7 @@ class CoreRequest:
         whole: the prompt is computed in one step or not at all (encoders; pooling that needs all tokens at once).
         reuses_prefix: whether tokens that the prefix cache holds need not be computed.
         grammar_field: the field that asked for the samplings' grammar, for an error to name.
+        beams: the sequences are beams of one search, whose texts are the choices. None: each sequence is a choice.
     """
 
     request_id: str
@@ -40,6 +59,12 @@ class CoreRequest:
     whole: bool = False
     reuses_prefix: bool = True
     grammar_field: str = "grammar"
+    beams: BeamParams | None = None
+
+    @property
+    def num_choices(self) -> int:
+        """Choices that outputs come for."""
+        return len(self.samplings) if self.beams is None else self.beams.num_wanted
 
 
 class SequenceOutput(NamedTuple):

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from itertools import islice, takewhile
 
 from octavo.cache import BlockManager
+from octavo.scheduler.beam_search import BeamSearch, BeamSequence
 from octavo.scheduler.budget import share_budget
 from octavo.scheduler.limits import SchedulerLimits
 from octavo.scheduler.request import CoreRequest, SequenceOutput
@@ -17,7 +18,7 @@ from octavo.scheduler.sequence import Chunk, Sequence, SequenceGroup
 from octavo.scheduler.sequence_queue import SequenceQueue
 from octavo.scheduler.step_builder import StepBuilder
 from octavo.step import BlockCopy, RowFork, StepPlan, StepResult
-from octavo.types import FinishReason, KvBlocks
+from octavo.types import MAX_BEAM_WIDTH, FinishReason, KvBlocks, TokenLogprobs
 
 __all__ = ["Scheduler"]
 
@@ -41,6 +42,10 @@ class Scheduler:
         self._free_rows = list(range(limits.max_num_seqs - 1, -1, -1))
         self._ended_rows: list[int] = []
         self._in_flight: deque[StepBuilder] = deque()
+        self._max_beam_lengths = tuple(
+            min(limits.max_model_len, blocks.max_tokens(limits.max_num_batched_tokens, num_beams) + 1)
+            for num_beams in range(1, min(limits.max_running, MAX_BEAM_WIDTH) + 1)
+        )
         self._num_arrivals = 0
         self._num_sequences = 0  # that live
         self._num_steps = 0
@@ -57,6 +62,11 @@ class Scheduler:
     def max_running(self) -> int:
         """Most sequences that run at once."""
         return self._limits.max_running
+
+    @property
+    def max_beam_lengths(self) -> tuple[int, ...]:
+        """Most tokens of each beam, prompt and output, of a search with 1, 2, 3, ... beams: all of them fit rows and pools side by side."""
+        return self._max_beam_lengths
 
     @property
     def has_work(self) -> bool:
@@ -102,15 +112,21 @@ class Scheduler:
         max_length = len(request.prompt_token_ids) + request.max_tokens
         if request.request_id in self._groups:
             raise ValueError(f"request id {request.request_id!r} is in use; choose another one")
-        if not request.prompt_token_ids or request.max_tokens < 1 or max_length > self.max_sequence_length:
-            raise ValueError(f"request {request.request_id!r}: prompt and max_tokens must fit 2..{self.max_sequence_length} tokens")
+        most = self.max_sequence_length
+        if request.beams is not None:
+            most = (*self._max_beam_lengths, *[0] * len(request.samplings))[len(request.samplings) - 1]
+        if not request.prompt_token_ids or request.max_tokens < 1 or max_length > most:
+            raise ValueError(f"request {request.request_id!r}: prompt and max_tokens must fit 2..{most} tokens")
         if request.whole and len(request.prompt_token_ids) > self._limits.max_num_batched_tokens:
             raise ValueError(f"request {request.request_id!r}: a prompt that is computed whole must fit a step's token budget")
         most_urgent = self._limits.max_priority
         priority = request.priority if most_urgent is None else max(request.priority, most_urgent)
         group = SequenceGroup(request, priority, self._num_arrivals)
+        kind = Sequence if request.beams is None else BeamSequence
         for index, sampling in enumerate(request.samplings):
-            group.sequences.append(Sequence(group, index, sampling, self._blocks.new_table(request.cache_extras), max_length))
+            group.sequences.append(kind(group, index, sampling, self._blocks.new_table(request.cache_extras), max_length))
+        if request.beams is not None:
+            group.search = BeamSearch(request.beams, group.sequences)
         self._num_arrivals += 1
         self._num_sequences += len(group.sequences)
         self._groups[request.request_id] = group
@@ -136,7 +152,8 @@ class Scheduler:
 
     def _fail(self, group: SequenceGroup, error: str) -> list[SequenceOutput]:
         ended = [sequence for sequence in group.sequences if self._end(sequence)]
-        return [sequence.output([], None, None, FinishReason.ERROR, error) for sequence in ended]
+        num_choices = group.request.num_choices
+        return [sequence.output([], None, None, FinishReason.ERROR, error) for sequence in ended if sequence.index < num_choices]
 
     def _end(self, sequence: Sequence) -> bool:
         """False where it had ended before."""
@@ -147,8 +164,8 @@ class Scheduler:
         group = sequence.group
         if sequence.row is not None:
             self._stop_running(sequence)
-        elif sequence.index == 0 or group.prompt_computed:
-            self._waiting.remove(sequence)
+        else:
+            self._waiting.discard(sequence)
         if all(choice.finished for choice in group.sequences):
             del self._groups[group.request.request_id]
         return True
@@ -165,6 +182,9 @@ class Scheduler:
         drafts, shares = self._divide(step, early)
         if self._schedule_running(step, drafts, shares):
             self._schedule_waiting(step, early, shares)
+        while not step.scheduled and not self._in_flight and self._waiting and self._running:  # beams that wait for each other
+            self._preempt(self._running.last)
+            self._schedule_waiting(step, [], {})
         if not step.scheduled and (self._in_flight or not self._ended_rows):
             return None
         step.plan.ended.extend(self._ended_rows)
@@ -197,6 +217,9 @@ class Scheduler:
                 continue
             if error is not None:
                 outputs += self._fail(sequence.group, error)
+                continue
+            if isinstance(sequence, BeamSequence):
+                outputs += self._take_report(sequence, chunk, token_ids, logprobs, result.prompt_logprobs.get(row))
                 continue
             reason = None
             if chunk.draws:
@@ -246,7 +269,8 @@ class Scheduler:
         if not (limits.max_num_drafts or limits.max_num_forced):
             return {}
         forced = max(limits.max_num_drafts, limits.max_num_forced)
-        decoding = (sequence for sequence, num_tokens in zip(self._running, due, strict=True) if num_tokens == 1)
+        pairs = zip(self._running, due, strict=True)
+        decoding = (sequence for sequence, num_tokens in pairs if num_tokens == 1 and sequence.group.search is None)
         return {sequence: limits.max_num_drafts if sequence.sampling.grammar is None else forced for sequence in decoding}
 
     def _early_starters(self, step: StepBuilder) -> list[Sequence]:
@@ -270,11 +294,53 @@ class Scheduler:
 
     def _expected_tokens(self, sequence: Sequence) -> int:
         """Tokens that a waiting sequence has to compute, but for those that the prefix cache may have."""
-        forks = not sequence.output_token_ids and sequence.group.prompt_owner() is not None
-        return 1 if forks else sequence.num_known_tokens
+        return 1 if sequence.fork_source() is not None else sequence.num_known_tokens
 
     def _waited_enough(self, sequence: Sequence) -> bool:
         return self._overtaken is not None and self._overtaken[0] is sequence and self._overtaken[1] >= _MAX_OVERTAKES
+
+    # ---- beams ----------------------------------------------------------------------------------------------------------------
+
+    def _take_report(
+        self,
+        beam: BeamSequence,
+        chunk: Chunk,
+        token_ids: list[int],
+        logprobs: list[TokenLogprobs] | None,
+        prompt_logprobs: list[TokenLogprobs | None] | None,
+    ) -> list[SequenceOutput]:
+        """Take a step's result for a beam; with that of the last beam the search goes on, or ends and gives its texts."""
+        search = beam.group.search
+        assert search is not None
+        outputs = [] if prompt_logprobs is None else [beam.output([], None, prompt_logprobs, None)]
+        if chunk.draws:
+            beam.take_report(token_ids, logprobs)
+            self._waiting.discard(beam)
+            if search.complete:
+                outputs += self._advance(beam.group, search)
+        return outputs
+
+    def _advance(self, group: SequenceGroup, search: BeamSearch) -> list[SequenceOutput]:
+        placements = search.advance()
+        for beam, parent, *_ in placements:
+            if beam is not parent and beam.row is not None:
+                self._stop_running(beam)
+        for placement in placements:
+            placement.beam.go_on(placement)
+            if placement.beam.row is None:
+                self._waiting.add(placement.beam)
+        return self._texts(group, search) if search.over else []
+
+    def _texts(self, group: SequenceGroup, search: BeamSearch) -> list[SequenceOutput]:
+        """The outputs of a search that is over; its sequences end."""
+        ends = group.request.end_token_ids
+        outputs = []
+        for choice, best in zip(group.sequences, search.best(), strict=False):
+            reason = FinishReason.STOP if best.token_ids[-1] in ends else FinishReason.LENGTH
+            outputs.append(choice.output(best.token_ids, best.logprobs or None, None, reason))
+        for beam in group.sequences:
+            self._end(beam)
+        return outputs
 
     # ---- running sequences ----------------------------------------------------------------------------------------------------
 
@@ -296,6 +362,9 @@ class Scheduler:
                 continue
             new_block_ids = self._grow(sequence, sequence.num_computed_tokens + chunk.num_tokens)
             if new_block_ids is not None:
+                if sequence.replaces_drawn:
+                    step.plan.forked.append(self._row_fork(sequence, sequence.row))
+                    sequence.replaces_drawn = False
                 step.add(sequence, chunk, new_block_ids)
         return self.num_preemptions == num_preemptions
 
@@ -303,12 +372,17 @@ class Scheduler:
         """Own blocks for `num_tokens`, preempting from the end of the running order; None where that was the sequence itself."""
         while (new_block_ids := sequence.table.grow(num_tokens)) is None:
             victim = self._running.last  # never one already planned: those stand before `sequence`
-            self._stop_running(victim)
-            self._waiting.add(victim)
-            self.num_preemptions += 1
+            self._preempt(victim)
             if victim is sequence:
                 return None
         return new_block_ids
+
+    def _preempt(self, victim: Sequence) -> None:
+        """Take a sequence's row and blocks away. A beam that has reported needs none before the search goes on."""
+        self._stop_running(victim)
+        if not (isinstance(victim, BeamSequence) and victim.reported):
+            self._waiting.add(victim)
+        self.num_preemptions += 1
 
     def _stop_running(self, sequence: Sequence) -> None:
         assert sequence.row is not None
@@ -335,7 +409,7 @@ class Scheduler:
     def _start(self, sequence: Sequence, step: StepBuilder, max_tokens: int) -> bool:
         if sequence.num_in_flight_tokens or max_tokens <= 0 or step.num_tokens_left == 0 or self._is_starved(sequence):
             return False
-        owner = None if sequence.output_token_ids or sequence.wants_prompt_logits else sequence.group.prompt_owner()
+        owner = sequence.fork_source()
         copies = None if owner is None or owner.row in step.entered else self._fork(sequence, owner)
         if copies is None and sequence.can_start_from_prefix:
             sequence.num_computed_tokens = sequence.table.match_prefix(sequence.tokens(0, sequence.num_known_tokens))
@@ -364,22 +438,28 @@ class Scheduler:
             step.plan.started.append(sequence.row_start())
         else:
             assert owner.row is not None
-            num_tokens, num_shared = sequence.num_computed_tokens, sequence.num_computed_tokens // self._blocks.block_size
-            token_id = group.prompt_token_ids[num_tokens]
-            step.plan.forked.append(RowFork(sequence.row, owner.row, num_tokens, token_id, sequence.sampling))
+            num_shared = sequence.num_computed_tokens // self._blocks.block_size
+            step.plan.forked.append(self._row_fork(sequence, owner.row))
             step.plan.copied_blocks.extend(copies)
             firsts = sequence.table.first_blocks
             new_block_ids = [ids[num_shared - first :] for ids, first in zip(new_block_ids, firsts, strict=True)]
         step.add(sequence, chunk, new_block_ids)
+
+    def _row_fork(self, sequence: Sequence, source_row: int) -> RowFork:
+        """The sequence's row takes over its tokens but the last from `source_row`."""
+        assert sequence.row is not None
+        num_tokens = sequence.num_known_tokens - 1
+        (token_id,) = sequence.tokens(num_tokens, num_tokens + 1)
+        return RowFork(sequence.row, source_row, num_tokens, token_id, sequence.sampling)
 
     def _is_starved(self, sequence: Sequence) -> bool:
         """Whether it was tried before and no block has become free since: trying costs O(prompt), so it is not repeated."""
         return self._starved is not None and self._starved[0] is sequence and self._blocks.num_free <= self._starved[1]
 
     def _fork(self, sequence: Sequence, owner: Sequence) -> list[BlockCopy] | None:
-        """Take over the prompt but its last token, whose logits are to draw from, from a running sibling. Returns the blocks to be
+        """Take over the known tokens but the last, whose logits are to draw from, from a running sibling. Returns the blocks to be
         copied for that; None where it cannot be: the sibling has given blocks back, or the copies find no free ones."""
-        num_tokens = sequence.num_prompt_tokens - 1
+        num_tokens = sequence.num_known_tokens - 1
         table = sequence.table
         num_shared = table.fork(owner.table, num_tokens) if num_tokens else None
         if num_shared is None:
@@ -403,6 +483,6 @@ class Scheduler:
         group = sequence.group
         if not group.prompt_computed and sequence.num_computed_tokens >= sequence.num_prompt_tokens:
             group.prompt_computed = True
-            for choice in group.sequences[1:]:
+            for choice in () if group.search is not None else group.sequences[1:]:
                 if not choice.finished:
                     self._waiting.add(choice)

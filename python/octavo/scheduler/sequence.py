@@ -18,6 +18,7 @@ from octavo.types import FinishReason, TokenLogprobs
 
 if TYPE_CHECKING:
     from octavo._runtime import BlockTable
+    from octavo.scheduler.beam_search import BeamSearch
 
 __all__ = ["Chunk", "Sequence", "SequenceGroup"]
 
@@ -39,16 +40,18 @@ class SequenceGroup:
         arrival: counts the requests of a scheduler; breaks ties between equal priorities.
         prompt_computed: whether a submitted step computes the last prompt token for the first time. Choice 0 does that; the other
             choices wait for it.
+        search: what the sequences have in common where they are beams; else None.
         num_cached_tokens: prompt tokens that choice 0 took from the prefix cache when it first started; None before.
     """
 
-    __slots__ = ("arrival", "num_cached_tokens", "priority", "prompt_computed", "request", "sequences")
+    __slots__ = ("arrival", "num_cached_tokens", "priority", "prompt_computed", "request", "search", "sequences")
 
     def __init__(self, request: CoreRequest, priority: int, arrival: int) -> None:
         self.request = request
         self.priority = priority
         self.arrival = arrival
         self.sequences: list[Sequence] = []
+        self.search: BeamSearch | None = None
         self.prompt_computed = False
         self.num_cached_tokens: int | None = None
 
@@ -79,6 +82,7 @@ class Sequence:
         num_in_flight_drafts: those of them that may be rejected.
         share_deficit: tokens that it has had too few of, by the equal shares of the steps that computed its prompt.
         row: its row while it runs, else None.
+        replaces_drawn: whether its next token is another than the runner drew for its row: the row is forked onto itself.
         wants_prompt_logits: whether log-probabilities of prompt tokens remain to be asked for; their positions cannot come from a cache.
         finished: set once, by the scheduler.
     """
@@ -96,6 +100,7 @@ class Sequence:
         "num_prompt_tokens",
         "order",
         "output_token_ids",
+        "replaces_drawn",
         "row",
         "sampling",
         "share_deficit",
@@ -119,6 +124,7 @@ class Sequence:
         self.num_prompt_logits = 0  # prompt positions whose log-probabilities submitted steps report; kept over a preemption
         self.wants_prompt_logits = sampling.num_prompt_logprobs is not None and self.num_prompt_tokens > 1
         self.row: int | None = None
+        self.replaces_drawn = False
         self.finished = False
 
     @property
@@ -152,6 +158,10 @@ class Sequence:
         if self.is_pooled:
             return self.num_tokens
         return self.num_prompt_logits if self.wants_prompt_logits else self.num_tokens - 1
+
+    def fork_source(self) -> Sequence | None:
+        """A running sequence of the group whose blocks hold all its known tokens but the last, or None."""
+        return None if self.output_token_ids or self.wants_prompt_logits else self.group.prompt_owner()
 
     def tokens(self, begin: int, end: int) -> list[int]:
         """Known tokens at positions [begin, end)."""

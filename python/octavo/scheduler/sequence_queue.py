@@ -38,6 +38,12 @@ class SequenceQueue:
     def add(self, sequence: Sequence) -> None:
         insort(self._sequences, sequence, key=_order)
 
+    def discard(self, sequence: Sequence) -> None:
+        """Remove the sequence where it is in the queue."""
+        index = bisect_left(self._sequences, sequence.order, key=_order)
+        if index < len(self._sequences) and self._sequences[index] is sequence:
+            del self._sequences[index]
+
     def remove(self, sequence: Sequence) -> None:
         """Raises KeyError where the sequence is not in the queue."""
         index = bisect_left(self._sequences, sequence.order, key=_order)

@@ -64,6 +64,12 @@ def _choice(value: Any) -> Any:
     return value
 
 
+def _early_stopping(value: Any) -> Any:
+    if value not in (True, False, "never") or type(value) not in (bool, str):
+        raise PydanticCustomError("early_stopping", "must be true, false or 'never'")
+    return value
+
+
 def _short(texts: list[str]) -> list[str]:
     for text in texts:
         if len(text) > _MAX_TEXT_LENGTH:
@@ -115,6 +121,10 @@ class GenerationBody(RequestBody):
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
     truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
+    use_beam_search: bool = False
+    best_of: int | None = None  # beams; without use_beam_search equal to n: `rejections` has refused the rest
+    length_penalty: float = 1.0
+    early_stopping: Annotated[bool | Literal["never"], BeforeValidator(_early_stopping)] = False
 
     # accepted and ignored: they label, store or route a request and never change its answer
     user: Any = None
@@ -138,6 +148,11 @@ class GenerationBody(RequestBody):
             reject_unsupported(data)
             return without_neutral(data, cls.model_fields)
         return data
+
+    @property
+    def beam_width(self) -> int | None:
+        """Beams of a beam search, as vLLM has them: `best_of`, or n; None: tokens are drawn."""
+        return (self.best_of or self.n) if self.use_beam_search else None
 
     @property
     def include_usage(self) -> bool:
@@ -169,7 +184,6 @@ class CompletionBody(GenerationBody):
     max_tokens: int = 16
     echo: bool = False
     logprobs: int | None = None
-    best_of: int | None = None  # equal to n: `rejections` has refused the rest
     suffix: str = ""
 
     @model_validator(mode="after")

@@ -18,11 +18,8 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "echo": (False,),
     "guided_decoding_backend": ("", "auto"),
     "include_reasoning": (True,),
-    "length_penalty": (1, 1.0),
-    "early_stopping": (False,),
     "logprobs": (False,),
     "spaces_between_special_tokens": (True,),
-    "use_beam_search": (False,),
     "suffix": ("",),
     "documents": ([],),
     "tools": ([],),
@@ -44,8 +41,8 @@ def reject_unsupported(body: dict[str, Any]) -> None:
         raise InvalidRequestError("functions and function_call gave way to tools and tool_choice; use these", "functions")
     _reject_formats(body)
     best_of = body.get("best_of")
-    if best_of is not None and best_of != (body.get("n") or 1):
-        raise InvalidRequestError("best_of other than n is not supported by this server; ask for n choices instead", "best_of")
+    if best_of is not None and best_of != (body.get("n") or 1) and not body.get("use_beam_search"):
+        raise InvalidRequestError("best_of other than n is supported with use_beam_search only; ask for n choices instead", "best_of")
 
 
 def _reject_formats(body: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ def sampling_params(body: GenerationBody, *, max_tokens: int | None, logprobs: i
         "logit_bias": {_token_id(key): bias for key, bias in body.logit_bias.items()},
         "logprobs": logprobs,
         "prompt_logprobs": prompt_logprobs,
+        "beam_width": body.beam_width,
     }
     return SamplingParams(**{**like_named, **made})
 
