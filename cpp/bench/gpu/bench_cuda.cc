@@ -1,12 +1,13 @@
 // octavo-bench-cuda: ceilings of the card, then ops and whole steps of decoders as shares of them. One JSON object per line.
 //
-//   octavo-bench-cuda [path of libcublasLt] [ceilings,ops,steps]
+//   octavo-bench-cuda [path of libcublasLt] [ceilings,ops,experts,steps]
 
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
 #include <functional>
+#include <set>
 
 #include "cuda/attention.h"
 #include "cuda/check.h"
@@ -15,6 +16,8 @@
 #include "gpu/llama_graph.h"
 #include "ops/linear/gemv_cuda.h"
 #include "ops/linear/tiled_cuda.h"
+#include "ops/moe/few_tokens_cuda.h"
+#include "ops/moe/grouped_cuda.h"
 #include "ops/norm/norm_cuda.h"
 #include "sampling/sampler.h"
 
@@ -136,7 +139,52 @@ void attention_of(bool flashinfer, int rows, int queries, int context) {
          median_seconds([&] { attention->run(q, pages.data, y, nullptr); }, 10), kv_bytes, 4.0 * 4096.0 * pairs);
 }
 
+// A mixture of 8 experts, 2 a token, as workload.json's; `tile` rows a tile, 0: the kernels for few tokens.
+void experts_of(std::int64_t tokens, int tile) {
+  constexpr std::int64_t kExperts = 8, kTopK = 2, kHidden = 2048, kSize = 4096;
+  static const DeviceMatrix gate_up = matrix(kExperts * 2 * kSize, kHidden), down = matrix(kExperts * kHidden, kSize);
+  const auto grouped = [](const DeviceMatrix& all) {
+    static std::vector<DeviceArray<const void*>> kept;
+    const std::int64_t rows = all.rows / kExperts;
+    std::vector<const void*> addresses;
+    for (std::int64_t e = 0; e < kExperts; ++e) addresses.push_back(static_cast<unsigned char*>(all.data) + e * rows * all.cols * 2);
+    kept.push_back(device_array<const void*>(addresses.size(), "experts"));
+    check(cudaMemcpy(kept.back().get(), addresses.data(), addresses.size() * sizeof(void*), cudaMemcpyHostToDevice), "experts");
+    return GroupedWeights{kept.back().get(), kExperts, {all.data, rows, all.cols, all.cols, all.type}};
+  };
+  const GroupedWeights up = grouped(gate_up), out = grouped(down);
+  const std::int64_t rows = tokens * kTopK;
+  const DeviceMatrix x = matrix(tokens, kHidden), logits = matrix(tokens, kExperts), weights = matrix(tokens, kTopK, DType::f32),
+                     hidden = matrix(rows, kSize), made = matrix(rows, kHidden), y = matrix(tokens, kHidden);
+  const auto ids = device_array<std::int32_t>(static_cast<std::size_t>(rows), "ids");
+  const DeviceMatrix id_rows{ids.get(), tokens, kTopK, kTopK, DType::i32};
+  route(logits, true, id_rows, weights, nullptr);
+  std::vector<std::int32_t> chosen(static_cast<std::size_t>(rows));
+  check(cudaMemcpy(chosen.data(), ids.get(), chosen.size() * 4, cudaMemcpyDeviceToHost), "ids");
+  const double read = static_cast<double>(std::set<std::int32_t>(chosen.begin(), chosen.end()).size()), per_row = 2.0 * 3 * kHidden * kSize;
+  const auto memory = device_array<unsigned char>(static_cast<std::size_t>(SortedChoices::num_bytes(rows, kExperts)), "sorted");
+  const SortedChoices sorted = SortedChoices::in(memory.get(), rows, kExperts);
+  const auto tell = [&](const char* part, double share, const std::function<void()>& run) {
+    report(concat("experts ", part, " of ", tokens, tile ? concat(", tiles of ", tile) : std::string(", few tokens")),
+           median_seconds(run, 10), share * read * per_row, share * static_cast<double>(rows) * per_row);
+  };
+  if (tile == 0) return tell("all", 1, [&] { few_token_experts(Gate::silu, x, id_rows, weights, up, out, hidden, y, nullptr); });
+  tell("sort", 0, [&] { sort_choices(id_rows, kExperts, tile, sorted, nullptr); });
+  tell("gate_up", 2.0 / 3, [&] { gated_grouped_product(Gate::silu, x, up, sorted, tile, hidden, nullptr); });
+  tell("down", 1.0 / 3, [&] { grouped_product(hidden, false, out, sorted, tile, made, nullptr); });
+  tell("combine", 0, [&] { combine(made, weights, sorted, y, nullptr); });
+}
+
+void experts() {
+  for (const std::int64_t tokens : {1, 2, 4, 8}) experts_of(tokens, 0);
+  for (const std::int64_t tokens : {2, 4, 8, 16}) experts_of(tokens, 16);
+  for (const std::int64_t tokens : {16, 64}) experts_of(tokens, 32);
+  for (const std::int64_t tokens : {64, 128, 256}) experts_of(tokens, 64);
+  for (const std::int64_t tokens : {128, 256, 1024, 8192}) experts_of(tokens, 128);
+}
+
 void ops(Products& products) {
+
   for (const std::int64_t rows : {1, 4, 16, 64, 256, 2048}) {
     products_of(products, rows, 6144, 4096);
     products_of(products, rows, 28672, 4096);
@@ -239,13 +287,14 @@ void steps(const std::string& blas_path) {
 }  // namespace octavo::cuda
 
 int main(int argc, char** argv) {
-  const std::string blas_path = argc > 1 ? argv[1] : "", parts = argc > 2 ? argv[2] : "ceilings,ops,steps";
+  const std::string blas_path = argc > 1 ? argv[1] : "", parts = argc > 2 ? argv[2] : "ceilings,ops,experts,steps";
   std::string why_not;
   {
     octavo::cuda::Products products(octavo::cuda::BlasLibrary::open({blas_path}, why_not));
     std::fprintf(stderr, "products: %s %s\n", products.describe().c_str(), why_not.c_str());
     if (parts.find("ceilings") != std::string::npos) octavo::cuda::ceilings(products);
     if (parts.find("ops") != std::string::npos) octavo::cuda::ops(products);
+    if (parts.find("experts") != std::string::npos) octavo::cuda::experts();
   }
   if (parts.find("steps") != std::string::npos) octavo::cuda::steps(blas_path);
   return 0;

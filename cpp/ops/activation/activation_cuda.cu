@@ -1,6 +1,6 @@
 #include "cuda/check.h"
 #include "cuda/element.h"
-#include "ops/activation/activation_cuda.h"
+#include "ops/activation/activation_device.h"
 
 namespace octavo::cuda {
 namespace {
@@ -23,17 +23,12 @@ struct GateOp {
   std::int64_t stride;
   int half_cols;
 
-  static __device__ float act(float g) {
-    if constexpr (kGate == Gate::silu) return g / (1.0f + __expf(-g));
-    if constexpr (kGate == Gate::gelu_tanh) return 0.5f * g * (1.0f + tanhf(0.7978845608028654f * (g + 0.044715f * g * g * g)));
-    return 0.5f * g * (1.0f + erff(g * 0.7071067811865476f));
-  }
   template <int kPack>
   __device__ Pack<T, kPack> apply(std::int64_t row, int col) const {
     const auto g = Pack<T, kPack>::load(x + row * stride + col), u = Pack<T, kPack>::load(x + row * stride + half_cols + col);
     Pack<T, kPack> y;
 #pragma unroll
-    for (int i = 0; i < kPack; ++i) y.set(i, act(g[i]) * u[i]);
+    for (int i = 0; i < kPack; ++i) y.set(i, activated<kGate>(g[i]) * u[i]);
     return y;
   }
 };

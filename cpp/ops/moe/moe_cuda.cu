@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "cuda/check.h"
 #include "cuda/element.h"
 #include "cuda/reduce.h"
@@ -60,40 +62,76 @@ __global__ void choose_kernel(const T* logits, std::int64_t stride, std::int64_t
   }
 }
 
-__global__ void count_kernel(const std::int32_t* ids, std::int64_t num_choices, std::int32_t* counts) {
-  const std::int64_t choice = blockIdx.x * static_cast<std::int64_t>(kThreads) + threadIdx.x;
-  if (choice < num_choices) atomicAdd(&counts[ids[choice]], 1);
-}
+constexpr int kSortThreads = 1024;
 
-// Turns the counts into offsets, and sets the cursors to where each expert's rows begin.
-__global__ void offsets_kernel(int num_experts, SortedChoices sorted) {
-  if (threadIdx.x > 0) return;
-  std::int32_t end = 0;
-  for (int e = 0; e < num_experts; ++e) {
-    const std::int32_t count = sorted.cursors[e];
-    sorted.offsets[e] = sorted.cursors[e] = end;
-    end += count;
+// The exclusive sums of counts[0 .. count - 1], by one warp, in place; returns the total.
+__device__ std::int32_t exclusive_sums(std::int32_t* counts, int count) {
+  const int lane = threadIdx.x % kWarpSize;
+  std::int32_t before = 0;
+  for (int first = 0; first < count; first += kWarpSize) {
+    const std::int32_t own = first + lane < count ? counts[first + lane] : 0;
+    std::int32_t sum = own;
+    for (int offset = 1; offset < kWarpSize; offset *= 2) {
+      const std::int32_t other = __shfl_up_sync(0xffffffffu, sum, offset);
+      if (lane >= offset) sum += other;
+    }
+    if (first + lane < count) counts[first + lane] = before + sum - own;
+    before += __shfl_sync(0xffffffffu, sum, kWarpSize - 1);
   }
-  sorted.offsets[num_experts] = end;
+  return before;
 }
 
-__global__ void place_kernel(const std::int32_t* ids, std::int64_t num_choices, int top_k, SortedChoices sorted) {
-  const std::int64_t choice = blockIdx.x * static_cast<std::int64_t>(kThreads) + threadIdx.x;
-  if (choice >= num_choices) return;
-  const std::int32_t place = atomicAdd(&sorted.cursors[ids[choice]], 1);
-  sorted.sources[place] = static_cast<std::int32_t>(choice / top_k);
-  sorted.places[choice] = place;
+// A counting sort by expert, in one block: a step's choices are few beside its products, and no other launch is needed.
+__global__ void __launch_bounds__(kSortThreads)
+    sort_kernel(const std::int32_t* ids, std::int32_t num_choices, int top_k, int num_experts, int tile_rows, SortedChoices sorted) {
+  extern __shared__ std::int32_t memory[];
+  std::int32_t *cursors = memory, *first_tiles = memory + num_experts;
+  for (int e = threadIdx.x; e < num_experts; e += kSortThreads) cursors[e] = 0;
+  __syncthreads();
+  for (std::int32_t choice = threadIdx.x; choice < num_choices; choice += kSortThreads) atomicAdd(&cursors[ids[choice]], 1);
+  __syncthreads();
+  for (int e = threadIdx.x; e < num_experts; e += kSortThreads) first_tiles[e] = (cursors[e] + tile_rows - 1) / tile_rows;
+  __syncthreads();
+  if (threadIdx.x < kWarpSize) {
+    const std::int32_t rows = exclusive_sums(cursors, num_experts), tiles = exclusive_sums(first_tiles, num_experts);
+    if (threadIdx.x == 0) {
+      sorted.offsets[num_experts] = rows;
+      *sorted.num_tiles = tiles;
+    }
+  }
+  __syncthreads();
+  for (int e = threadIdx.x; e < num_experts; e += kSortThreads) {
+    const std::int32_t begin = cursors[e], end = e + 1 < num_experts ? cursors[e + 1] : num_choices;
+    sorted.offsets[e] = begin;
+    ExpertTile* tile = sorted.tiles + first_tiles[e];
+    for (std::int32_t row = begin; row < end; row += tile_rows) *tile++ = {e, row};
+  }
+  __syncthreads();
+  for (std::int32_t choice = threadIdx.x; choice < num_choices; choice += kSortThreads) {
+    const std::int32_t place = atomicAdd(&cursors[ids[choice]], 1);
+    sorted.sources[place] = choice / top_k;
+    sorted.places[choice] = place;
+  }
 }
 
-template <typename T>
-__global__ void combine_kernel(const T* rows, std::int64_t stride, const float* weights, int top_k, const std::int32_t* places, T* y,
-                               std::int64_t y_stride, int cols) {
+// A thread makes kPack neighbouring columns of a token.
+template <typename T, int kPack>
+__global__ void __launch_bounds__(kThreads) combine_kernel(const T* rows, std::int64_t stride, const float* weights, int top_k,
+                                                           const std::int32_t* places, T* y, std::int64_t y_stride, int cols) {
   const std::int64_t token = blockIdx.x;
-  for (int col = threadIdx.x; col < cols; col += kThreads) {
-    float sum = 0.0f;
-    for (int k = 0; k < top_k; ++k) sum += weights[token * top_k + k] * to_float(rows[places[token * top_k + k] * stride + col]);
-    y[token * y_stride + col] = from_float<T>(sum);
+  const int col = (blockIdx.y * kThreads + threadIdx.x) * kPack;
+  if (col >= cols) return;
+  float sums[kPack] = {};
+  for (int k = 0; k < top_k; ++k) {
+    const float weight = weights[token * top_k + k];
+    const auto row = Pack<T, kPack>::load(rows + places[token * top_k + k] * stride + col);
+#pragma unroll
+    for (int i = 0; i < kPack; ++i) sums[i] += weight * row[i];
   }
+  Pack<T, kPack> sum;
+#pragma unroll
+  for (int i = 0; i < kPack; ++i) sum.set(i, sums[i]);
+  sum.store(y + token * y_stride + col);
 }
 
 constexpr std::int64_t aligned(std::int64_t count) { return (count + 31) / 32 * 32; }
@@ -102,8 +140,14 @@ unsigned blocks_of(std::int64_t count, int each) { return static_cast<unsigned>(
 
 }  // namespace
 
+std::int64_t most_expert_tiles(std::int64_t num_choices, std::int64_t num_experts, std::int64_t tile_rows) {
+  return num_choices / tile_rows + std::min(num_choices, num_experts);
+}
+
 std::int64_t SortedChoices::num_bytes(std::int64_t num_choices, std::int64_t num_experts) {
-  return (2 * aligned(num_choices) + 2 * aligned(num_experts + 1)) * 4;
+  return (2 * aligned(num_choices) + aligned(num_experts + 1) + aligned(1) +
+          2 * aligned(most_expert_tiles(num_choices, num_experts, kFewestTileRows))) *
+         4;
 }
 
 SortedChoices SortedChoices::in(void* memory, std::int64_t num_choices, std::int64_t num_experts) {
@@ -117,7 +161,8 @@ SortedChoices SortedChoices::in(void* memory, std::int64_t num_choices, std::int
   arrays.sources = take(num_choices);
   arrays.places = take(num_choices);
   arrays.offsets = take(num_experts + 1);
-  arrays.cursors = take(num_experts);
+  arrays.num_tiles = take(1);
+  arrays.tiles = reinterpret_cast<ExpertTile*>(take(2 * most_expert_tiles(num_choices, num_experts, kFewestTileRows)));
   return arrays;
 }
 
@@ -134,14 +179,13 @@ void route(const DeviceMatrix& router_logits, bool renormalise, const DeviceMatr
   check_launch("route");
 }
 
-void sort_choices(const DeviceMatrix& ids, std::int64_t num_experts, const SortedChoices& sorted, Stream stream) {
+void sort_choices(const DeviceMatrix& ids, std::int64_t num_experts, int tile_rows, const SortedChoices& sorted, Stream stream) {
   const std::int64_t num_choices = ids.rows * ids.cols;
+  require(tile_rows >= kFewestTileRows, "sort_choices: tiles of ", tile_rows, " rows");
   if (num_choices == 0) return;
-  const auto* from = static_cast<const std::int32_t*>(ids.data);
-  check(cudaMemsetAsync(sorted.cursors, 0, static_cast<std::size_t>(num_experts) * 4, stream), "routing");
-  count_kernel<<<blocks_of(num_choices, kThreads), kThreads, 0, stream>>>(from, num_choices, sorted.cursors);
-  offsets_kernel<<<1, 32, 0, stream>>>(static_cast<int>(num_experts), sorted);
-  place_kernel<<<blocks_of(num_choices, kThreads), kThreads, 0, stream>>>(from, num_choices, static_cast<int>(ids.cols), sorted);
+  sort_kernel<<<1, kSortThreads, static_cast<std::size_t>(2 * num_experts) * 4, stream>>>(
+      static_cast<const std::int32_t*>(ids.data), static_cast<std::int32_t>(num_choices), static_cast<int>(ids.cols),
+      static_cast<int>(num_experts), tile_rows, sorted);
   check_launch("sort_choices");
 }
 
@@ -149,9 +193,14 @@ void combine(const DeviceMatrix& rows, const DeviceMatrix& weights, const Sorted
   if (y.rows == 0) return;
   dispatch_float(y.type, "combine", [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
-    combine_kernel<T><<<static_cast<unsigned>(y.rows), kThreads, 0, stream>>>(
-        static_cast<const T*>(rows.data), rows.stride, static_cast<const float*>(weights.data), static_cast<int>(weights.cols),
-        sorted.places, static_cast<T*>(y.data), y.stride, static_cast<int>(y.cols));
+    const auto launch = [&](auto kernel, std::int64_t pack) {
+      const dim3 grid(static_cast<unsigned>(y.rows), blocks_of(y.cols, static_cast<int>(kThreads * pack)));
+      kernel<<<grid, kThreads, 0, stream>>>(static_cast<const T*>(rows.data), rows.stride, static_cast<const float*>(weights.data),
+                                            static_cast<int>(weights.cols), sorted.places, static_cast<T*>(y.data), y.stride,
+                                            static_cast<int>(y.cols));
+    };
+    if (rows.in_vectors() && y.in_vectors()) return launch(combine_kernel<T, kVectorElements<T>>, kVectorElements<T>);
+    launch(combine_kernel<T, 1>, 1);
   });
   check_launch("combine");
 }

@@ -4,6 +4,8 @@
 #include "cuda/lower_ops.h"
 #include "cuda/weights.h"
 #include "ops/activation/activation_cuda.h"
+#include "ops/moe/few_tokens_cuda.h"
+#include "ops/moe/grouped_cuda.h"
 #include "ops/moe/moe_cuda.h"
 
 namespace octavo::cuda {
@@ -36,22 +38,33 @@ void lower_experts(OpLowering& op) {
   const auto x = op.read(0), ids = op.read(1), weights = op.read(2), y = op.write();
   const std::int64_t num_experts = weight.num_experts(), hidden_size = weight.shape()[2], expert_size = weight.shape()[1];
   const std::int64_t top_k = op.cols(ids), most = op.context.row_limits.at("tokens") * top_k;
-  const Gate gate = op.op.attributes.text("activation") == "silu" ? Gate::silu : Gate::gelu_tanh;
+  const std::string& activation = op.op.attributes.text("activation");
+  const Gate gate = activation == "silu" ? Gate::silu : activation == "gelu" ? Gate::gelu_erf : Gate::gelu_tanh;
   const DType type = op.context.activation;
   const auto bytes = static_cast<std::int64_t>(size_of(type));
+  const bool tiles = grouped_takes(weight.gate_up()) && grouped_takes(weight.down());
   const std::size_t arrays = op.scratch(SortedChoices::num_bytes(most, num_experts));
-  const std::size_t gate_up = op.scratch(most * 2 * expert_size * bytes), hidden = op.scratch(most * expert_size * bytes),
-                    outputs = op.scratch(most * hidden_size * bytes);
+  const std::size_t hidden = op.scratch(most * expert_size * bytes), outputs = op.scratch(most * hidden_size * bytes),
+                    gate_up = op.scratch(tiles ? 0 : most * 2 * expert_size * bytes);
   op.launch("experts", [=, &weight](const Frame& f) {
     const DeviceMatrix tokens = f[x];
     const std::int64_t rows = tokens.rows * top_k;
     const SortedChoices sorted = SortedChoices::in(f.scratch(arrays), most, num_experts);
-    const DeviceMatrix gates{f.scratch(gate_up), rows, 2 * expert_size, 2 * expert_size, type},
-        activated{f.scratch(hidden), rows, expert_size, expert_size, type}, made{f.scratch(outputs), rows, hidden_size, hidden_size, type};
-    sort_choices(f[ids], num_experts, sorted, f.stream);
-    grouped_product(tokens, weight.gate_up(), {sorted.offsets, sorted.sources, tokens.rows}, gates, f.stream);
-    gate_and_mul(gate, gates, activated, f.stream);
-    grouped_product(activated, weight.down(), {sorted.offsets, nullptr, tokens.rows}, made, f.stream);
+    const DeviceMatrix activated{f.scratch(hidden), rows, expert_size, expert_size, type},
+        made{f.scratch(outputs), rows, hidden_size, hidden_size, type};
+    if (few_tokens_take(tokens, weight.gate_up(), weight.down()))
+      return few_token_experts(gate, tokens, f[ids], f[weights], weight.gate_up(), weight.down(), activated, f[y], f.stream);
+    const int each = tile_rows(rows, num_experts);
+    sort_choices(f[ids], num_experts, each, sorted, f.stream);
+    if (tiles) {
+      gated_grouped_product(gate, tokens, weight.gate_up(), sorted, each, activated, f.stream);
+      grouped_product(activated, false, weight.down(), sorted, each, made, f.stream);
+    } else {
+      const DeviceMatrix gates{f.scratch(gate_up), rows, 2 * expert_size, 2 * expert_size, type};
+      grouped_product(tokens, weight.gate_up(), {sorted.offsets, sorted.sources, tokens.rows}, gates, f.stream);
+      gate_and_mul(gate, gates, activated, f.stream);
+      grouped_product(activated, weight.down(), {sorted.offsets, nullptr, tokens.rows}, made, f.stream);
+    }
     combine(made, f[weights], sorted, f[y], f.stream);
   });
 }

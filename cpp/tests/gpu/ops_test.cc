@@ -13,7 +13,6 @@
 #include "ops/gather/gather_cuda.h"
 #include "ops/linear/gemv_cuda.h"
 #include "ops/linear/tiled_cuda.h"
-#include "ops/moe/moe_cuda.h"
 #include "ops/norm/norm_cuda.h"
 #include "ops/rotary/rotary_cuda.h"
 
@@ -312,49 +311,6 @@ TEST_P(CudaOps, Products) {
   const std::string text = blas.choices();
   blas.set_choices(text);
   EXPECT_EQ(blas.choices(), text);
-}
-
-TEST_P(CudaOps, MixtureOfExperts) {
-  const std::int64_t tokens = 37, hidden = 96, expert_size = 64, num_experts = 8;
-  const int top_k = 2;
-  const auto x = DeviceTensor::random(tokens, hidden, type(), 1), logits = DeviceTensor::random(tokens, num_experts, type(), 2),
-             weights = DeviceTensor::random(num_experts * expert_size, hidden, type(), 3, 0.2f);
-  const auto memory =
-      device_array<unsigned char>(static_cast<std::size_t>(SortedChoices::num_bytes(tokens * top_k, num_experts)), "routing");
-  const SortedChoices sorted = SortedChoices::in(memory.get(), tokens * top_k, num_experts);
-  const auto ids = device_array<std::int32_t>(static_cast<std::size_t>(tokens * top_k), "ids");
-  const DeviceMatrix chosen{ids.get(), tokens, top_k, top_k, DType::i32};
-  DeviceTensor rows(tokens * top_k, expert_size, type()), y(tokens, expert_size, type()), shares(tokens, top_k, DType::f32);
-  route(logits.view(), true, chosen, shares.view(), nullptr);
-  sort_choices(chosen, num_experts, sorted, nullptr);
-  std::vector<const void*> addresses;
-  for (std::int64_t e = 0; e < num_experts; ++e) {
-    addresses.push_back(static_cast<unsigned char*>(weights.view().data) +
-                        e * expert_size * hidden * static_cast<std::int64_t>(size_of(type())));
-  }
-  const auto pointers = device_array<const void*>(addresses.size(), "pointers");
-  check(cudaMemcpy(pointers.get(), addresses.data(), addresses.size() * sizeof(void*), cudaMemcpyHostToDevice), "pointers");
-  const GroupedWeights grouped{pointers.get(), num_experts, {weights.view().data, expert_size, hidden, hidden, type()}};
-  grouped_product(x.view(), grouped, {sorted.offsets, sorted.sources, tokens}, rows.view(), nullptr);
-  combine(rows.view(), shares.view(), sorted, y.view(), nullptr);
-  Values expected;
-  for (std::int64_t t = 0; t < tokens; ++t) {
-    std::vector<int> order(num_experts);
-    std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return logits.at(t, a) > logits.at(t, b); });
-    const double first = std::exp(double{logits.at(t, order[0])}), second = std::exp(double{logits.at(t, order[1])});
-    for (std::int64_t n = 0; n < expert_size; ++n) {
-      double sum = 0.0;
-      for (int k = 0; k < top_k; ++k) {
-        double dot = 0.0;
-        for (std::int64_t i = 0; i < hidden; ++i)
-          dot += double{x.at(t, i)} * weights.at(order[static_cast<std::size_t>(k)] * expert_size + n, i);
-        sum += (k == 0 ? first : second) / (first + second) * dot;
-      }
-      expected.push_back(sum);
-    }
-  }
-  expect_near(y, expected);
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, CudaOps, testing::Values(DType::bf16, DType::f16, DType::f32),
