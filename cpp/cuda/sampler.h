@@ -29,10 +29,17 @@ class DeviceSampler {
   // `to`, a free row, goes on from what `from` has, with parameters of its own: the same but for seed and choice.
   virtual void fork_row(std::int64_t from, std::int64_t to, const RowSampling& sampling, Stream stream) = 0;
 
+  // Tokens that the row has without having drawn them, before its next draw.
+  virtual void append(std::int64_t row, Span<const std::int32_t> token_ids, Stream stream) = 0;
+
+  // Pinned memory [count, ceil(V / 32)] for masks of that slot's next launch, a set bit for each token that may be drawn.
+  virtual Matrix<std::int32_t> masks(std::int64_t count, int slot) = 0;
+
   // Queues a step's draws: entry i draws for rows[i] from row logits_rows[i] of logits (float32 [L, V], on the device). The ids go to
-  // last_ids()[row] and, with the reports, to a pinned slot. `slot` counts 0, 1, .. modulo num_slots; both spans are host memory.
-  virtual void launch(const DeviceMatrix& logits, Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows, int slot,
-                      Stream stream) = 0;
+  // last_ids()[row] and, with the reports, to a pinned slot. `slot` counts 0, 1, .. modulo num_slots; the spans are host memory.
+  // Row i of masks(..) is that of entry masked[i].
+  virtual void launch(const DeviceMatrix& logits, Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows,
+                      Span<const std::int32_t> masked, int slot, Stream stream) = 0;
   // The tokens of that slot, in the order of rows; call it once the stream has passed launch().
   virtual std::vector<SampledToken> collect(int slot) = 0;
 

@@ -26,6 +26,11 @@ struct BlockTeam {
     for (int offset = kWidth / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(kAll, static_cast<unsigned long long>(x), offset, kWidth);
     return x;
   }
+  __device__ double warp_sum(double x) const {
+#pragma unroll
+    for (int offset = kWidth / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(kAll, x, offset, kWidth);
+    return x;
+  }
   __device__ std::uint64_t warp_max(std::uint64_t x) const {
 #pragma unroll
     for (int offset = kWidth / 2; offset > 0; offset /= 2) {

@@ -57,6 +57,7 @@ DeviceLists device_lists(const RowSampling& sampling, Span<const std::int32_t> t
   row.top_k = sampling.top_k;
   row.top_p = sampling.top_p;
   row.min_p = sampling.min_p;
+  row.top_n_sigma = sampling.top_n_sigma;
   row.seed = sampling.seed;
   row.choice = sampling.choice;
   row.num_logprobs = sampling.num_logprobs.value_or(-1);

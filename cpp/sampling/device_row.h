@@ -12,7 +12,7 @@ namespace octavo::device {
 struct RowParameters {
   float temperature = 0.0f;
   std::int32_t top_k = 0;
-  float top_p = 1.0f, min_p = 0.0f;
+  float top_p = 1.0f, min_p = 0.0f, top_n_sigma = 0.0f;
   std::uint64_t seed = 0;
   std::uint32_t choice = 0;
   std::int32_t num_logprobs = -1;  // -1: no report
@@ -101,7 +101,16 @@ OCTAVO_DEVICE void adjust(Team& team, const RowParameters& row, const RowProgres
   team.sync();
 }
 
-// One thread: a token was drawn.
+// adjusted[v] = -inf where bit v of a mask of 32-bit words is not set.
+template <typename Team>
+OCTAVO_DEVICE void apply_mask(Team& team, const std::int32_t* mask, float* adjusted, int vocab) {
+  for (int i = team.thread(); i < vocab; i += team.num_threads()) {
+    if (!(static_cast<std::uint32_t>(mask[i / 32]) >> (i % 32) & 1)) adjusted[i] = -INFINITY;
+  }
+  team.sync();
+}
+
+// One thread: a token was drawn, or has come from elsewhere.
 OCTAVO_DEVICE void append(const RowParameters& row, RowProgress& progress, std::int32_t token_id) {
   ++progress.num_tokens;
   ++progress.num_outputs;

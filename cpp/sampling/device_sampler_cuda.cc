@@ -55,14 +55,16 @@ struct Row {
 // Arrays of n entries in pinned memory, which kernels read and write; one for draws and one for scores of a slot.
 struct Entries {
   Entries(std::size_t capacity)
-      : inputs(pinned_array<std::int32_t>(3 * capacity, "the sampler's arrays")),
+      : inputs(pinned_array<std::int32_t>(4 * capacity, "the sampler's arrays")),
         drawn(pinned_array<DrawnToken>(capacity, "the sampler's arrays")),
         top_ids(pinned_array<std::int32_t>(capacity * device::kMaxTop, "the sampler's arrays")),
         top_logprobs(pinned_array<float>(capacity * device::kMaxTop, "the sampler's arrays")),
         capacity(capacity) {}
 
   std::int32_t* input(int which) const { return inputs.get() + static_cast<std::size_t>(which) * capacity; }
-  SampleArrays arrays() const { return {input(0), input(1), drawn.get(), top_ids.get(), top_logprobs.get()}; }
+  SampleArrays arrays(bool masked = false) const {
+    return {input(0), input(1), masked ? input(3) : nullptr, masks.get(), drawn.get(), top_ids.get(), top_logprobs.get()};
+  }
   TokenReport report(std::size_t entry) const {
     const DrawnToken& token = drawn[entry];
     TokenReport report;
@@ -74,7 +76,9 @@ struct Entries {
     return report;
   }
 
-  PinnedArray<std::int32_t> inputs;  // rows, logits_rows, num_tops of draws; token_ids, logits_rows, num_tops of scores
+  PinnedArray<std::int32_t> inputs;  // rows, logits_rows, num_tops, mask_rows of draws; token_ids, logits_rows, num_tops of scores
+  PinnedArray<std::int32_t> masks;
+  std::size_t masks_capacity = 0;
   PinnedArray<DrawnToken> drawn;
   PinnedArray<std::int32_t> top_ids;
   PinnedArray<float> top_logprobs;
@@ -160,23 +164,50 @@ class BlockSampler final : public DeviceSampler {
     rows_[static_cast<std::size_t>(to)] = std::move(forked);
   }
 
-  void launch(const DeviceMatrix& logits, Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows, int slot,
-              Stream stream) override {
+  void append(std::int64_t row, Span<const std::int32_t> token_ids, Stream stream) override {
+    Row& appended = started(row);
+    for (std::int64_t i = 0; i < token_ids.size; ++i)
+      require(token_ids[i] >= 0 && token_ids[i] < vocab_size_, "sampler: token ", token_ids[i], " of ", vocab_size_);
+    for (std::int64_t first = 0; first < token_ids.size; first += kMostAppended) {
+      AppendedTokens tokens{static_cast<std::int32_t>(std::min<std::int64_t>(kMostAppended, token_ids.size - first)), {}};
+      std::copy_n(token_ids.data + first, tokens.count, tokens.ids);
+      append_tokens(row, tokens, state(), stream);
+    }
+    appended.num_outputs += token_ids.size;
+  }
+
+  Matrix<std::int32_t> masks(std::int64_t count, int slot) override {
+    Entries& entries = slot_of(slot, false);
+    require(count >= 0 && count <= static_cast<std::int64_t>(entries.capacity), "sampler: ", count, " masks of at most ", entries.capacity);
+    const std::int64_t words = (vocab_size_ + 31) / 32;
+    const auto wanted = static_cast<std::size_t>(count * words);
+    if (wanted > entries.masks_capacity) {
+      entries.masks_capacity = std::max(wanted, 2 * entries.masks_capacity);
+      entries.masks = pinned_array<std::int32_t>(entries.masks_capacity, "masks");
+    }
+    return {entries.masks.get(), count, words};
+  }
+
+  void launch(const DeviceMatrix& logits, Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows,
+              Span<const std::int32_t> masked, int slot, Stream stream) override {
     Entries& entries = slot_of(slot, false);
     check_logits(logits, logits_rows, rows.size, entries);
     check_rows(rows);
-    bool plain = true;
+    check_masked(masked, rows.size, entries);
+    bool plain = masked.size == 0;
     for (std::int64_t i = 0; i < rows.size; ++i) {
       const Row& row = started(rows[i]);
       plain = plain && row.is_plain();
       entries.input(0)[i] = rows[i];
       entries.input(1)[i] = logits_rows[i];
       entries.input(2)[i] = row.parameters.num_logprobs;
+      entries.input(3)[i] = -1;
     }
+    for (std::int64_t i = 0; i < masked.size; ++i) entries.input(3)[masked[i]] = static_cast<std::int32_t>(i);
     if (plain) {
       greedy(logits, entries.arrays(), static_cast<int>(rows.size), state(), greedy_scratch_.get(), num_processors_, stream);
     } else {
-      sample(logits, entries.arrays(), static_cast<int>(rows.size), state(), stream);
+      sample(logits, entries.arrays(masked.size > 0), static_cast<int>(rows.size), state(), stream);
     }
     for (std::int64_t i = 0; i < rows.size; ++i) ++rows_[static_cast<std::size_t>(rows[i])]->num_outputs;
   }
@@ -235,7 +266,6 @@ class BlockSampler final : public DeviceSampler {
   void check_sampling(const RowSampling& sampling, Span<const std::int32_t> token_ids, std::int64_t num_prompt_tokens) const {
     RowState(sampling, token_ids, num_prompt_tokens, vocab_size_);
     require_num_top(sampling.num_logprobs.value_or(0));
-    require(sampling.top_n_sigma == 0.0f, "top_n_sigma is not served on the GPU yet; leave it out, or use min_p");
   }
 
   static void copy(void* target, const std::int32_t* words, std::size_t count, Stream stream) {
@@ -283,6 +313,13 @@ class BlockSampler final : public DeviceSampler {
     for (std::int64_t i = 0; i < rows.size; ++i) repeated |= std::exchange(scheduled_[static_cast<std::size_t>(rows[i])], 1) != 0;
     for (std::int64_t i = 0; i < rows.size; ++i) scheduled_[static_cast<std::size_t>(rows[i])] = 0;
     require(!repeated, "sampler: a row is named twice");
+  }
+
+  void check_masked(Span<const std::int32_t> masked, std::int64_t count, const Entries& entries) const {
+    require(masked.size * ((vocab_size_ + 31) / 32) <= static_cast<std::int64_t>(entries.masks_capacity), "sampler: ", masked.size,
+            " masks were not asked for");
+    for (std::int64_t i = 0; i < masked.size; ++i)
+      require(masked[i] >= 0 && masked[i] < count, "sampler: mask ", i, " is for draw ", masked[i], " of ", count);
   }
 
   Entries& slot_of(int slot, bool scores) {

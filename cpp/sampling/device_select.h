@@ -5,7 +5,7 @@
 // least rank that a token must have (`cut`). Cuts are found in two steps: a histogram of max - x in bins of 1/64 bounds the candidates, a
 // radix selection among them (a list in fast memory, or the row itself when they are many) finds the one token at the boundary.
 //
-// A Team has: thread(), num_threads(), lane(), warp_width(), warp(), num_warps(), sync(), warp_sum(u64), warp_max(u64),
+// A Team has: thread(), num_threads(), lane(), warp_width(), warp(), num_warps(), sync(), warp_sum(u64 or double), warp_max(u64),
 // atomic_add(u32*, u32) -> u32 before, atomic_add(u64*, u64). All threads of a team call these functions together, with equal arguments,
 // and get equal results.
 #pragma once
@@ -74,6 +74,21 @@ OCTAVO_DEVICE std::uint64_t team_sum(Team& team, Scratch& scratch, std::uint64_t
   share(team, scratch, team.warp_sum(x));
   std::uint64_t total = 0;
   for (int warp = 0; warp < team.num_warps(); ++warp) total += scratch.partial[warp];
+  return total;
+}
+
+// In an order that the team's size fixes.
+template <typename Team>
+OCTAVO_DEVICE double team_sum(Team& team, Scratch& scratch, double x) {
+  x = team.warp_sum(x);
+  std::uint64_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  share(team, scratch, bits);
+  double total = 0.0;
+  for (int warp = 0; warp < team.num_warps(); ++warp) {
+    std::memcpy(&x, &scratch.partial[warp], sizeof x);
+    total += x;
+  }
   return total;
 }
 
@@ -317,16 +332,34 @@ struct Filters {
   std::int32_t top_k;  // 0: all
   float top_p;
   float min_p;
+  float top_n_sigma;  // 0: all
 };
 
 OCTAVO_DEVICE float just_below(float x) { return nextafterf(x, -INFINITY); }
+
+// The standard deviation (of all, not of a sample) of the logits that are not barred, in two passes, so that nothing cancels.
+template <typename Team>
+OCTAVO_DEVICE double deviation(Team& team, Scratch& scratch, const float* x, int count) {
+  std::uint64_t num = 0;
+  double sum = 0.0, squares = 0.0;
+  for_each(team, x, count, [&](int, float value) {
+    if (!isfinite(value)) return;
+    sum += static_cast<double>(value);
+    ++num;
+  });
+  const double total = static_cast<double>(team_sum(team, scratch, num)), mean = team_sum(team, scratch, sum) / total;
+  for_each(team, x, count, [&](int, float value) {
+    if (isfinite(value)) squares += (static_cast<double>(value) - mean) * (static_cast<double>(value) - mean);
+  });
+  return sqrt(team_sum(team, scratch, squares) / total);
+}
 
 OCTAVO_DEVICE std::uint64_t share_of(float top_p, std::uint64_t total) {
   const auto target = static_cast<std::uint64_t>(ceil(static_cast<double>(top_p) * static_cast<double>(total)));
   return target < 1 ? 1 : target;
 }
 
-// Weights of the tokens that pass min_p, top_k and top_p, in this order (meanings as in sampling/draw.h).
+// Weights of the tokens that pass min_p, top_n_sigma, top_k and top_p, in this order (meanings as in sampling/draw.h).
 template <typename Team>
 OCTAVO_DEVICE Weights filter(Team& team, Scratch& scratch, const float* x, int count, float max, float temperature,
                              const Filters& filters) {
@@ -334,6 +367,10 @@ OCTAVO_DEVICE Weights filter(Team& team, Scratch& scratch, const float* x, int c
   if (filters.min_p > 0.0f) {
     weights.floor = just_below(
         static_cast<float>(static_cast<double>(max) + static_cast<double>(temperature) * log(static_cast<double>(filters.min_p))));
+  }
+  if (filters.top_n_sigma > 0.0f) {
+    const double spread = static_cast<double>(filters.top_n_sigma) * deviation(team, scratch, x, count);
+    weights.floor = fmaxf(weights.floor, just_below(static_cast<float>(static_cast<double>(max) - spread)));
   }
   const bool by_count = filters.top_k > 0 && filters.top_k < count, by_share = filters.top_p < 1.0f;
   if (!by_count && !by_share) return weights;

@@ -81,7 +81,7 @@ __device__ std::int32_t draw_for(Team& team, Scratch& scratch, const device::Row
   if (!is_finite(best)) return -1;
   if (row.temperature == 0.0f) return device::id_of(best);
   const device::Weights weights =
-      device::filter(team, scratch, x, vocab, device::value_of(best), row.temperature, {row.top_k, row.top_p, row.min_p});
+      device::filter(team, scratch, x, vocab, device::value_of(best), row.temperature, {row.top_k, row.top_p, row.min_p, row.top_n_sigma});
   return device::draw(team, scratch, x, vocab, weights, uniform_draw(row.seed, row.choice, static_cast<std::uint64_t>(position)));
 }
 
@@ -93,7 +93,8 @@ __global__ void __launch_bounds__(kThreads)
     const float* raw = logits + arrays.logits_rows[entry] * stride;
     const device::RowParameters row = state.parameters[arrays.rows[entry]];
     const device::RowProgress progress = state.progress[arrays.rows[entry]];
-    const bool adjusts = device::adjusts(row, progress), reports = row.num_logprobs >= 0;
+    const std::int32_t mask_row = arrays.mask_rows ? arrays.mask_rows[entry] : -1;
+    const bool adjusts = device::adjusts(row, progress) || mask_row >= 0, reports = row.num_logprobs >= 0;
     Rank best = 0;
     if (adjusts || reports) best = device::find_best(team, scratch, raw, vocab);
     std::int32_t token_id = -1;
@@ -102,6 +103,7 @@ __global__ void __launch_bounds__(kThreads)
     } else if (is_finite(best)) {
       float* adjusted = state.adjusted + blockIdx.x * state.adjusted_stride;
       device::adjust(team, row, progress, raw, adjusted, vocab);
+      if (mask_row >= 0) device::apply_mask(team, arrays.masks + mask_row * static_cast<std::int64_t>((vocab + 31) / 32), adjusted, vocab);
       token_id = draw_for(team, scratch, row, progress.num_tokens, adjusted, vocab);
     }
     device::Report report{};
@@ -145,6 +147,11 @@ __global__ void set_row_kernel(std::int64_t row, device::RowParameters parameter
   const_cast<device::RowParameters*>(state.parameters)[row] = parameters;
   state.progress[row] = progress;
   state.last_ids[row] = last_id;
+}
+
+__global__ void append_kernel(std::int64_t row, AppendedTokens tokens, SampleState state) {
+  for (int i = 0; i < tokens.count; ++i) device::append(state.parameters[row], state.progress[row], tokens.ids[i]);
+  state.last_ids[row] = tokens.ids[tokens.count - 1];
 }
 
 __global__ void copy_progress_kernel(std::int64_t from, std::int64_t to, device::RowParameters parameters, SampleState state) {
@@ -208,6 +215,11 @@ void set_row(std::int64_t row, const device::RowParameters& parameters, const de
              const SampleState& state, Stream stream) {
   set_row_kernel<<<1, 1, 0, stream>>>(row, parameters, progress, last_id, state);
   check_launch("a row's sampling parameters");
+}
+
+void append_tokens(std::int64_t row, const AppendedTokens& tokens, const SampleState& state, Stream stream) {
+  append_kernel<<<1, 1, 0, stream>>>(row, tokens, state);
+  check_launch("a row's tokens");
 }
 
 void copy_progress(std::int64_t from, std::int64_t to, const device::RowParameters& parameters, const SampleState& state, Stream stream) {

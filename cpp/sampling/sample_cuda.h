@@ -20,6 +20,8 @@ struct DrawnToken {
 struct SampleArrays {
   const std::int32_t* rows = nullptr;         // [n]
   const std::int32_t* logits_rows = nullptr;  // [n]
+  const std::int32_t* mask_rows = nullptr;    // [n] the row of masks that each draw keeps to, or -1; null: there are no masks
+  const std::int32_t* masks = nullptr;        // [.., ceil(V / 32)] a set bit for each token that may be drawn
   DrawnToken* drawn = nullptr;                // [n]
   std::int32_t* top_ids = nullptr;            // [n, kMaxTop]
   float* top_logprobs = nullptr;              // [n, kMaxTop]
@@ -58,6 +60,14 @@ void count_tokens(const std::int32_t* token_ids, std::int64_t num_tokens, std::i
 // Fills a row's entry; parameters travel as arguments of the launch, so the host need not keep them.
 void set_row(std::int64_t row, const device::RowParameters& parameters, const device::RowProgress& progress, std::int32_t last_id,
              const SampleState& state, Stream stream);
+
+// A row's tokens that no step drew, at most kMostAppended of them.
+constexpr int kMostAppended = 32;
+struct AppendedTokens {
+  std::int32_t count;
+  std::int32_t ids[kMostAppended];
+};
+void append_tokens(std::int64_t row, const AppendedTokens& tokens, const SampleState& state, Stream stream);
 
 // to's progress and last id become from's.
 void copy_progress(std::int64_t from, std::int64_t to, const device::RowParameters& parameters, const SampleState& state, Stream stream);

@@ -53,7 +53,7 @@ std::int32_t device_draw(const std::vector<float>& logits, const RowSampling& sa
   HostTeam::run(num_threads, [&](HostTeam& team) {
     const device::Rank best = device::find_best(team, *scratch, logits.data(), count);
     const device::Weights weights = device::filter(team, *scratch, logits.data(), count, device::value_of(best), sampling.temperature,
-                                                   {sampling.top_k, sampling.top_p, sampling.min_p});
+                                                   {sampling.top_k, sampling.top_p, sampling.min_p, sampling.top_n_sigma});
     drawn[static_cast<std::size_t>(team.thread())] = device::draw(team, *scratch, logits.data(), count, weights, uniform);
   });
   for (std::int32_t token : drawn) EXPECT_EQ(token, drawn[0]);

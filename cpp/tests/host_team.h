@@ -43,6 +43,7 @@ class HostTeam {
   int num_warps() const { return num_threads_; }
   void sync() { barrier_->wait(); }
   std::uint64_t warp_sum(std::uint64_t x) const { return x; }
+  double warp_sum(double x) const { return x; }
   std::uint64_t warp_max(std::uint64_t x) const { return x; }
   std::uint32_t atomic_add(std::uint32_t* to, std::uint32_t x) const { return __atomic_fetch_add(to, x, __ATOMIC_RELAXED); }
   void atomic_add(std::uint64_t* to, std::uint64_t x) const { __atomic_fetch_add(to, x, __ATOMIC_RELAXED); }

@@ -142,7 +142,7 @@ TEST_P(DeviceSampling, MixedRowsDrawByDefinition) {
   int num_near = 0;
   for (int step = 0; step < 4; ++step) {
     auto logits = DeviceTensor::random(count, vocab, DType::f32, 100u + static_cast<unsigned>(step), 3.0f);
-    sampler->launch(logits.view(), span(rows), span(logits_rows), step % 2, nullptr);
+    sampler->launch(logits.view(), span(rows), span(logits_rows), {}, step % 2, nullptr);
     check(cudaDeviceSynchronize(), "sampling");
     const std::vector<SampledToken> sampled = sampler->collect(step % 2);
     std::vector<std::int32_t> last_ids(static_cast<std::size_t>(2 * count));
@@ -191,7 +191,7 @@ TEST_P(DeviceSampling, GreedyRowsTakeTheFirstOfTheBest) {
         for (int id = 0; id < vocab; ++id) values[static_cast<std::size_t>(2 * vocab + id)] = -INFINITY;
       }
       logits.set(values);
-      sampler->launch(logits.view(), span(rows), span(logits_rows), 0, nullptr);
+      sampler->launch(logits.view(), span(rows), span(logits_rows), {}, 0, nullptr);
       check(cudaDeviceSynchronize(), "sampling");
       const std::vector<SampledToken> sampled = sampler->collect(0);
       for (int row = 0; row < count; ++row) {
@@ -237,9 +237,9 @@ TEST_P(DeviceSampling, ForksGoOnFromTheirRow) {
   const std::vector<std::int32_t> prompt{3, 9}, first{0}, both{0, 1}, zero{0}, zeros{0, 0};
   sampler->start_row(0, span(prompt), 2, sampling, nullptr);
   auto logits = DeviceTensor::random(1, vocab, DType::f32, 3, 3.0f);
-  sampler->launch(logits.view(), span(first), span(zero), 0, nullptr);
+  sampler->launch(logits.view(), span(first), span(zero), {}, 0, nullptr);
   sampler->fork_row(0, 1, sampling, nullptr);
-  sampler->launch(logits.view(), span(both), span(zeros), 0, nullptr);
+  sampler->launch(logits.view(), span(both), span(zeros), {}, 0, nullptr);
   check(cudaDeviceSynchronize(), "sampling");
   const auto same = sampler->collect(0);
   EXPECT_EQ(same[0].token_id, same[1].token_id) << "equal parameters and tokens draw alike";
@@ -248,7 +248,7 @@ TEST_P(DeviceSampling, ForksGoOnFromTheirRow) {
   sampler->fork_row(0, 1, sampling, nullptr);
   int num_different = 0;
   for (int step = 0; step < 8; ++step) {
-    sampler->launch(logits.view(), span(both), span(zeros), 0, nullptr);
+    sampler->launch(logits.view(), span(both), span(zeros), {}, 0, nullptr);
     check(cudaDeviceSynchronize(), "sampling");
     const auto drawn = sampler->collect(0);
     num_different += drawn[0].token_id != drawn[1].token_id;
@@ -262,16 +262,79 @@ TEST_P(DeviceSampling, RefusesWhatItCannotDo) {
   RowSampling sampling;
   sampling.num_logprobs = 65;
   EXPECT_THROW(sampler->start_row(0, span(prompt), 1, sampling, nullptr), std::invalid_argument);
-  sampling = {};
-  sampling.top_n_sigma = 1.0f;
-  EXPECT_THROW(sampler->start_row(0, span(prompt), 1, sampling, nullptr), std::invalid_argument);
   EXPECT_THROW(sampler->start_row(2, span(prompt), 1, {}, nullptr), std::invalid_argument);
   sampler->start_row(0, span(prompt), 1, {}, nullptr);
   EXPECT_THROW(sampler->start_row(0, span(prompt), 1, {}, nullptr), std::invalid_argument);
   auto logits = DeviceTensor::random(1, GetParam(), DType::f32, 3);
-  EXPECT_THROW(sampler->launch(logits.view(), span(twice), span(logits_rows), 0, nullptr), std::invalid_argument);
-  EXPECT_THROW(sampler->launch(logits.view(), span(rows), span(beyond), 0, nullptr), std::invalid_argument);
+  EXPECT_THROW(sampler->launch(logits.view(), span(twice), span(logits_rows), {}, 0, nullptr), std::invalid_argument);
+  EXPECT_THROW(sampler->launch(logits.view(), span(rows), span(beyond), {}, 0, nullptr), std::invalid_argument);
+  EXPECT_THROW(sampler->launch(logits.view(), span(rows), span(rows), span(rows), 0, nullptr), std::invalid_argument);
+  EXPECT_THROW(sampler->append(0, span(std::vector<std::int32_t>{GetParam()}), nullptr), std::invalid_argument);
   EXPECT_THROW(sampler->end_row(1), std::invalid_argument);
+}
+
+TEST_P(DeviceSampling, MaskedRowsDrawWhatMayCome) {
+  const int vocab = GetParam(), count = 5;
+  const auto sampler = make_device_sampler(8, 8, vocab, 2);
+  const std::vector<std::int32_t> prompt{1, 2}, masked{4, 1};
+  std::vector<std::int32_t> rows(count), logits_rows(count);
+  std::iota(rows.begin(), rows.end(), 0);
+  std::iota(logits_rows.begin(), logits_rows.end(), 0);
+  for (int row = 0; row < count; ++row) {
+    RowSampling sampling;
+    sampling.temperature = row == 4 ? 1.0f : 0.0f;
+    sampling.frequency_penalty = row == 1 ? 2.0f : 0.0f;
+    sampler->start_row(row, span(prompt), 2, sampling, nullptr);
+  }
+  for (int step = 0; step < 3; ++step) {
+    const auto logits = DeviceTensor::random(count, vocab, DType::f32, 50u + static_cast<unsigned>(step), 3.0f);
+    const Matrix<std::int32_t> masks = sampler->masks(2, step % 2);
+    for (std::int64_t i = 0; i < 2; ++i) {
+      for (std::int64_t word = 0; word < masks.cols; ++word) masks.row(i)[word] = 0;
+      for (int id = 7 + step; id < vocab; id += 13) masks.row(i)[id / 32] |= static_cast<std::int32_t>(1u << (id % 32));
+    }
+    sampler->launch(logits.view(), span(rows), span(logits_rows), span(masked), step % 2, nullptr);
+    check(cudaDeviceSynchronize(), "sampling");
+    const std::vector<SampledToken> sampled = sampler->collect(step % 2);
+    for (int row = 0; row < count; ++row) {
+      const bool is_masked = row == 1 || row == 4;
+      ASSERT_TRUE(sampled[static_cast<std::size_t>(row)].token_id);
+      const std::int32_t token = *sampled[static_cast<std::size_t>(row)].token_id;
+      if (is_masked) EXPECT_EQ(token % 13, (7 + step) % 13);
+      const auto begin = logits.values().begin() + std::int64_t{row} * vocab;
+      if (!is_masked) EXPECT_EQ(token, std::max_element(begin, begin + vocab) - begin);
+    }
+  }
+  const auto logits = DeviceTensor::random(count, vocab, DType::f32, 9);
+  const Matrix<std::int32_t> none = sampler->masks(2, 0);
+  for (std::int64_t i = 0; i < 2 * none.cols; ++i) none.row(0)[i] = 0;
+  sampler->launch(logits.view(), span(rows), span(logits_rows), span(masked), 0, nullptr);
+  check(cudaDeviceSynchronize(), "sampling");
+  EXPECT_FALSE(sampler->collect(0)[4].token_id) << "every token is barred";
+}
+
+TEST_P(DeviceSampling, AppendedTokensCountAsOutputs) {
+  const int vocab = GetParam();
+  const auto sampler = make_device_sampler(2, 2, vocab, 1);
+  RowSampling sampling;
+  sampling.frequency_penalty = 1.5f;
+  sampling.bad_words = {{5, 6, 7}};
+  sampling.min_tokens = 40;
+  sampling.blocked_until_min = {3};
+  const std::vector<std::int32_t> prompt{1, 2}, row{0};
+  std::vector<std::int32_t> appended(41, 8);
+  appended[39] = 5;
+  appended[40] = 6;
+  sampler->start_row(0, span(prompt), 2, sampling, nullptr);
+  sampler->append(0, span(appended), nullptr);
+  RowState state(sampling, span(prompt), 2, vocab);
+  for (std::int32_t token : appended) state.append(token);
+  const auto logits = DeviceTensor::random(1, vocab, DType::f32, 3, 3.0f);
+  std::vector<float> adjusted(static_cast<std::size_t>(vocab));
+  state.adjust({logits.values().data(), vocab}, {adjusted.data(), vocab});
+  sampler->launch(logits.view(), span(row), span(row), {}, 0, nullptr);
+  check(cudaDeviceSynchronize(), "sampling");
+  EXPECT_EQ(sampler->collect(0)[0].token_id, std::max_element(adjusted.begin(), adjusted.end()) - adjusted.begin());
 }
 
 INSTANTIATE_TEST_SUITE_P(Vocabularies, DeviceSampling, testing::Values(151936, 32001, 61));
