@@ -130,6 +130,24 @@ void launch(PyProgram& self, const py::handle& batch, const std::vector<std::int
   self.program->launch(arg.step, span_of(rows), span_of(logits_rows), host_logits);
 }
 
+void launch_forward(PyProgram& self, const py::handle& batch, bool host_logits) {
+  const StepArg arg(batch);
+  py::gil_scoped_release release;
+  self.program->launch_forward(arg.step, host_logits);
+}
+
+// A view of pinned memory, to be filled before the draws are launched.
+py::array masks(const py::object& self, std::int64_t count) {
+  const Matrix<std::int32_t> masks = self.cast<PyProgram&>().program->masks(count);
+  return py::array_t<std::int32_t>({masks.rows, masks.cols}, masks.data, self);
+}
+
+void launch_draws(PyProgram& self, const std::vector<std::int32_t>& rows, const std::vector<std::int32_t>& logits_rows,
+                  const std::vector<std::int32_t>& masked) {
+  py::gil_scoped_release release;
+  self.program->launch_draws(span_of(rows), span_of(logits_rows), span_of(masked));
+}
+
 py::tuple collect(const py::object& self) {
   cuda::Program& program = *self.cast<PyProgram&>().program;
   cuda::Program::Result result;
@@ -212,7 +230,16 @@ void bind_cuda_program(py::module_& module) {
              self.program->start_row(row, span_of(token_ids), num_prompt_tokens, row_sampling_arg(sampling));
            })
       .def("end_row", [](PyProgram& self, std::int64_t row) { self.program->end_row(row); })
+      .def(
+          "append_tokens",
+          [](PyProgram& self, std::int64_t row, const std::vector<std::int32_t>& token_ids) {
+            self.program->append_tokens(row, span_of(token_ids));
+          },
+          py::arg("row"), py::arg("token_ids"))
       .def("launch", &launch, py::arg("batch"), py::arg("rows"), py::arg("logits_rows"), py::arg("host_logits"))
+      .def("launch_forward", &launch_forward, py::arg("batch"), py::arg("host_logits"))
+      .def("masks", &masks, py::arg("count"))
+      .def("launch_draws", &launch_draws, py::arg("rows"), py::arg("logits_rows"), py::arg("masked"))
       .def("collect", &collect)
       .def("capture", [](PyProgram& self, std::int64_t num_tokens) { return self.program->capture(num_tokens); });
 }

@@ -22,7 +22,7 @@ struct SampledToken;
 
 namespace octavo::cuda {
 
-constexpr int kApiVersion = 1;
+constexpr int kApiVersion = 2;
 
 struct LibraryInfo {
   std::string version;        // Octavo's
@@ -91,11 +91,18 @@ class Program {
   virtual void start_row(std::int64_t row, Span<const std::int32_t> token_ids, std::int64_t num_prompt_tokens,
                          const RowSampling& sampling) = 0;
   virtual void end_row(std::int64_t row) = 0;
+  // Tokens that the row has without having drawn them; no step that draws for it is launched and not collected.
+  virtual void append_tokens(std::int64_t row, Span<const std::int32_t> token_ids) = 0;
 
   // Begins a step that draws a token for each of `rows`, from rows logits_rows[i] of its logits. At most kDepth steps are launched and
   // not collected. `host_logits`: the logits come to the host too.
   static constexpr int kDepth = 2;
   virtual void launch(const StepInput& step, Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows, bool host_logits) = 0;
+  // The same in parts, so that masks are made while the device computes: the forward pass; pinned memory [count, ceil(V / 32)] for a
+  // set bit for each token that may be drawn; the draws, of which draw masked[i] keeps to mask i.
+  virtual void launch_forward(const StepInput& step, bool host_logits) = 0;
+  virtual Matrix<std::int32_t> masks(std::int64_t count) = 0;
+  virtual void launch_draws(Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows, Span<const std::int32_t> masked) = 0;
   struct Result {
     std::vector<SampledToken>* tokens = nullptr;  // in the order of rows; valid until the next collect
     Matrix<const float> logits;                   // where they were asked for; valid until kDepth more steps are launched

@@ -256,7 +256,12 @@ void CudaProgram::end_row(std::int64_t row) {
   sampler_->end_row(row);
 }
 
-void CudaProgram::launch(const StepInput& step, Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows, bool host_logits) {
+void CudaProgram::append_tokens(std::int64_t row, Span<const std::int32_t> token_ids) {
+  require(can_sample(), "this build draws no tokens on the GPU");
+  sampler_->append(row, token_ids, setting_.stream);
+}
+
+void CudaProgram::launch_forward(const StepInput& step, bool host_logits) {
   require(can_sample(), "this build draws no tokens on the GPU");
   require(launched_.size() < static_cast<std::size_t>(kDepth), kDepth, " steps are launched and not collected");
   Slot& slot = slots_[static_cast<std::size_t>(next_slot_)];
@@ -264,9 +269,21 @@ void CudaProgram::launch(const StepInput& step, Span<const std::int32_t> rows, S
   begin(step, slot, sizes);
   slot.host_logits = {};
   if (host_logits) copy_logits(sizes, slot);
+  forward_ = sizes;
+}
+
+Matrix<std::int32_t> CudaProgram::masks(std::int64_t count) {
+  require(forward_.has_value(), "masks: no forward pass is launched");
+  return sampler_->masks(count, next_slot_);
+}
+
+void CudaProgram::launch_draws(Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows, Span<const std::int32_t> masked) {
+  require(forward_.has_value(), "launch_draws: no forward pass is launched");
+  Slot& slot = slots_[static_cast<std::size_t>(next_slot_)];
   slot.draws = rows.size > 0;
-  if (slot.draws) sampler_->launch(logits(sizes), rows, logits_rows, next_slot_, setting_.stream);
+  if (slot.draws) sampler_->launch(logits(*forward_), rows, logits_rows, masked, next_slot_, setting_.stream);
   check(cudaEventRecord(slot.finished, setting_.stream), "a step's end");
+  forward_.reset();
   launched_.push_back(next_slot_);
   next_slot_ = (next_slot_ + 1) % kDepth;
 }

@@ -38,7 +38,14 @@ class CudaProgram final : public Program {
   void start_row(std::int64_t row, Span<const std::int32_t> token_ids, std::int64_t num_prompt_tokens,
                  const RowSampling& sampling) override;
   void end_row(std::int64_t row) override;
-  void launch(const StepInput& step, Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows, bool host_logits) override;
+  void append_tokens(std::int64_t row, Span<const std::int32_t> token_ids) override;
+  void launch(const StepInput& step, Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows, bool host_logits) override {
+    launch_forward(step, host_logits);
+    launch_draws(rows, logits_rows, {nullptr, 0});
+  }
+  void launch_forward(const StepInput& step, bool host_logits) override;
+  Matrix<std::int32_t> masks(std::int64_t count) override;
+  void launch_draws(Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows, Span<const std::int32_t> masked) override;
   Result collect() override;
   bool capture(std::int64_t num_tokens) override;
 
@@ -87,6 +94,7 @@ class CudaProgram final : public Program {
   std::vector<Slot> slots_;
   std::deque<int> launched_;
   int next_slot_ = 0;
+  std::optional<StepSizes> forward_;          // of the step whose forward pass is launched and whose draws are not
   std::map<std::int64_t, GraphExec> graphs_;  // of decode steps, by padded tokens
   struct Results;
   std::unique_ptr<Results> results_;

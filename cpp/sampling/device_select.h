@@ -337,19 +337,21 @@ struct Filters {
 
 OCTAVO_DEVICE float just_below(float x) { return nextafterf(x, -INFINITY); }
 
+OCTAVO_DEVICE bool is_finite(float x) { return x > -INFINITY && x < INFINITY; }
+
 // The standard deviation (of all, not of a sample) of the logits that are not barred, in two passes, so that nothing cancels.
 template <typename Team>
 OCTAVO_DEVICE double deviation(Team& team, Scratch& scratch, const float* x, int count) {
   std::uint64_t num = 0;
   double sum = 0.0, squares = 0.0;
   for_each(team, x, count, [&](int, float value) {
-    if (!isfinite(value)) return;
+    if (!is_finite(value)) return;
     sum += static_cast<double>(value);
     ++num;
   });
   const double total = static_cast<double>(team_sum(team, scratch, num)), mean = team_sum(team, scratch, sum) / total;
   for_each(team, x, count, [&](int, float value) {
-    if (isfinite(value)) squares += (static_cast<double>(value) - mean) * (static_cast<double>(value) - mean);
+    if (is_finite(value)) squares += (static_cast<double>(value) - mean) * (static_cast<double>(value) - mean);
   });
   return sqrt(team_sum(team, scratch, squares) / total);
 }

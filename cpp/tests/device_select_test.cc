@@ -25,6 +25,7 @@ struct Case {
   float temperature;
   int top_k;
   float top_p, min_p;
+  float top_n_sigma = 0.0f;
 };
 
 enum class Shape { normal, flat, ties, masked, peaked };
@@ -78,13 +79,21 @@ double distance_to_boundary(const std::vector<float>& logits, const RowSampling&
 TEST(DeviceSelect, DrawsWhatTheProcessorDraws) {
   std::mt19937 random(11);
   const SampleKernels& kernels = sample_kernels(cpu::active_isa());
-  const std::vector<Case> cases{{"temperature", 5000, 1.0f, 0, 1.0f, 0.0f},     {"hot", 3001, 2.5f, 0, 1.0f, 0.0f},
-                                {"cold", 3001, 0.05f, 0, 0.9f, 0.0f},           {"top_k", 5000, 1.0f, 50, 1.0f, 0.0f},
-                                {"top_k 1", 5000, 1.0f, 1, 1.0f, 0.0f},         {"top_k of all", 700, 1.0f, 700, 1.0f, 0.0f},
-                                {"top_p", 5000, 0.8f, 0, 0.9f, 0.0f},           {"low top_p", 5000, 0.8f, 0, 1e-6f, 0.0f},
-                                {"high top_p", 5000, 1.0f, 0, 0.9999f, 0.0f},   {"both", 5000, 0.7f, 40, 0.8f, 0.0f},
-                                {"min_p", 5000, 1.0f, 0, 1.0f, 0.05f},          {"all three", 5000, 1.3f, 300, 0.95f, 0.01f},
-                                {"large top_k", 12001, 1.0f, 6000, 0.99f, 0.0f}};
+  const std::vector<Case> cases{{"temperature", 5000, 1.0f, 0, 1.0f, 0.0f},
+                                {"hot", 3001, 2.5f, 0, 1.0f, 0.0f},
+                                {"cold", 3001, 0.05f, 0, 0.9f, 0.0f},
+                                {"top_k", 5000, 1.0f, 50, 1.0f, 0.0f},
+                                {"top_k 1", 5000, 1.0f, 1, 1.0f, 0.0f},
+                                {"top_k of all", 700, 1.0f, 700, 1.0f, 0.0f},
+                                {"top_p", 5000, 0.8f, 0, 0.9f, 0.0f},
+                                {"low top_p", 5000, 0.8f, 0, 1e-6f, 0.0f},
+                                {"high top_p", 5000, 1.0f, 0, 0.9999f, 0.0f},
+                                {"both", 5000, 0.7f, 40, 0.8f, 0.0f},
+                                {"min_p", 5000, 1.0f, 0, 1.0f, 0.05f},
+                                {"all three", 5000, 1.3f, 300, 0.95f, 0.01f},
+                                {"large top_k", 12001, 1.0f, 6000, 0.99f, 0.0f},
+                                {"top_n_sigma", 5000, 1.5f, 0, 1.0f, 0.0f, 1.3f},
+                                {"all four", 5000, 1.5f, 40, 0.9f, 0.01f, 2.0f}};
   int num_draws = 0, num_different = 0;
   for (const Case& c : cases) {
     for (Shape shape : {Shape::normal, Shape::flat, Shape::ties, Shape::masked, Shape::peaked}) {
@@ -95,6 +104,7 @@ TEST(DeviceSelect, DrawsWhatTheProcessorDraws) {
         sampling.top_k = c.top_k;
         sampling.top_p = c.top_p;
         sampling.min_p = c.min_p;
+        sampling.top_n_sigma = c.top_n_sigma;
         const double uniform = std::uniform_real_distribution<double>(0.0, 1.0)(random);
         SampleBuffers buffers(c.vocab);
         const auto expected = draw_token(kernels, {logits.data(), c.vocab}, sampling, uniform, buffers);

@@ -289,11 +289,19 @@ class CudaProgram:
         """The logits [L, V] of a step, valid until the next one."""
     def start_row(self, row: int, token_ids: Sequence[int], num_prompt_tokens: int, sampling: Any) -> None: ...
     def end_row(self, row: int) -> None: ...
+    def append_tokens(self, row: int, token_ids: Sequence[int]) -> None:
+        """Tokens that the row has without having drawn them; no step that draws for it may be under way."""
     def launch(self, batch: Any, rows: Sequence[int], logits_rows: Sequence[int], host_logits: bool) -> None:
         """Begin a step that draws a token for each of `rows`, that of rows[i] from row logits_rows[i] of its logits.
 
         Two steps may be under way.
         """
+    def launch_forward(self, batch: Any, host_logits: bool) -> None:
+        """The first part of `launch`: all but the draws."""
+    def masks(self, count: int) -> NDArray[np.int32]:
+        """Pinned memory [count, ceil(V / 32)] of the step whose draws are not launched: bit v % 32 of word v / 32 set where v may come."""
+    def launch_draws(self, rows: Sequence[int], logits_rows: Sequence[int], masked: Sequence[int]) -> None:
+        """The second part of `launch`; draw masked[i] keeps to mask i."""
     def collect(self) -> tuple[list[int | None], list[tuple | None], NDArray[np.float32] | None, float]:
         """Of the oldest step under way: token ids, reports, the logits where they were asked for, milliseconds on the device."""
     def capture(self, num_tokens: int) -> bool:

@@ -77,11 +77,30 @@ def test_answers_are_the_processors(build):
         assert got.logprob == pytest.approx(wanted.logprob, abs=1e-3)
 
 
-def test_a_grammar_is_an_error_of_its_request(build):
+def test_grammars_hold_beside_other_requests(build):
     pytest.importorskip("llguidance")
-    request = GenerationRequest("grammar", PROMPT, SamplingParams(max_tokens=4, grammar=regex_grammar("a+")))
-    plain = GenerationRequest("plain", PROMPT, SamplingParams(temperature=0.0, max_tokens=4, ignore_eos=True))
-    refused, served = run(build("cuda"), [request, plain])
-    assert refused[0][-1].finish_reason is FinishReason.ERROR
-    assert "structured output" in refused[0][-1].error
-    assert len(tokens(served[0])) == 4
+    common = {"max_tokens": 12, "seed": 5}
+    asked = [
+        GenerationRequest("drawn", PROMPT, SamplingParams(temperature=1.0, grammar=regex_grammar("[a-f]{3}-1234-[xyz]"), **common)),
+        GenerationRequest("greedy", PROMPT[:9], SamplingParams(temperature=0.0, grammar=regex_grammar("(cat|dog|cow) [0-9]+!"), **common)),
+        GenerationRequest("logprobs", PROMPT[:5], SamplingParams(temperature=0.0, logprobs=2, grammar=regex_grammar("abc+"), **common)),
+        GenerationRequest("plain", PROMPT, SamplingParams(temperature=0.0, ignore_eos=True, **common)),
+        GenerationRequest("sigma", PROMPT[:8], SamplingParams(temperature=1.0, top_n_sigma=1.5, ignore_eos=True, **common)),
+    ]
+    found, expected = run(build("cuda"), asked), run(build("cpu"), asked)
+    for got, wanted in zip(found, expected, strict=True):
+        assert got[0][-1].error is None
+        assert [token for delta in got[0] for token in delta.token_ids] == [token for delta in wanted[0] for token in delta.token_ids]
+
+
+def test_rows_that_end_early_leave_nothing_behind(build):
+    """Sequences that end at a token of their own, in steps that others share, while the step after is under way."""
+    asked = [
+        GenerationRequest(
+            f"{index}", PROMPT[: 3 + index], SamplingParams(temperature=0.0, max_tokens=24, stop_token_ids=list(range(index * 16, 128)))
+        )
+        for index in range(6)
+    ]
+    found, expected = run(build("cuda"), asked), run(build("cpu"), asked)
+    for got, wanted in zip(found, expected, strict=True):
+        assert [token for delta in got[0] for token in delta.token_ids] == [token for delta in wanted[0] for token in delta.token_ids]

@@ -261,7 +261,7 @@ int most_shared_bytes() {
 }  // namespace
 
 bool grouped_takes(const GroupedWeights& weights) {
-  return weights.first.type != DType::f32 && weights.first.in_vectors() && weights.first.rows % 16 == 0;
+  return weights.first.type != DType::f32 && weights.first.in_vectors() && weights.first.rows % 4 == 0;
 }
 
 int tile_rows(std::int64_t num_choices, std::int64_t num_experts) {

@@ -40,7 +40,7 @@ class Platform:
     def executor(
         self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, grammars: GrammarCompiler
     ) -> tuple[Executor, StepShape]:
-        """See `Platform.executor`. Grammars are not served: a request with one ends with an error that says so."""
+        """See `Platform.executor`."""
         if model.pooling is not None:
             raise ConfigError(f"--device cuda: a {model.model_type} model that makes vectors cannot run on a GPU yet; use --device cpu")
         settings = CudaSettings(
@@ -49,7 +49,7 @@ class Platform:
             kv_cache_bytes=self._config.cache.kv_cache_bytes,
             attention=self._config.placement.attention,
         )
-        executor = CudaExecutor(self._open(), model, checkpoint, shape, self._pool, settings)
+        executor = CudaExecutor(self._open(), model, checkpoint, shape, self._pool, settings, grammars)
         return executor, executor.shape
 
     def _open(self) -> CudaDevice:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,19 @@ from octavo.errors import ConfigError
 from octavo.log import get_logger
 from octavo.ops.record import RecordOps
 from octavo.runner.cuda_placement import CudaPlacement
+from octavo.runner.draws import NO_TOKEN, drawing, token_logprobs, with_drafts
 from octavo.runner.executor import StepShape, build_model
 from octavo.step import Command, Profile, RowFork, RowSampling, RowStart, StepPlan, StepResult
+from octavo.structured import GrammarCompiler
+from octavo.structured.matchers import Matchers
 from octavo.types import TokenLogprobs
 
 __all__ = ["CudaExecutor", "CudaSettings"]
 
 log = get_logger(__name__)
 
-_NO_TOKEN = "the model's logits are not finite, or every token is barred by the request's constraints"
 _RESERVE_BYTES = 768 << 20  # graphs, kernels that load later, what the driver rounds up
+_MASK_THREADS = 4  # that fill masks beside the forward pass
 _CACHE_FOLDER = Path(os.environ.get("OCTAVO_CACHE") or Path.home() / ".cache" / "octavo")
 
 
@@ -63,7 +66,9 @@ class _Launched:
     plan: StepPlan
     rows: list[int]
     errors: dict[int, str]
+    forced: dict[int, list[int]]  # tokens that a row's grammar has added before what it draws
     firsts: dict[int, int]  # position of each row's first logits, where prompts are scored
+    ended: set[int] = field(default_factory=set)  # rows that a later plan has ended or given to another sequence
 
 
 class CudaExecutor:
@@ -83,7 +88,12 @@ class CudaExecutor:
         shape: StepShape,
         pool: ThreadPool,
         settings: CudaSettings,
+        grammars: GrammarCompiler | None = None,
     ) -> None:
+        """
+        Args:
+            grammars: for rows whose text follows one; None: such a row is an error of its request.
+        """
         started = time.perf_counter()
         self._settings = settings
         self._device = device
@@ -107,6 +117,7 @@ class CudaExecutor:
         self._batch = Batch(shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len, shape.block_size)
         self._scorer = Sampler(1, config.vocab_size, pool)
         self._vocab_size = config.vocab_size
+        self._matchers = None if grammars is None else Matchers(grammars, _MASK_THREADS)
         self._prompts: dict[int, tuple[list[int], int]] = {}  # rows that want log-probabilities of their prompt, and how many
         self._failed: dict[int, str] = {}
         self._launched: deque[_Launched | StepResult] = deque()
@@ -120,38 +131,49 @@ class CudaExecutor:
         if not plan.rows:
             self._launched.append(StepResult(plan.step_id, [], [], []))
             return
+        forced: dict[int, list[int]] = {}
         if any(plan.num_drafts):
-            plan = _without_drafts(plan)
+            forced = self._add_forced(plan)
+            plan = with_drafts(plan, forced)
         self._batch.prepare(plan.rows, plan.num_scheduled_tokens, plan.new_block_ids, plan.num_logits)
         errors = {row: self._failed[row] for row in plan.rows if row in self._failed} if self._failed else {}
-        rows, logits_rows = _drawing(plan, errors)
+        rows, logits_rows = drawing(plan, errors)
         scored = bool(self._prompts) and any(row in self._prompts and count for row, count in zip(plan.rows, plan.num_logits, strict=True))
-        self._program.launch(self._batch, rows, list(logits_rows), scored)
+        masked = [] if self._matchers is None else [index for index, row in enumerate(rows) if row in self._matchers]
+        if masked:
+            self._launch_masked(rows, list(logits_rows), masked, scored)
+        else:
+            self._program.launch(self._batch, rows, list(logits_rows), scored)
         self._batch.expect_tokens([row for row, draws in zip(plan.rows, plan.draws, strict=True) if draws])
         firsts = (
             {row: self._batch.num_computed_tokens(row) - n for row, n in zip(plan.rows, plan.num_logits, strict=True)} if scored else {}
         )
-        self._launched.append(_Launched(plan, rows, errors, firsts))
+        self._launched.append(_Launched(plan, rows, errors, forced, firsts))
 
     def collect(self) -> StepResult:
         """See `Executor.collect`."""
         launched = self._launched.popleft()
-        if isinstance(launched, StepResult):
-            return launched
+        return launched if isinstance(launched, StepResult) else self._finish(launched)
+
+    def _finish(self, launched: _Launched) -> StepResult:
+        """Wait for the oldest step on the device, and take its tokens."""
         plan = launched.plan
         token_ids, reports, logits, device_ms = self._program.collect()
         errors = dict(launched.errors)
         prompt_logprobs = self._score_prompts(launched, logits, errors) if logits is not None else {}
         drawn = {row: (token, report) for row, token, report in zip(launched.rows, token_ids, reports, strict=True) if token is not None}
         # A row without a token ends, but a step that computes its next one may be under way: some token must stand there.
-        drawing = [row for row, draws in zip(plan.rows, plan.draws, strict=True) if draws]
-        self._batch.append_tokens(drawing, [drawn[row][0] if row in drawn else 0 for row in drawing])
-        errors = {row: _NO_TOKEN for row in drawing if row not in drawn} | errors
+        wanted = [row for row, draws in zip(plan.rows, plan.draws, strict=True) if draws]
+        living = [row for row in wanted if row not in launched.ended]
+        self._batch.append_tokens(living, [drawn[row][0] if row in drawn else 0 for row in living])
+        self._follow({row: drawn[row][0] for row in living if row in drawn}, errors)
+        errors = {row: NO_TOKEN for row in wanted if row not in drawn} | errors
+        drawn = {row: entry for row, entry in drawn.items() if row not in errors}
         return StepResult(
             plan.step_id,
             rows=list(drawn),
-            token_ids=[[token] for token, _ in drawn.values()],
-            logprobs=[None if report is None else [_logprobs(token, report)] for token, report in drawn.values()],
+            token_ids=[[*launched.forced.get(row, ()), token] for row, (token, _) in drawn.items()],
+            logprobs=[None if report is None else [token_logprobs(token, report)] for token, report in drawn.values()],
             prompt_logprobs=prompt_logprobs,
             errors=errors,
             run_ms=device_ms,
@@ -200,10 +222,12 @@ class CudaExecutor:
     # ---- rows -----------------------------------------------------------------------------------------------------------------
 
     def _apply(self, plan: StepPlan) -> None:
+        for launched in self._launched:
+            if isinstance(launched, _Launched):
+                launched.ended.update(plan.ended)
         for row in plan.ended:
             self._batch.end_row(row)
-            if self._failed.pop(row, None) is None:
-                self._program.end_row(row)
+            self._end_sampling(row)
             self._prompts.pop(row, None)
         for start in plan.started:
             self._start(start)
@@ -221,23 +245,79 @@ class CudaExecutor:
             self._prompts[start.row] = (token_ids[: start.num_prompt_tokens], start.sampling.num_prompt_logprobs)
 
     def _fork(self, fork: RowFork) -> None:
-        if fork.row == fork.source_row and self._failed.pop(fork.row, None) is None:
-            self._program.end_row(fork.row)
+        if fork.row == fork.source_row:
+            self._end_sampling(fork.row)
         self._batch.fork_row(fork.row, fork.source_row, fork.num_tokens, fork.token_id)
         self._start_sampling(fork.row, self._batch.row_tokens(fork.row), self._batch.num_prompt_tokens(fork.row), fork.sampling)
 
     def _start_sampling(self, row: int, token_ids: list[int], num_prompt_tokens: int, sampling: RowSampling) -> bool:
         """Whether the device can draw for the row."""
-        if sampling.grammar is not None:
-            self._failed[row] = "structured output is not served on a GPU yet; start the server with --device cpu"
-            return False
         try:
             self._program.start_row(row, token_ids, num_prompt_tokens, sampling)
         except Exception as error:
-            log.warning("row %d cannot start: %s", row, error)
-            self._failed[row] = f"the request cannot be run: {error}"
-            return False
+            return self._fail(row, error)
+        if sampling.grammar is None:
+            return True
+        try:
+            if self._matchers is None:
+                raise ValueError("this engine serves no structured output")
+            self._matchers.start_row(row, sampling.grammar, token_ids[num_prompt_tokens:], forces=sampling.num_logprobs is None)
+        except Exception as error:
+            self._end_sampling(row)
+            return self._fail(row, error)
         return True
+
+    def _fail(self, row: int, error: Exception) -> bool:
+        log.warning("row %d cannot start: %s", row, error)
+        self._failed[row] = f"the request cannot be run: {error}"
+        return False
+
+    def _end_sampling(self, row: int) -> None:
+        if self._failed.pop(row, None) is None:
+            self._program.end_row(row)
+        if self._matchers is not None:
+            self._matchers.end_row(row)
+
+    # ---- grammars -------------------------------------------------------------------------------------------------------------
+
+    def _finish_all(self) -> None:
+        """Take the tokens of every step under way: what a grammar says next hangs on them. Their results wait for `collect`."""
+        self._launched = deque(entry if isinstance(entry, StepResult) else self._finish(entry) for entry in self._launched)
+
+    def _add_forced(self, plan: StepPlan) -> dict[int, list[int]]:
+        """Give rows the tokens that their grammars leave no choice about, as many as the plan has room for; by row."""
+        if self._matchers is None:
+            return {}
+        self._finish_all()
+        added: dict[int, list[int]] = {}
+        for row, num_drafts in zip(plan.rows, plan.num_drafts, strict=True):
+            forced = self._matchers.forced(row, num_drafts) if num_drafts and row not in self._failed else []
+            if forced:
+                self._matchers.accept(row, forced)
+                self._program.append_tokens(row, forced)
+                for token_id in forced:
+                    self._batch.append_tokens([row], [token_id])
+                added[row] = forced
+        return added
+
+    def _launch_masked(self, rows: list[int], logits_rows: list[int], masked: list[int], scored: bool) -> None:
+        """Begin the step; draws `masked` of it wait for masks, which are filled while the device computes."""
+        assert self._matchers is not None
+        self._program.launch_forward(self._batch, scored)
+        self._finish_all()
+        self._matchers.fill([rows[index] for index in masked], self._program.masks(len(masked)))
+        self._program.launch_draws(rows, logits_rows, masked)
+
+    def _follow(self, drawn: dict[int, int], errors: dict[int, str]) -> None:
+        """Tell the rows' grammars what was drawn; where one cannot go on, its request ends."""
+        if self._matchers is None:
+            return
+        for row, token_id in drawn.items():
+            if row in self._matchers:
+                try:
+                    self._matchers.accept(row, [token_id])
+                except ValueError as error:
+                    errors[row] = str(error)
 
     def _score_prompts(
         self, launched: _Launched, logits: NDArray[np.float32], errors: dict[int, str]
@@ -257,26 +337,7 @@ class CudaExecutor:
                 errors[row] = f"the prompt's log-probabilities cannot be computed: {error}"
                 continue
             if targets:
-                scored[row] = [None if report is None else _logprobs(token, report) for token, report in zip(targets, reports, strict=True)]
+                scored[row] = [
+                    None if report is None else token_logprobs(token, report) for token, report in zip(targets, reports, strict=True)
+                ]
         return scored
-
-
-def _drawing(plan: StepPlan, errors: dict[int, str]) -> tuple[list[int], list[int]]:
-    """The rows that draw, and the row of the step's logits from which each does."""
-    if False not in plan.draws and not errors and max(plan.num_logits) == 1:  # a decode step: nothing to pick out
-        return plan.rows, list(range(len(plan.rows)))
-    entries = zip(plan.rows, accumulate(plan.num_logits), plan.draws, strict=True)
-    drawing = [(row, end - 1) for row, end, draws in entries if draws and row not in errors]
-    return [row for row, _ in drawing], [logits_row for _, logits_row in drawing]
-
-
-def _without_drafts(plan: StepPlan) -> StepPlan:
-    """The same plan where nobody proposes drafts."""
-    num_tokens = [num_tokens - num_drafts for num_tokens, num_drafts in zip(plan.num_scheduled_tokens, plan.num_drafts, strict=True)]
-    num_logits = [num_logits - num_drafts for num_logits, num_drafts in zip(plan.num_logits, plan.num_drafts, strict=True)]
-    return replace(plan, num_scheduled_tokens=num_tokens, num_logits=num_logits, num_drafts=[0] * len(plan.rows))
-
-
-def _logprobs(token_id: int, report: tuple) -> TokenLogprobs:
-    logprob, rank, top_ids, top_logprobs = report
-    return TokenLogprobs(token_id, logprob, rank, tuple(zip(top_ids, top_logprobs, strict=True)))

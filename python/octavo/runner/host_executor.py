@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from octavo._kernels import Sampler, ThreadPool
 from octavo._runtime import Batch
 from octavo.log import get_logger
+from octavo.runner.draws import NO_TOKEN, drawing, token_logprobs, with_drafts
 from octavo.runner.executor import ForwardPass, StepShape
 from octavo.step import Command, Profile, RowFork, RowSampling, RowStart, StepPlan, StepResult
 from octavo.structured import GrammarCompiler
@@ -24,8 +24,6 @@ from octavo.types import TokenLogprobs
 __all__ = ["HostExecutor"]
 
 log = get_logger(__name__)
-
-_NO_TOKEN = "the model's logits are not finite, or every token is barred by the request's constraints"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class HostExecutor:
         started = time.perf_counter()
         if any(plan.num_drafts):
             self._add_forced(plan)
-            plan = _with_drafts(plan, self._forced)
+            plan = with_drafts(plan, self._forced)
         self._batch.prepare(plan.rows, plan.num_scheduled_tokens, plan.new_block_ids, plan.num_logits)
         logits = self._forward.execute(self._batch)
         self._results.append(self._draw(plan, logits, started))
@@ -173,7 +171,7 @@ class HostExecutor:
     def _draw(self, plan: StepPlan, logits: NDArray[np.float32], started: float) -> StepResult:
         errors = {row: self._failed[row] for row in plan.rows if row in self._failed} if self._failed else {}
         prompt_logprobs = self._score_prompts(plan, logits, errors) if self._prompt_logprobs else {}
-        rows, logits_rows = _drawing(plan, errors)
+        rows, logits_rows = drawing(plan, errors)
         masks = self._matchers.masks(rows) if self._matchers is not None and rows else None
         token_ids, reports = self._sampler.sample(logits, rows, logits_rows, masks)
         drawn = {row: (token, report) for row, token, report in zip(rows, token_ids, reports, strict=True) if token is not None}
@@ -185,13 +183,13 @@ class HostExecutor:
             # A row without a token ends, but the step after this one may be planned for it already: some token must stand there.
             tokenless = [row for row, draws in zip(plan.rows, plan.draws, strict=True) if draws and row not in drawn]
             self._batch.append_tokens(tokenless, [0] * len(tokenless))
-            errors = dict.fromkeys(tokenless, _NO_TOKEN) | errors
+            errors = dict.fromkeys(tokenless, NO_TOKEN) | errors
         drawn = {row: entry for row, entry in drawn.items() if row not in errors}
         return StepResult(
             plan.step_id,
             rows=list(drawn),
             token_ids=[[*forced.get(row, ()), token] for row, (token, _) in drawn.items()],
-            logprobs=[None if report is None else [_logprobs(token, report)] for token, report in drawn.values()],
+            logprobs=[None if report is None else [token_logprobs(token, report)] for token, report in drawn.values()],
             prompt_logprobs=prompt_logprobs,
             errors=errors,
             run_ms=(time.perf_counter() - started) * 1e3,
@@ -227,27 +225,4 @@ class HostExecutor:
         wanted = self._prompt_logprobs[row]
         targets = wanted.prompt_token_ids[first + 1 : first + 1 + len(logits)]
         reports = self._sampler.score(logits[: len(targets)], targets, wanted.num_top)
-        return [None if report is None else _logprobs(token, report) for token, report in zip(targets, reports, strict=True)]
-
-
-def _drawing(plan: StepPlan, errors: dict[int, str]) -> tuple[list[int], Sequence[int]]:
-    """The rows that draw, and the row of the step's logits from which each does."""
-    if False not in plan.draws and not errors and max(plan.num_logits) == 1:  # a decode step: nothing to pick out
-        return plan.rows, range(len(plan.rows))
-    ends = accumulate(plan.num_logits)
-    entries = zip(plan.rows, ends, plan.draws, strict=True)
-    drawing = [(row, end - 1) for row, end, draws in entries if draws and row not in errors]
-    return [row for row, _ in drawing], [logits_row for _, logits_row in drawing]
-
-
-def _with_drafts(plan: StepPlan, forced: dict[int, list[int]]) -> StepPlan:
-    """The same plan with the drafts that there are: tokens that a grammar forces, of which only the last one's logits are needed."""
-    entries = zip(plan.rows, plan.num_scheduled_tokens, plan.num_drafts, strict=True)
-    num_tokens = [num_tokens - num_drafts + len(forced.get(row, ())) for row, num_tokens, num_drafts in entries]
-    num_logits = [num_logits - num_drafts for num_logits, num_drafts in zip(plan.num_logits, plan.num_drafts, strict=True)]
-    return replace(plan, num_scheduled_tokens=num_tokens, num_logits=num_logits, num_drafts=[0] * len(plan.rows))
-
-
-def _logprobs(token_id: int, report: tuple) -> TokenLogprobs:
-    logprob, rank, top_ids, top_logprobs = report
-    return TokenLogprobs(token_id, logprob, rank, tuple(zip(top_ids, top_logprobs, strict=True)))
+        return [None if report is None else token_logprobs(token, report) for token, report in zip(targets, reports, strict=True)]

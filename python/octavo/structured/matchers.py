@@ -83,6 +83,10 @@ class Matchers:
         self._fill(matching, masks)
         return masks
 
+    def fill(self, rows: Sequence[int], masks: NDArray[np.int32]) -> None:
+        """Write the masks of rows that all have a grammar into int32 [len(rows), ceil(V / 32)]."""
+        self._fill([(self._rows[row], index) for index, row in enumerate(rows)], masks)
+
     def _fill(self, matching: list[tuple[LLMatcher, int]], masks: NDArray[np.int32]) -> None:
         if len(matching) < _PARALLEL_FROM or self._num_threads == 1:
             for matcher, index in matching:
