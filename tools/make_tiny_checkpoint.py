@@ -33,6 +33,15 @@ _SHAPE: dict[str, Any] = {
     "pad_token_id": PAD,
 }
 _EXPERTS = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 32}
+_MLA = {
+    "kv_lora_rank": 24,
+    "q_lora_rank": 32,
+    "qk_nope_head_dim": 16,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 16,
+    "num_key_value_heads": 4,
+    "first_k_dense_replace": 1,
+}
 # What makes each family itself, small enough to matter within a few tokens.
 _FAMILY: dict[str, dict[str, Any]] = {
     "llama": {"tie_word_embeddings": False},
@@ -75,6 +84,9 @@ _FAMILY: dict[str, dict[str, Any]] = {
     "ernie4_5_moe": {"tie_word_embeddings": True, "moe_num_experts": 8, "moe_k": 3, "moe_intermediate_size": 32},
     "hunyuan_v1_moe": {"tie_word_embeddings": False, "num_experts": 4, "moe_topk": 2},
     "gpt_oss": {"tie_word_embeddings": False, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 24},
+    "deepseek_v2": {"tie_word_embeddings": False, "n_routed_experts": 8, **_EXPERTS, **_MLA},
+    "deepseek_v3": {"tie_word_embeddings": False, "n_routed_experts": 8, "n_group": 4, "topk_group": 2, **_EXPERTS, **_MLA},
+    "glm4_moe_lite": {"tie_word_embeddings": False, "n_routed_experts": 8, **_EXPERTS, **_MLA},
     "arcee": {"tie_word_embeddings": False},
     "gemma": {"tie_word_embeddings": True},
     "gemma2": {"tie_word_embeddings": True, "sliding_window": 24, "query_pre_attn_scalar": 16},

@@ -28,6 +28,10 @@ int paged_kv(Graph& graph, std::int64_t kv_heads, std::int64_t head_dim, std::op
   return program::record_cache(graph, {CacheSpec::Kind::paged_kv, kv_heads, head_dim, window});
 }
 
+int latent_kv(Graph& graph, std::int64_t latent_dim, std::int64_t rope_dim) {
+  return program::record_cache(graph, {CacheSpec::Kind::latent_kv, 1, latent_dim + rope_dim, std::nullopt, latent_dim});
+}
+
 }  // namespace
 
 program::Attributes attributes_arg(const py::kwargs& attributes) {
@@ -54,6 +58,7 @@ void bind_graph(py::module_& module) {
       .def_property_readonly("kv_heads", [](const CacheGroup& group) { return group.spec.kv_heads; })
       .def_property_readonly("head_dim", [](const CacheGroup& group) { return group.spec.head_dim; })
       .def_property_readonly("window", [](const CacheGroup& group) { return group.spec.window; })
+      .def_property_readonly("latent_dim", [](const CacheGroup& group) { return group.spec.latent_dim; })
       .def_readonly("num_layers", &CacheGroup::num_layers);
   py::class_<Graph, std::shared_ptr<Graph>>(module, "Graph")
       .def(py::init<>())
@@ -65,6 +70,7 @@ void bind_graph(py::module_& module) {
           "int_input",
           [](Graph& graph, const std::string& name) { return program::record_input(graph, name, "tokens", 1, program::ValueType::int32); },
           py::arg("name"))
+      .def("latent_kv", &latent_kv, py::arg("latent_dim"), py::arg("rope_dim"))
       .def("output", &program::record_output, py::arg("name"), py::arg("x"))
       .def_property_readonly("inputs",
                              [](const Graph& graph) {

@@ -129,7 +129,8 @@ py::list run_op(const std::string& name, const std::vector<py::array>& reads, co
   }
   std::optional<int> handle;
   for (int i = 0; cache && i < cache->num_layers(); ++i) {
-    const program::CacheSpec spec{program::CacheSpec::Kind::paged_kv, cache->num_kv_heads(), cache->head_dim(), window};
+    const auto kind = cache->latent_dim() > 0 ? program::CacheSpec::Kind::latent_kv : program::CacheSpec::Kind::paged_kv;
+    const program::CacheSpec spec{kind, cache->num_kv_heads(), cache->head_dim(), window, cache->latent_dim()};
     const int recorded = program::record_cache(*graph, spec);
     if (i == layer) handle = recorded;
   }

@@ -11,10 +11,12 @@
   OP(gelu_and_mul)       \
   OP(gelu_tanh)          \
   OP(gelu_tanh_and_mul)  \
+  OP(head_linear)        \
   OP(layer_norm)         \
   OP(linear)             \
   OP(lm_head)            \
   OP(lookup)             \
+  OP(mla_attention)      \
   OP(paged_attention)    \
   OP(pool)               \
   OP(position_embedding) \
@@ -30,6 +32,7 @@
   OP(silu_and_mul)       \
   OP(softcap)            \
   OP(store_kv)           \
+  OP(store_latent)       \
   OP(tanh)
 
 namespace octavo::program {

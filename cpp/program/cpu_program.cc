@@ -45,10 +45,10 @@ void CpuProgram::check_caches() const {
   for (std::size_t i = 0; i < caches_.size(); ++i) {
     const CacheGroup& group = graph_->cache_groups[i];
     const KVCache& cache = *caches_[i];
-    require(
-        cache.num_layers() == group.num_layers && cache.num_kv_heads() == group.spec.kv_heads && cache.head_dim() == group.spec.head_dim,
-        "program: cache ", i, " has ", cache.num_layers(), " layers of ", cache.num_kv_heads(), " heads of ", cache.head_dim(),
-        ", its group ", group.num_layers, " of ", group.spec.kv_heads, " of ", group.spec.head_dim);
+    require(cache.num_layers() == group.num_layers && cache.num_kv_heads() == group.spec.kv_heads &&
+                cache.head_dim() == group.spec.head_dim && cache.latent_dim() == group.spec.latent_dim,
+            "program: cache ", i, " has ", cache.num_layers(), " layers of ", cache.num_kv_heads(), " heads of ", cache.head_dim(),
+            ", its group ", group.num_layers, " of ", group.spec.kv_heads, " of ", group.spec.head_dim);
   }
 }
 

@@ -57,15 +57,16 @@ struct Value {
 
 // What one layer keeps of the tokens it has seen. Layers of equal specs form a group: they share block ids, hence block tables.
 struct CacheSpec {
-  enum class Kind : std::uint8_t { paged_kv };
+  enum class Kind : std::uint8_t { paged_kv, latent_kv };
 
   Kind kind = Kind::paged_kv;
   std::int64_t kv_heads = 0;
-  std::int64_t head_dim = 0;
+  std::int64_t head_dim = 0;  // of latent_kv the whole vector of a token, whose first latent_dim elements are its value too
   std::optional<std::int64_t> window = std::nullopt;  // tokens that a query sees, its own included; all without one
+  std::int64_t latent_dim = 0;
 
   friend bool operator==(const CacheSpec& a, const CacheSpec& b) {
-    return a.kind == b.kind && a.kv_heads == b.kv_heads && a.head_dim == b.head_dim && a.window == b.window;
+    return a.kind == b.kind && a.kv_heads == b.kv_heads && a.head_dim == b.head_dim && a.window == b.window && a.latent_dim == b.latent_dim;
   }
 };
 

@@ -50,6 +50,8 @@ ValueId record_columns(Graph& graph, ValueId x, std::int64_t first, std::int64_t
 
 int record_cache(Graph& graph, const CacheSpec& spec) {
   require(spec.kv_heads >= 1 && spec.head_dim >= 1, "cache: ", spec.kv_heads, " key/value heads of ", spec.head_dim, " elements");
+  require(spec.latent_dim >= 0 && (spec.kind == CacheSpec::Kind::latent_kv) == (spec.latent_dim > 0) && spec.latent_dim < spec.head_dim,
+          "cache: a latent of ", spec.latent_dim, " elements in vectors of ", spec.head_dim);
   require(!spec.window || *spec.window >= 1, "cache: the window must be at least 1");
   std::size_t group = 0;
   while (group < graph.cache_groups.size() && !(graph.cache_groups[group].spec == spec)) ++group;

@@ -103,10 +103,11 @@ class KVCache:
     """[num_layers] x [num_blocks] pages in the layout of the CPU attention; memory is zero and untouched until written.
 
     dtype: fp32, bf16, fp16 or int8 (a float32 scale per token, head, and key or value); values are rounded to it when they are stored.
+    latent_dim: above zero, pages hold one vector of head_dim elements per token, whose first latent_dim are its value too.
     """
 
     def __init__(
-        self, num_layers: int, num_blocks: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str = "fp32"
+        self, num_layers: int, num_blocks: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str = "fp32", latent_dim: int = 0
     ) -> None: ...
     def copy_block(self, source: int, destination: int) -> None:
         """Copy all that a block holds."""
@@ -115,7 +116,9 @@ class KVCache:
     @property
     def dtype(self) -> str: ...
     @staticmethod
-    def bytes_per_block(num_layers: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str = "fp32") -> int: ...
+    def bytes_per_block(
+        num_layers: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str = "fp32", latent_dim: int = 0
+    ) -> int: ...
 
 Value = int
 """A matrix [rows, cols] of a graph, whose rows are tokens of the step or logits rows."""
@@ -129,6 +132,8 @@ class CacheGroup:
     def head_dim(self) -> int: ...
     @property
     def window(self) -> int | None: ...
+    @property
+    def latent_dim(self) -> int: ...
     @property
     def num_layers(self) -> int: ...
 
@@ -153,6 +158,8 @@ class Graph:
         """A view, not a copy."""
     def paged_kv(self, kv_heads: int, head_dim: int, window: int | None) -> int:
         """The cache of one more layer, for `record`."""
+    def latent_kv(self, latent_dim: int, rope_dim: int) -> int:
+        """The same, of one vector per token."""
     def int_input(self, name: str) -> Value:
         """An int32 for each token, [tokens, 1], that `CpuProgram.write_input` fills before a step."""
     def output(self, name: str, x: Value) -> None:

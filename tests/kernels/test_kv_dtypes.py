@@ -9,6 +9,7 @@ import torch
 from fakes import kernel_ops
 from fakes.paged_sequences import PAGE, Heads, Runner, Sequence, reference
 from octavo import _kernels
+from octavo.ops.cache import PagedKV
 from octavo.ops.reference_kv import TorchKVCache
 
 DTYPES = ("fp32", "bf16", "fp16", "int8")
@@ -69,7 +70,7 @@ def test_stored_values(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_oracle_stores_the_same(dtype):
     rows = awkward_rows()
-    cache = TorchKVCache(len(rows), 1, DIM, dtype, torch.device("cpu"))
+    cache = TorchKVCache(len(rows), PagedKV(1, DIM), dtype, torch.device("cpu"))
     slots = torch.arange(len(rows)).flip(0)
     cache.store(slots, torch.from_numpy(-rows), torch.from_numpy(rows))
     keys, values = cache.load(slots).squeeze(2).numpy()

@@ -33,6 +33,9 @@ MOE = {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 40}
 SHARED = {**MOE, "shared_expert_intermediate_size": 56}
 GROUPED = {"n_routed_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 40, "n_group": 4, "topk_group": 2}
 GROUPED |= {"n_shared_experts": 2, "routed_scaling_factor": 1.7}
+MLA = {**GROUPED, "kv_lora_rank": 40, "q_lora_rank": 24, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 24}
+MLA |= {"num_key_value_heads": 4, "pad_token_id": 0}
+YARN_MLA = rope("yarn", factor=4.0, original_max_position_embeddings=128, mscale=1.0, mscale_all_dim=0.8)
 LLAMA4 = {"num_local_experts": 5, "intermediate_size_mlp": 72, "head_dim": 16, "num_hidden_layers": 4, "pad_token_id": 0}
 ERNIE = {"moe_num_experts": 6, "moe_k": 2, "moe_intermediate_size": 40}
 OLMOE = {"num_experts": 8, "num_experts_per_tok": 3, "eos_token_id": 2}
@@ -127,6 +130,11 @@ CASES = {
     ),
     "hunyuan_v1_moe": ("HunYuanMoEV1Config", {"head_dim": 32, "num_experts": 5, "moe_topk": 2}),
     "gpt_oss": ("GptOssConfig", {**MIXTRAL, **TAME, "head_dim": 16, "sliding_window": 20, "num_experts_per_tok": 3, "pad_token_id": 0}),
+    "deepseek_v2": ("DeepseekV2Config", {**MLA, "q_lora_rank": None, "routed_scaling_factor": 1.5, "attention_bias": True}),
+    "deepseek_v2-groups": ("DeepseekV2Config", {**MLA, "topk_method": "group_limited_greedy", "first_k_dense_replace": 1}),
+    "deepseek_v3": ("DeepseekV3Config", {**MLA, "first_k_dense_replace": 1, **YARN_MLA}),
+    "deepseek_v3-halves": ("DeepseekV3Config", {**MLA, "first_k_dense_replace": 1, "rope_interleave": False, "attention_bias": True}),
+    "glm4_moe_lite": ("Glm4MoeLiteConfig", MLA),
     "gemma": ("GemmaConfig", {"head_dim": 32}),
     "gemma2": ("Gemma2Config", {"head_dim": 32, "sliding_window": 20, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 5.0}),
     "gemma2-unbounded": ("Gemma2Config", {"head_dim": 32, "attn_logit_softcapping": None, "final_logit_softcapping": None}),

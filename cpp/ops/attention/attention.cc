@@ -13,8 +13,12 @@ void check(Matrix<const float> q, const KVCache& cache, int layer, const PagedAt
   const std::int64_t num_requests = attention.context_lens.size;
   require_same_shape("paged_attention", q, y);
   require(layer >= 0 && layer < cache.num_layers(), "paged_attention: layer ", layer, " of ", cache.num_layers());
-  require(q.cols == std::int64_t{attention.num_heads} * cache.head_dim(), "paged_attention: q has ", q.cols, " columns, expected ",
-          attention.num_heads, " heads of ", cache.head_dim());
+  require(q.cols == std::int64_t{attention.num_heads} * cache.layout().value_dim, "paged_attention: q has ", q.cols, " columns, expected ",
+          attention.num_heads, " heads of ", cache.layout().value_dim);
+  const Matrix<const float>& rope = attention.q_rope;
+  const std::int64_t rope_dim = cache.head_dim() - cache.layout().value_dim;
+  require(rope_dim == 0 || (rope.rows == q.rows && rope.cols == attention.num_heads * rope_dim), "paged_attention: q_rope is [", rope.rows,
+          ", ", rope.cols, "], expected [", q.rows, ", ", attention.num_heads, " heads of ", rope_dim, "]");
   require(!attention.chunk || *attention.chunk >= 1, "paged_attention: chunk must be at least 1");
   require(!attention.softcap || *attention.softcap > 0.0f, "paged_attention: softcap must be greater than 0");
   require(attention.query_indptr[0] == 0 && attention.query_indptr[num_requests] == q.rows,
@@ -53,7 +57,7 @@ struct Unit {
     return attention.chunk ? std::max(of_window, position(row) / *attention.chunk * *attention.chunk) : of_window;
   }
   std::int64_t token(int row) const { return plan.first_row + (first_row + row) / call.group; }
-  std::int64_t column(int row) const { return head(row) * call.cache.head_dim(); }
+  std::int64_t column(int row) const { return head(row) * call.cache.layout().value_dim; }
   std::int64_t head(int row) const { return kv_head * call.group + (first_row + row) % call.group; }
   float slope(int row) const { return call.attention.alibi_slopes[head(row)]; }
   const float* query(int row) const { return call.q.row(token(row)) + column(row); }
@@ -74,8 +78,16 @@ struct alignas(64) StateScratch {
 };
 
 void load_query(const Unit& unit, TileScratch& scratch) {
+  const auto scale = unit.call.kernels.scale;
+  const float factor = unit.call.attention.scale;
+  const KVPageLayout& layout = unit.call.cache.layout();
+  const int rope_dim = layout.head_dim - layout.value_dim;
   for (int row = 0; row < unit.num_rows; ++row) {
-    unit.call.kernels.scale(unit.query(row), unit.call.attention.scale, scratch.query + row * kQueryStride, unit.call.cache.head_dim());
+    float* query = scratch.query + row * kQueryStride;
+    scale(unit.query(row), factor, query, layout.value_dim);
+    if (!layout.is_latent) continue;
+    scale(unit.call.attention.q_rope.row(unit.token(row)) + unit.head(row) * rope_dim, factor, query + layout.value_dim, rope_dim);
+    std::fill(query + layout.head_dim, query + layout.value_stride, 0.0f);
   }
 }
 
@@ -83,7 +95,7 @@ void write_output(const Unit& unit, const AttentionState& state) {
   const float* sinks = unit.call.attention.sinks;
   for (int row = 0; row < unit.num_rows; ++row) {
     const float sum = sinks ? state.sum[row] + std::exp(sinks[unit.head(row)] - state.max[row]) : state.sum[row];
-    unit.call.kernels.divide(state.values + row * state.stride, sum, unit.output(row), unit.call.cache.head_dim());
+    unit.call.kernels.divide(state.values + row * state.stride, sum, unit.output(row), unit.call.cache.layout().value_dim);
   }
 }
 
@@ -139,7 +151,8 @@ void compute_segment(const Unit& unit, std::int64_t segment, TileScratch& scratc
   }
   const bool reads_ahead = unit.plan.num_tiles == 1;
   const int num_next = reads_ahead ? next_pages(unit, segment, next) : 0;
-  unit.call.kernels.segment[static_cast<int>(cache.dtype())](
+  const AttentionKernels& kernels = unit.call.kernels;
+  (cache.layout().is_latent ? kernels.latent_segment : kernels.segment)[static_cast<int>(cache.dtype())](
       {scratch.query, scratch.scores, pages, next, first_page, end_page, num_next, reads_ahead, end, visible_begin, visible_end,
        unit.num_rows, cache.layout(), unit.call.attention.softcap.value_or(0.0f), is_biased ? slopes : nullptr, positions},
       result);
@@ -154,7 +167,7 @@ void run_whole(const Unit& unit) {
   compute_segment(unit, first, tile, total.state());
   for (std::int64_t segment = first + 1; segment <= last; ++segment) {
     compute_segment(unit, segment, tile, next.state());
-    unit.call.kernels.merge(total.state(), next.state(), unit.num_rows, unit.call.cache.head_dim());
+    unit.call.kernels.merge(total.state(), next.state(), unit.num_rows, unit.call.cache.layout().value_dim);
   }
   write_output(unit, total.state());
 }
@@ -177,7 +190,7 @@ class SplitRun {
 
  private:
   AttentionState slot(std::int64_t index) const {
-    const std::int64_t stride = call_.cache.layout().value_stride;
+    const std::int64_t stride = call_.cache.layout().value_cols;
     float* values = call_.cache.scratch() + index * partial_elements(stride);
     return {values, values + kTileRows * stride, values + kTileRows * (stride + 1), stride};
   }
@@ -212,7 +225,7 @@ class SplitRun {
     const std::int64_t end = unit_end(task);
     const AttentionState total = begins ? slot_of(task) : slot(carry_in_);
     for (std::int64_t next = begins ? task + 1 : task; next < std::min(end, wave_end_); ++next) {
-      call_.kernels.merge(total, slot_of(next), unit.num_rows, call_.cache.head_dim());
+      call_.kernels.merge(total, slot_of(next), unit.num_rows, call_.cache.layout().value_dim);
     }
     if (end <= wave_end_) {
       write_output(unit, total);

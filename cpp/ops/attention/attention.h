@@ -20,6 +20,8 @@
 
 namespace octavo {
 
+// Over a latent cache (DeepSeek-V2, arXiv:2405.04434) all heads share one key/value head: K[j] is a token's whole vector, V[j] its first
+// L elements; a query is q and then q_rope, a result has L columns per head.
 struct PagedAttention {
   Span<const std::int32_t> query_indptr;    // [R + 1]: rows of q of each request, ascending from 0 to T
   Span<const std::int32_t> context_lens;    // [R]: tokens of each request that are in the cache, its new ones included
@@ -31,11 +33,12 @@ struct PagedAttention {
   const float* alibi_slopes = nullptr;          // [H]; null: no biases
   std::optional<int> chunk = std::nullopt;      // >= 1
   const float* sinks = nullptr;                 // [H]; null: none
+  Matrix<const float> q_rope = {};              // [T, H * R], of a latent cache
 };
 
-// q, y [T, H * D]; y may be q. Keys and values of the new tokens are in the cache already (store_kv). Uses the cache's scratch:
-// one call per cache at a time. Throws std::invalid_argument when a shape, a length or a block id does not fit. Layers of one
-// step share a plan instead (attention_plan.h); this makes one for itself.
+// q, y [T, H * D], of a latent cache [T, H * L]; y may be q. Keys and values of the new tokens are in the cache already (store_kv). Uses
+// the cache's scratch: one call per cache at a time. Throws std::invalid_argument when a shape, a length or a block id does not fit. Layers
+// of one step share a plan instead (attention_plan.h); this makes one for itself.
 void paged_attention(Matrix<const float> q, const KVCache& cache, int layer, const PagedAttention& attention, Matrix<float> y,
                      cpu::ThreadPool& pool);
 

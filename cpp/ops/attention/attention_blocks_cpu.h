@@ -192,8 +192,8 @@ void compute_scores(const AttentionSegment& segment) {
 // Puts V's scales into the softmax weights.
 void scale_weights(const AttentionSegment& segment) {
   for (int vector = segment.first_page * kNumVectorsPerPage; vector < segment.end_page * kNumVectorsPerPage; ++vector) {
-    const unsigned char* scales = segment.pages[vector / kNumVectorsPerPage] + segment.layout.scale_offset;
-    const Vec scale = load(reinterpret_cast<const float*>(scales) + kPageTokens + vector % kNumVectorsPerPage * kLanes);
+    const unsigned char* scales = segment.pages[vector / kNumVectorsPerPage] + segment.layout.value_scale_offset;
+    const Vec scale = load(reinterpret_cast<const float*>(scales) + vector % kNumVectorsPerPage * kLanes);
     for (int row = 0; row < segment.num_rows; ++row) {
       float* weights = segment.scores + row * kScoreStride + vector * kLanes;
       store(weights, load(weights) * scale);
@@ -203,7 +203,7 @@ void scale_weights(const AttentionSegment& segment) {
 
 template <typename Element>
 void compute_values(const AttentionSegment& segment, const AttentionState& result) {
-  const int columns = static_cast<int>(segment.layout.value_stride);
+  const int columns = static_cast<int>(segment.layout.value_cols);
   for (int row = 0; row < segment.num_rows; ++row) std::memset(result.values + row * result.stride, 0, sizeof(float) * columns);
   for (int page = segment.first_page; page < segment.end_page; page += kCachedPages) {
     const int first = page * kPageTokens;

@@ -1,5 +1,6 @@
 // Tile kernels of the paged attention: a softmax over one segment, and the merging of two. Masked positions add exact zeros.
 #include "ops/attention/attention_blocks_cpu.h"
+#include "ops/attention/attention_latent_cpu.h"
 
 namespace octavo::OCTAVO_ISA {
 namespace {
@@ -58,9 +59,13 @@ void softmax_rows(const AttentionSegment& segment, const AttentionState& result)
   }
 }
 
-template <typename Element>
+template <typename Element, bool latent>
 void segment(const AttentionSegment& segment, const AttentionState& result) {
-  compute_scores<Element>(segment);
+  if constexpr (latent) {
+    compute_latent_scores<Element>(segment);
+  } else {
+    compute_scores<Element>(segment);
+  }
   softmax_rows(segment, result);
   if (Element::kScaled) scale_weights(segment);
   compute_values<Element>(segment, result);
@@ -110,7 +115,11 @@ void divide(const float* x, float divisor, float* y, int count) {
 
 const AttentionKernels& attention_kernels() {
   static constexpr AttentionKernels kernels{
-      {segment<Fp32Element>, segment<Bf16Element>, segment<Fp16Element>, segment<Int8Element>}, merge, scale, divide};
+      {segment<Fp32Element, false>, segment<Bf16Element, false>, segment<Fp16Element, false>, segment<Int8Element, false>},
+      {segment<Fp32Element, true>, segment<Bf16Element, true>, segment<Fp16Element, true>, segment<Int8Element, true>},
+      merge,
+      scale,
+      divide};
   return kernels;
 }
 

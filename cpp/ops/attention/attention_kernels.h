@@ -11,7 +11,7 @@ namespace octavo {
 constexpr int kTileRows = 16;
 constexpr int kSegmentTokens = 128;
 constexpr int kSegmentPages = kSegmentTokens / kPageTokens;
-constexpr std::int64_t kQueryStride = kMaxHeadDim + 16;  // not a power of two: rows must not fall on one cache set
+constexpr std::int64_t kQueryStride = kMaxLatentDim + 16;  // not a power of two: rows must not fall on one cache set
 constexpr std::int64_t kScoreStride = kSegmentTokens + 16;
 constexpr std::int64_t kPartialSlots = 256;
 
@@ -23,10 +23,10 @@ struct AttentionState {
   std::int64_t stride;
 };
 
-constexpr std::int64_t partial_elements(std::int64_t value_stride) { return kTileRows * (value_stride + 2); }
+constexpr std::int64_t partial_elements(std::int64_t value_cols) { return kTileRows * (value_cols + 2); }
 
 struct AttentionSegment {
-  const float* query;                      // [num_rows, kQueryStride], scaled
+  const float* query;                      // [num_rows, kQueryStride], scaled; of latent pages zeros up to a multiple of 16
   float* scores;                           // scratch [kTileRows, kScoreStride]
   const unsigned char* const* pages;       // [kSegmentPages]: first_page..end_page-1 are read
   const unsigned char* const* next_pages;  // [num_next_pages] those that the thread probably reads after them
@@ -47,7 +47,8 @@ struct AttentionSegment {
 };
 
 struct AttentionKernels {
-  void (*segment[kNumKVDtypes])(const AttentionSegment& segment, const AttentionState& result);  // by KVDtype
+  void (*segment[kNumKVDtypes])(const AttentionSegment& segment, const AttentionState& result);         // by KVDtype
+  void (*latent_segment[kNumKVDtypes])(const AttentionSegment& segment, const AttentionState& result);  // of latent pages
   // state := state followed by next; a row that saw nothing in next stays as it is, bit by bit.
   void (*merge)(const AttentionState& state, const AttentionState& next, int num_rows, int head_dim);
   void (*scale)(const float* x, float scale, float* y, int count);

@@ -40,6 +40,35 @@ void infer_paged_attention(Infer& op) {
   op.write("[tokens, C]");
 }
 
+void infer_store_latent(Infer& op) {
+  const CacheSpec& spec = op.cache(CacheSpec::Kind::latent_kv);
+  op.read("latent", "[tokens, L]");
+  op.read("rope_key", "[tokens, R]");
+  op.check(op.size("L") == spec.latent_dim && op.size("R") == spec.head_dim - spec.latent_dim, "the parts have ", op.size("L"), " and ",
+           op.size("R"), " columns, the cache holds ", spec.latent_dim, " of ", spec.head_dim);
+}
+
+void lower_store_latent(CpuLowering& op) {
+  const ValueId latent = op.read(0), rope_key = op.read(1);
+  const auto group = static_cast<std::int64_t>(op.group());
+  const int layer = op.layer();
+  op.run([=, &pages = op.pages()](const CpuFrame& f) {
+    octavo::store_latent(f[latent], f[rope_key], pages, layer, f.step.caches[group].slot_mapping, f.pool);
+  });
+}
+
+void infer_mla_attention(Infer& op) {
+  const CacheSpec& spec = op.cache(CacheSpec::Kind::latent_kv);
+  const std::int64_t num_heads = op.integer("num_heads");
+  op.attributes().number("scale");
+  op.check(num_heads >= 1, "num_heads is ", num_heads);
+  op.read("q", "[tokens, num_heads*L]");
+  op.read("q_rope", "[tokens, num_heads*R]");
+  op.check(op.size("L") == spec.latent_dim && op.size("R") == spec.head_dim - spec.latent_dim, "heads of ", op.size("L"), " and ",
+           op.size("R"), " elements, the cache holds ", spec.latent_dim, " of ", spec.head_dim);
+  op.write("[tokens, num_heads*L]");
+}
+
 // How a step's attention is cut into tasks: the same for every layer of a group of caches with as many heads.
 class SharedPlan : public CpuPlan {
  public:
@@ -63,17 +92,36 @@ class SharedPlan : public CpuPlan {
   AttentionPlan plan_;
 };
 
-void lower_paged_attention(CpuLowering& op) {
-  const ValueId q = op.read(0), y = op.write(0);
-  const KVCache& pages = op.pages();
-  const int layer = op.layer();
+const SharedPlan& shared_plan(CpuLowering& op) {
   const auto group = static_cast<std::int64_t>(op.group());
   PagedAttention settings;
   settings.num_heads = static_cast<int>(op.attributes().integer("num_heads"));
   if (const auto window = op.cache_spec().window) settings.window = static_cast<int>(*window);
-  const SharedPlan& shared = op.plan<SharedPlan>(concat("attention of group ", group, " with ", settings.num_heads, " heads"), [&] {
-    return std::make_unique<SharedPlan>(pages, group, settings, op.pool().num_threads(), op.max_rows("tokens"));
+  return op.plan<SharedPlan>(concat("attention of group ", group, " with ", settings.num_heads, " heads"), [&] {
+    return std::make_unique<SharedPlan>(op.pages(), group, settings, op.pool().num_threads(), op.max_rows("tokens"));
   });
+}
+
+void lower_mla_attention(CpuLowering& op) {
+  const ValueId q = op.read(0), q_rope = op.read(1), y = op.write(0);
+  const KVCache& pages = op.pages();
+  const int layer = op.layer();
+  const SharedPlan& shared = shared_plan(op);
+  const auto scale = static_cast<float>(op.attributes().number("scale"));
+  op.reads_cache();
+  op.run([=, &pages, &shared](const CpuFrame& f) {
+    PagedAttention attention = shared.attention();
+    attention.scale = scale;
+    attention.q_rope = f[q_rope];
+    octavo::paged_attention(f[q], pages, layer, attention, shared.plan(), f[y], f.pool);
+  });
+}
+
+void lower_paged_attention(CpuLowering& op) {
+  const ValueId q = op.read(0), y = op.write(0);
+  const KVCache& pages = op.pages();
+  const int layer = op.layer();
+  const SharedPlan& shared = shared_plan(op);
   const auto scale = static_cast<float>(op.attributes().number("scale"));
   const std::optional<double> softcap = op.attributes().number_if("softcap");
   const std::optional<std::int64_t> chunk = op.attributes().integer_if("chunk");
@@ -93,6 +141,8 @@ void lower_paged_attention(CpuLowering& op) {
 }  // namespace
 
 OCTAVO_DEFINE_OP(store_kv, infer_store_kv, lower_store_kv);
+OCTAVO_DEFINE_OP(store_latent, infer_store_latent, lower_store_latent);
+OCTAVO_DEFINE_OP(mla_attention, infer_mla_attention, lower_mla_attention);
 OCTAVO_DEFINE_OP(paged_attention, infer_paged_attention, lower_paged_attention);
 
 }  // namespace octavo::program

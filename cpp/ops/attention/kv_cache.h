@@ -2,6 +2,7 @@
 //
 // Memory is [page][layer][kv_head] with a page as in ops/attention/kv_page.h. A block of P tokens is P / 16 consecutive pages, so all
 // that a block holds lies together: few huge pages are touched while few blocks are in use.
+// A latent cache has one vector per token instead, of latent_dim + rope_dim elements (DeepSeek-V2, arXiv:2405.04434).
 // The memory comes zeroed and is not touched before it is written (the kernel's zero pages).
 #pragma once
 #include <cstdint>
@@ -15,18 +16,22 @@ namespace octavo {
 
 class KVCache {
  public:
-  // block_size: a multiple of 16; head_dim: a multiple of 8, at most 256. Throws std::bad_alloc when address space is short.
-  KVCache(int num_layers, int num_blocks, int block_size, int num_kv_heads, int head_dim, KVDtype dtype = KVDtype::fp32);
+  // block_size: a multiple of 16; head_dim: a multiple of 8, at most 256. latent_dim: of a latent cache, whose head_dim is the whole
+  // vector's, at most 640, and which has one head; 0: keys and values. Throws std::bad_alloc when address space is short.
+  KVCache(int num_layers, int num_blocks, int block_size, int num_kv_heads, int head_dim, KVDtype dtype = KVDtype::fp32,
+          int latent_dim = 0);
   KVCache(const KVCache&) = delete;
   KVCache& operator=(const KVCache&) = delete;
 
-  static std::int64_t bytes_per_block(int num_layers, int block_size, int num_kv_heads, int head_dim, KVDtype dtype = KVDtype::fp32);
+  static std::int64_t bytes_per_block(int num_layers, int block_size, int num_kv_heads, int head_dim, KVDtype dtype = KVDtype::fp32,
+                                      int latent_dim = 0);
   std::int64_t num_bytes() const { return num_layers_ * num_pages_ * num_kv_heads_ * layout_.num_bytes; }
   int num_layers() const { return num_layers_; }
   std::int64_t num_blocks() const { return num_blocks_; }
   int block_size() const { return block_size_; }
   int num_kv_heads() const { return num_kv_heads_; }
   int head_dim() const { return layout_.head_dim; }
+  int latent_dim() const { return layout_.is_latent ? layout_.value_dim : 0; }
   KVDtype dtype() const { return dtype_; }
 
   const KVPageLayout& layout() const { return layout_; }
@@ -54,5 +59,9 @@ class KVCache {
 // (distinct, in range) of a layer.
 void store_kv(Matrix<const float> k, Matrix<const float> v, KVCache& cache, int layer, Span<const std::int32_t> slot_mapping,
               cpu::ThreadPool& pool);
+
+// The same for a latent cache: the vector of token i is latent[i] [T, L] and then rope_key[i] [T, R].
+void store_latent(Matrix<const float> latent, Matrix<const float> rope_key, KVCache& cache, int layer,
+                  Span<const std::int32_t> slot_mapping, cpu::ThreadPool& pool);
 
 }  // namespace octavo

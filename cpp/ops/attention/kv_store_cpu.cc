@@ -6,7 +6,7 @@ namespace octavo::OCTAVO_ISA {
 namespace {
 
 struct alignas(64) PaddedRow {
-  float values[kMaxHeadDim];
+  float values[kMaxLatentDim];
 
   PaddedRow(const float* x, int count, int padded) {
     std::memcpy(values, x, static_cast<std::size_t>(count) * sizeof(float));
@@ -32,10 +32,23 @@ void store(const float* k, const float* v, const KVPageLayout& layout, int offse
   }
 }
 
+// A row of the page: the latent, then the rotated key.
+template <typename Element>
+void store_latent(const float* latent, const float* rope_key, const KVPageLayout& layout, int offset, unsigned char* page) {
+  using Storage = typename Element::Storage;
+  const int dim = layout.head_dim, padded = static_cast<int>(layout.value_stride);
+  PaddedRow row(latent, layout.value_dim, padded);
+  std::memcpy(row.values + layout.value_dim, rope_key, static_cast<std::size_t>(dim - layout.value_dim) * sizeof(float));
+  const float scale = Element::encode(row.values, padded, reinterpret_cast<Storage*>(page) + offset * padded);
+  if (Element::kScaled) std::memcpy(page + layout.scale_offset + offset * 4, &scale, sizeof(float));
+}
+
 }  // namespace
 
 const KVStoreKernels& kv_store_kernels() {
-  static constexpr KVStoreKernels kernels{{store<Fp32Element>, store<Bf16Element>, store<Fp16Element>, store<Int8Element>}};
+  static constexpr KVStoreKernels kernels{
+      {store<Fp32Element>, store<Bf16Element>, store<Fp16Element>, store<Int8Element>},
+      {store_latent<Fp32Element>, store_latent<Bf16Element>, store_latent<Fp16Element>, store_latent<Int8Element>}};
   return kernels;
 }
 

@@ -25,6 +25,7 @@ def decoder_config(
     local_theta: float | None = None,
     local_kind: str = "sliding_attention",
     window_key: str = "sliding_window",
+    head_dim: int | None = None,
     eps_key: str = "rms_norm_eps",
     activation_key: str = "hidden_act",
     **family: Any,
@@ -37,6 +38,7 @@ def decoder_config(
         partial_rotary: whether `partial_rotary_factor` is the family's to have.
         local_theta: see `rope_config`.
         local_kind: what `layer_types` calls layers with a window.
+        head_dim: where the family's own keys say it.
         window_key, eps_key, activation_key: names of these keys.
         family: fields of `ModelConfig` that the family sets itself.
 
@@ -48,7 +50,7 @@ def decoder_config(
     num_kv_heads = keys.optional_count("num_key_value_heads", most=_MAX_HEADS) or num_heads
     if num_heads % num_kv_heads:
         raise keys.refused("num_key_value_heads", f"num_attention_heads, {num_heads}, must be a multiple of it")
-    head_dim = _head_dim(keys, hidden_size, num_heads)
+    head_dim = head_dim or _head_dim(keys, hidden_size, num_heads)
     kinds = _layer_kinds(keys, num_layers, slides, local_kind)
     window = _window(keys, window_key) if slides else None
     ropes = {kind: rope_config(keys, kind, head_dim, partial=partial_rotary, local_theta=local_theta) for kind in dict.fromkeys(kinds)}

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from octavo.checkpoint.config_keys import ConfigKeys, MetadataKeys
 from octavo.checkpoint.expert_names import StackColumns
 from octavo.checkpoint.model_config import ModelConfig
@@ -85,6 +88,7 @@ class StoredNames:
         grouped_qkv: whether the rows of `qkv_proj` stand by key/value head: its queries, its keys, its values; they are put into all
             queries, all keys, all values.
         expert_columns: where stacks of experts hold matrices [in, out], how gate and up share the columns; None: [out, in].
+        rows: of a tensor by its name, the order in which its rows are read; None: as they lie.
         transposed: regular expression of the family's names whose matrices are stored as [in, out] and read as [out, in].
     """
 
@@ -93,6 +97,7 @@ class StoredNames:
     grouped_qkv: bool = False
     transposed: str | None = None
     expert_columns: StackColumns | None = None
+    rows: Callable[[str, ModelConfig], NDArray[np.int64] | None] | None = None
 
     def name(self, stored: str) -> str | None:
         """The family's name for a stored tensor; None when it belongs to another half of the model, such as an image encoder."""

@@ -38,7 +38,7 @@ class HfFolder:
         self._tensors: dict[str, tuple[SafetensorsFile, TensorPart]] = {}
         keys = ConfigKeys(str(self.path / "config.json"), self.config)
         self._stored_names = names = stored_names(keys.name("model_type"))
-        self._heads = family_config(keys.source, self.config) if names.paired_rows or names.grouped_qkv else None
+        self._heads = family_config(keys.source, self.config) if names.paired_rows or names.grouped_qkv or names.rows else None
         for weights in self._weight_files():
             for stored_name in weights.names():
                 name = names.name(stored_name) if not self._is_of_drafts(stored_name) else None
@@ -69,7 +69,7 @@ class HfFolder:
             raw = _from_columns(raw, *part.columns)
         if self._stored_names.expert_columns is StackColumns.ALTERNATING and name.endswith(".experts.gate_up_proj_bias"):
             raw = _from_alternating(raw)
-        return self._by_kind(self._in_halves(_transposed(raw) if turned else raw))
+        return self._by_kind(self._in_halves(self._in_order(_transposed(raw) if turned else raw)))
 
     def _is_of_drafts(self, stored_name: str) -> bool:
         """Whether a tensor is of the layers behind the last, which guess further tokens ahead and take no part in the logits."""
@@ -78,6 +78,17 @@ class HfFolder:
 
     def _is_transposed(self, name: str) -> bool:
         return self._stored_names.transposed is not None and re.fullmatch(self._stored_names.transposed, name) is not None
+
+    def _in_order(self, raw: RawTensor) -> RawTensor:
+        """Rows in the order that the family asks for."""
+        if self._heads is None or self._stored_names.rows is None:
+            return raw
+        order = self._stored_names.rows(raw.name, self._heads)
+        if order is None:
+            return raw
+        if len(order) != raw.shape[0]:
+            raise CheckpointError(f"{self.path}: tensor {raw.name} has {raw.shape[0]} rows, but config.json asks for {len(order)}")
+        return replace(raw, data=np.ascontiguousarray(raw.data.reshape(raw.shape[0], -1)[order]).reshape(-1))
 
     def _by_kind(self, raw: RawTensor) -> RawTensor:
         """Rows of a fused q, k and v one kind after the other."""

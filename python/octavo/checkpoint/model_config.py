@@ -7,7 +7,7 @@ from typing import Any
 
 from octavo.checkpoint.pooling_config import PoolingConfig
 
-__all__ = ["ModelConfig", "MoeConfig", "PositionScale", "RopeConfig", "Routing"]
+__all__ = ["MlaConfig", "ModelConfig", "MoeConfig", "PositionScale", "RopeConfig", "Routing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,28 @@ class Routing:
     scale: float = 1.0
     least_sum: float = 0.0
     jitter: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MlaConfig:
+    """Multi-head latent attention. Sizes are numbers of elements.
+
+    Attributes:
+        q_rank: of the latent of which queries are made; None: they are made of the hidden state.
+        kv_rank: of the latent of which keys and values are made, L.
+        nope_dim, rope_dim: of a head's query and key, the part that is not rotated and the one that is, R.
+        value_dim: of a head's value.
+        bias: whether the projections into latents and the one out have biases.
+        paired: whether files rotate pairs of neighbours.
+    """
+
+    q_rank: int | None
+    kv_rank: int
+    nope_dim: int
+    rope_dim: int
+    value_dim: int
+    bias: bool
+    paired: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +131,7 @@ class ModelConfig:
         pooling: how the model makes vectors; None: it makes tokens.
         swiglu: alpha and limit of the clamped activation of experts (`Ops.experts`).
         qk_norm: whether queries and keys are normalised, in families where that is a setting.
+        mla: the attention over latents; None in models without.
         query_scale: how queries of layers that rotate nothing grow with their position; None: they do not.
         embedding_scale, residual_scale, logits_scale: factors of the embeddings, of what a block adds, and of the logits.
     """
@@ -141,6 +164,7 @@ class ModelConfig:
     swiglu: tuple[float, float] = (1.0, 0.0)
     qk_norm: bool = False
     query_scale: PositionScale | None = None
+    mla: MlaConfig | None = None
     embedding_scale: float = 1.0
     residual_scale: float = 1.0
     logits_scale: float = 1.0

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from octavo.ops.cache import PagedKV
+from octavo.ops.cache import CacheSpec
 from octavo.ops.ops import Cache, Ops
 
 __all__ = ["Weights"]
@@ -37,15 +37,15 @@ class Weights(Protocol):
         """float32 [sum of sizes]: the tensors `name -> size` one after the other, offset added."""
         ...
 
-    def array(self, name: str, shape: tuple[int, ...]) -> Any:
-        """A float32 array of the checkpoint."""
+    def values(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """A tensor of the checkpoint on the host, for a layer that makes a `constant` of it."""
         ...
 
     def constant(self, values: NDArray[np.float32]) -> Any:
         """A computed table, such as rotary cosines and sines."""
         ...
 
-    def cache(self, spec: PagedKV) -> Cache:
+    def cache(self, spec: CacheSpec) -> Cache:
         """The cache of one more layer."""
         ...
 

@@ -31,8 +31,8 @@ class _Experts:
         self.router = Linear(weights, {f"{prefix}.gate": moe.num_experts}, config.hidden_size, bias=True)
         self.experts = weights.experts(f"{prefix}.experts", moe.num_experts, config.hidden_size, moe.expert_size)
         self.biases = (
-            weights.array(f"{prefix}.experts.gate_up_proj_bias", (moe.num_experts, 2 * moe.expert_size)),
-            weights.array(f"{prefix}.experts.down_proj_bias", (moe.num_experts, config.hidden_size)),
+            weights.constant(weights.values(f"{prefix}.experts.gate_up_proj_bias", (moe.num_experts, 2 * moe.expert_size))),
+            weights.constant(weights.values(f"{prefix}.experts.down_proj_bias", (moe.num_experts, config.hidden_size))),
         )
 
     def __call__(self, x: Tensor) -> Tensor:

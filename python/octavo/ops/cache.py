@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["PagedKV"]
+__all__ = ["CacheSpec", "LatentKV", "PagedKV"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +20,20 @@ class PagedKV:
     kv_heads: int
     head_dim: int
     window: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LatentKV:
+    """One vector for every token in pages, of which all heads make their keys and values (DeepSeek-V2 2024).
+
+    Attributes:
+        latent_dim: elements that keys and values are made of, L.
+        rope_dim: elements of the rotated key that heads share, R.
+    """
+
+    latent_dim: int
+    rope_dim: int
+    window: None = None
+
+
+CacheSpec = PagedKV | LatentKV

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from octavo.checkpoint.model_config import Routing
-from octavo.ops.cache import PagedKV
+from octavo.ops.cache import CacheSpec
 
 __all__ = ["Cache", "Ops", "Step", "Tensor"]
 
@@ -25,7 +25,7 @@ Cache = Any
 class Ops(Protocol):
     """One method per op. Weights are what the executor's placement made of the checkpoint's tensors."""
 
-    def cache(self, spec: PagedKV) -> Cache:
+    def cache(self, spec: CacheSpec) -> Cache:
         """A cache for one more layer."""
         ...
 
@@ -199,6 +199,21 @@ class Ops(Protocol):
 
     def pool(self, step: Step, x: Tensor, kind: str) -> Tensor:
         """[T, E] -> [R, E]: of each of the step's R sequences the last row ("last"), the first ("cls"), or the mean of all ("mean")."""
+        ...
+
+    def head_linear(self, x: Tensor, weight: Any, *, num_heads: int) -> Tensor:
+        """Each head's columns times a matrix [K, N] of its own, weight [H * K, N]: [rows, H * K] -> [rows, H * N]."""
+        ...
+
+    def store_latent(self, step: Step, latent: Tensor, rope_key: Tensor, cache: Cache) -> None:
+        """Write latent [T, L] and rope_key [T, R] to the step's slots of a latent cache."""
+        ...
+
+    def mla_attention(self, step: Step, q: Tensor, q_rope: Tensor, cache: Cache, *, num_heads: int, scale: float) -> Tensor:
+        """Causal attention of q [T, H * L] and q_rope [T, H * R] over a latent cache: [T, H * L] (DeepSeek-V2 2024, absorbed).
+
+        A head's score is (q . latent + q_rope . rope_key) * scale; its result the sum of latents, weighted by the softmax of scores.
+        """
         ...
 
     def select_logits_rows(self, step: Step, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 from octavo._kernels import Graph
 from octavo.checkpoint.model_config import Routing
-from octavo.ops.cache import PagedKV
+from octavo.ops.cache import CacheSpec, LatentKV
 
 __all__ = ["RecordOps"]
 
@@ -20,7 +20,9 @@ class RecordOps:
         self._record = graph.record
         self._token_types: int | None = None
 
-    def cache(self, spec: PagedKV) -> int:
+    def cache(self, spec: CacheSpec) -> int:
+        if isinstance(spec, LatentKV):
+            return self._graph.latent_kv(spec.latent_dim, spec.rope_dim)
         return self._graph.paged_kv(spec.kv_heads, spec.head_dim, spec.window)
 
     def embedding(self, step: None, weight: Any, scale: float) -> int:
@@ -118,6 +120,15 @@ class RecordOps:
 
     def pool(self, step: None, x: int, kind: str) -> int:
         return self._record("pool", (x,), kind=kind)
+
+    def head_linear(self, x: int, weight: Any, *, num_heads: int) -> int:
+        return self._record("head_linear", (x,), (weight,), num_heads=num_heads)
+
+    def store_latent(self, step: None, latent: int, rope_key: int, cache: int) -> None:
+        self._record("store_latent", (latent, rope_key), cache=cache)
+
+    def mla_attention(self, step: None, q: int, q_rope: int, cache: int, *, num_heads: int, scale: float) -> int:
+        return self._record("mla_attention", (q, q_rope), cache=cache, num_heads=num_heads, scale=scale)
 
     def select_logits_rows(self, step: None, x: int) -> int:
         return self._record("select_logits_rows", (x,))

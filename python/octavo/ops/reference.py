@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from octavo.checkpoint.model_config import Routing
-from octavo.ops.cache import PagedKV
+from octavo.ops.cache import CacheSpec, LatentKV
 from octavo.ops.reference_kv import TorchKVCache
 from octavo.ops.reference_moe import clamped_swiglu, route
 
@@ -54,9 +54,9 @@ class ReferenceOps:
     """`Ops` over torch tensors. A cache is its number in `cache_specs`."""
 
     def __init__(self) -> None:
-        self.cache_specs: list[PagedKV] = []
+        self.cache_specs: list[CacheSpec] = []
 
-    def cache(self, spec: PagedKV) -> int:
+    def cache(self, spec: CacheSpec) -> int:
         self.cache_specs.append(spec)
         return len(self.cache_specs) - 1
 
@@ -200,11 +200,32 @@ class ReferenceOps:
             outputs.append((scores.softmax(-1)[..., :context_len] @ v).transpose(0, 1).flatten(-2))
         return torch.cat(outputs)
 
-    def _context(self, step: TorchStep, cache: int, row: int, context_len: int, num_heads: int) -> tuple[Tensor, Tensor]:
+    def head_linear(self, x: Tensor, weight: Tensor, *, num_heads: int) -> Tensor:
+        matrices = weight.unflatten(0, (num_heads, -1))  # [H, K, N]
+        return torch.einsum("rhk,hkn->rhn", x.unflatten(-1, (num_heads, -1)), matrices).flatten(-2)
+
+    def store_latent(self, step: TorchStep, latent: Tensor, rope_key: Tensor, cache: int) -> None:
+        step.kv_caches[cache].store(step.slot_mapping[step.pools[cache]], torch.cat([latent, rope_key], dim=-1))
+
+    def mla_attention(self, step: TorchStep, q: Tensor, q_rope: Tensor, cache: int, *, num_heads: int, scale: float) -> Tensor:
+        spec, outputs = self.cache_specs[cache], []
+        assert isinstance(spec, LatentKV)
+        queries = torch.cat([part.unflatten(-1, (num_heads, -1)) for part in (q, q_rope)], dim=-1).transpose(0, 1)  # [H, T, L + R]
+        for row, context_len in enumerate(step.context_lens):
+            tokens = slice(step.query_indptr[row], step.query_indptr[row + 1])
+            (keys,) = step.kv_caches[cache].load(self._slots(step, cache, row, context_len)).squeeze(2)  # [context, L + R]
+            scores = queries[:, tokens] @ keys.T * scale
+            scores = scores.masked_fill(~self._visible(step.positions[tokens], context_len, None, None), float("-inf"))
+            outputs.append((scores.softmax(-1) @ keys[:, : spec.latent_dim]).transpose(0, 1).flatten(-2))
+        return torch.cat(outputs)
+
+    def _slots(self, step: TorchStep, cache: int, row: int, context_len: int) -> Tensor:
         block_tables = step.block_tables[step.pools[cache]]
         places = torch.arange(context_len, device=block_tables.device)
-        slots = block_tables[row, places // step.block_size] * step.block_size + places % step.block_size
-        k, v = step.kv_caches[cache].load(slots)  # [context, K, D] each
+        return block_tables[row, places // step.block_size] * step.block_size + places % step.block_size
+
+    def _context(self, step: TorchStep, cache: int, row: int, context_len: int, num_heads: int) -> tuple[Tensor, Tensor]:
+        k, v = step.kv_caches[cache].load(self._slots(step, cache, row, context_len))  # [context, K, D] each
         group = num_heads // k.shape[1]
         return k.repeat_interleave(group, dim=1).transpose(0, 1), v.repeat_interleave(group, dim=1).transpose(0, 1)
 

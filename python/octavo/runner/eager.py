@@ -14,7 +14,7 @@ from octavo._runtime import Batch
 from octavo.checkpoint import Checkpoint, RawTensor
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.checkpoint.raw_linear import RawLinear
-from octavo.ops.cache import PagedKV
+from octavo.ops.cache import CacheSpec, LatentKV
 from octavo.ops.reference import ReferenceOps, TorchStep
 from octavo.ops.reference_kv import TorchKVCache
 from octavo.runner.executor import CacheGroupBytes, StepShape, build_model
@@ -74,9 +74,7 @@ class EagerExecutor:
         # Of each layer, the pool that its block numbers are of.
         self._pools = [groups.index(spec) if len(shape.block_pools) > 1 else 0 for spec in specs]
         self._kv_caches = [
-            TorchKVCache(
-                shape.block_pools[pool].num_blocks * shape.block_size, spec.kv_heads, spec.head_dim, shape.kv_cache_dtype, self._device
-            )
+            TorchKVCache(shape.block_pools[pool].num_blocks * shape.block_size, spec, shape.kv_cache_dtype, self._device)
             for spec, pool in zip(specs, self._pools, strict=True)
         ]
 
@@ -122,7 +120,8 @@ class EagerExecutor:
         return torch.from_numpy(values.astype(np.int64)).to(self._device)
 
 
-def _group_bytes(spec: PagedKV, num_layers: int, shape: StepShape) -> CacheGroupBytes:
+def _group_bytes(spec: CacheSpec, num_layers: int, shape: StepShape) -> CacheGroupBytes:
     """What a block of `num_layers` layers of one spec needs."""
-    num_values = 2 * num_layers * shape.block_size * spec.kv_heads * spec.head_dim
+    per_token = spec.latent_dim + spec.rope_dim if isinstance(spec, LatentKV) else 2 * spec.kv_heads * spec.head_dim
+    num_values = num_layers * shape.block_size * per_token
     return CacheGroupBytes(spec.window, num_values * _ELEMENT_BYTES.get(shape.kv_cache_dtype, 4))

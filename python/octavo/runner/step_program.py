@@ -73,7 +73,15 @@ class StepProgramExecutor:
         self._has_token_types = "token_types" in graph.inputs
         self.shape = shape = shape if sized is None else sized(_cache_groups(graph, shape))
         self.caches = [
-            KVCache(group.num_layers, shape.pool(index).num_blocks, shape.block_size, group.kv_heads, group.head_dim, shape.kv_cache_dtype)
+            KVCache(
+                group.num_layers,
+                shape.pool(index).num_blocks,
+                shape.block_size,
+                group.kv_heads,
+                group.head_dim,
+                shape.kv_cache_dtype,
+                group.latent_dim,
+            )
             for index, group in enumerate(graph.cache_groups)
         ]
         limits = {"tokens": shape.max_num_tokens, "logits": shape.max_num_logits, "sequences": shape.max_num_seqs}
@@ -107,7 +115,9 @@ def _cache_groups(graph: Graph, shape: StepShape) -> list[CacheGroupBytes]:
     return [
         CacheGroupBytes(
             group.window,
-            KVCache.bytes_per_block(group.num_layers, shape.block_size, group.kv_heads, group.head_dim, shape.kv_cache_dtype),
+            KVCache.bytes_per_block(
+                group.num_layers, shape.block_size, group.kv_heads, group.head_dim, shape.kv_cache_dtype, group.latent_dim
+            ),
         )
         for group in graph.cache_groups
     ]

@@ -12,7 +12,7 @@ from octavo._kernels import dequantize
 from octavo.checkpoint import Checkpoint, RawTensor
 from octavo.checkpoint.raw_linear import LinearMethod, RawLinear, StoredMethod
 from octavo.errors import CheckpointError
-from octavo.ops.cache import PagedKV
+from octavo.ops.cache import CacheSpec
 from octavo.ops.ops import Cache, Ops
 
 __all__ = ["CheckpointWeights", "Placement"]
@@ -98,16 +98,16 @@ class CheckpointWeights:
         values = np.concatenate([dequantize(raw.data, raw.format, raw.shape[0]) for raw in raws])
         return self._placement.array(values + np.float32(offset))
 
-    def array(self, name: str, shape: tuple[int, ...]) -> Any:
-        """See `Weights.array`."""
+    def values(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """See `Weights.values`."""
         raw = self._take(name, shape)
-        return self._placement.array(dequantize(raw.data, raw.format, prod(shape)).reshape(shape))
+        return dequantize(raw.data, raw.format, prod(shape)).reshape(shape)
 
     def constant(self, values: NDArray[np.float32]) -> Any:
         """See `Weights.constant`."""
         return self._placement.array(np.ascontiguousarray(values, dtype=np.float32))
 
-    def cache(self, spec: PagedKV) -> Cache:
+    def cache(self, spec: CacheSpec) -> Cache:
         """See `Weights.cache`."""
         return self.ops.cache(spec)
 
