@@ -126,7 +126,7 @@ async def test_what_cannot_be_built_again_ends_for_good(start_engine, runner):
 SERVE = f"""
 import os, signal, sys, threading, urllib.error, urllib.request
 sys.path[:0] = [{str(Path(__file__).parents[1])!r}, {str(Path(__file__).parent)!r}]
-from test_watchdog import StuckRunner
+from test_engine_watchdog import StuckRunner
 from fakes.fake_engine import fake_engine
 from octavo.config import ServerConfig
 from octavo.engine import AsyncEngine
