@@ -68,8 +68,16 @@ def test_a_whole_budget_before_anybody_decodes_is_a_good_lesson(machine: Machine
 @given(machines, noises)
 def test_noise_moves_the_pace_little(machine: Machine, noise: list[float]):
     times = [machine.step(slowdown=factor) / factor for factor in noise]
-    assert all(time <= 1.4 * machine.reachable_ms + machine.token_ms for time in times)
+    # Times are right to within 1.25 and the pace aims at 1.25 times the target at most, all costs taken to be in the tokens: step_pace.py.
+    assert all(time <= 1.25 * 1.25 * machine.reachable_ms + machine.token_ms for time in times)
     assert sum(times[20:]) / 20 >= 0.75 * machine.reachable_ms
+
+
+def test_noise_that_goes_along_with_the_size_of_steps_turns_no_line_too_far():
+    factors = "1.25 1 .8 .8 1.2 .85 .8 1 1.25 1 1.1 1 .8 .9 .85 1 1.25 1 .8 1 1.25 1.2 1.25 1.25 1 .85 1.25 1.25 1.25 1.25 1 1 1.1 1.25 .8"
+    machine = Machine(0.62, 0.632, num_decoding=64)
+    times = [machine.step(slowdown=float(factor)) / float(factor) for factor in factors.split()]
+    assert max(times) <= 1.25 * 1.25 * TARGET_MS
 
 
 @settings(deadline=None)

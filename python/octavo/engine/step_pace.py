@@ -3,6 +3,10 @@
 A step of T tokens is taken to last a + b * T milliseconds. Both are fitted, by least squares with exponentially fading weights, to
 the steps that carried prompt tokens; the next step gets the T of the target. Where recent steps are of one size the slope is the
 line's through the origin: then too long a step is shortened by less than it takes, again and again, and never by too much (a >= 0).
+
+Noise that goes along with the size of steps turns the line. No step is therefore larger than one that would last `_MAX_OVERSHOOT` times
+the target with a = 0, the steepest line through the mean m of what was seen: a + b T <= (a + b m) T / m where T >= m. If measured times
+are right to within a factor of f, no step that is longer than those before takes more than f * `_MAX_OVERSHOOT` times the target.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ MIN_PROMPT_TOKENS = 32  # prompts always go on, however long a step without them
 _FADING = 7 / 8  # weight of a step relative to the next one: the last eight or so count
 _MAX_SURPRISE = 2.0  # a step counts as at most this many times longer or shorter than was expected
 _MAX_GROWTH = 2.0  # no step is more than this many times larger than recent ones: the line is known near them only
+_MAX_OVERSHOOT = 1.25  # of the target, if all of a step's time were in its tokens
 _MIN_SPREAD = 0.1  # sizes that differ by less, relative to their mean, say nothing about the slope
 _MIN_SLOPE = 1 / 3  # of the slope through the origin
 
@@ -63,7 +68,9 @@ class StepPace:
         if not self._sums[0]:
             return 0
         mean_tokens, mean_ms, slope = self._line()
-        return int(min(mean_tokens + (self._target_ms - mean_ms) / slope, _MAX_GROWTH * max(mean_tokens, self._last_num_tokens)))
+        wanted = mean_tokens + (self._target_ms - mean_ms) / slope
+        safe = _MAX_OVERSHOOT * mean_tokens * self._target_ms / mean_ms
+        return int(min(wanted, safe, _MAX_GROWTH * max(mean_tokens, self._last_num_tokens)))
 
     def _line(self) -> tuple[float, float, float]:
         """The fitted line: its centre (tokens, ms), and its slope in ms per token, > 0."""
