@@ -178,8 +178,9 @@ class Scheduler:
         step = StepBuilder(self._num_steps, self._limits, self._blocks.num_groups)
         if token_budget is not None:
             step.num_tokens_left = min(step.num_tokens_left, max(token_budget, len(self._running)))
-        early = self._early_starters(step)
-        drafts, shares = self._divide(step, early)
+        due = [sequence.num_uncomputed_tokens for sequence in self._running]
+        early = self._early_starters(step, due) if self._waiting else []
+        drafts, shares = self._divide(step, due, early)
         if self._schedule_running(step, drafts, shares):
             self._schedule_waiting(step, early, shares)
         while not step.scheduled and not self._in_flight and self._waiting and self._running:  # beams that wait for each other
@@ -249,12 +250,16 @@ class Scheduler:
 
     # ---- the budget -----------------------------------------------------------------------------------------------------------
 
-    def _divide(self, step: StepBuilder, early: list[Sequence]) -> tuple[dict[Sequence, int], dict[Sequence, int]]:
-        """Drafts of the sequences that decode, and the tokens of each one that computes a prompt or is to start early."""
-        due = [sequence.num_uncomputed_tokens for sequence in self._running]
+    def _divide(self, step: StepBuilder, due: list[int], early: list[Sequence]) -> tuple[dict[Sequence, int], dict[Sequence, int]]:
+        """Drafts of the sequences that decode, and the tokens of each one that computes a prompt or is to start early.
+
+        `due`: of each running sequence, the tokens to compute.
+        """
+        drafts = self._drafts(due)
+        if not early and max(due, default=0) <= 1 and not drafts:
+            return drafts, {}
         num_decoding = due.count(1)
         prefilling = [sequence for sequence, num_tokens in zip(self._running, due, strict=True) if num_tokens > 1]
-        drafts = self._drafts(due)
         num_drafts = sum(drafts.values())
         if num_decoding + num_drafts + len(prefilling) + len(early) > step.num_tokens_left:
             drafts, num_drafts = {}, 0
@@ -264,7 +269,7 @@ class Scheduler:
         return drafts, share_budget(prefilling + early, num_left)
 
     def _drafts(self, due: list[int]) -> dict[Sequence, int]:
-        """Tokens that the runner may propose for each running sequence that decodes. `due`: of each running one, the tokens to compute."""
+        """Tokens that the runner may propose for each running sequence that decodes. `due` as in `_divide`."""
         limits = self._limits
         if not (limits.max_num_drafts or limits.max_num_forced):
             return {}
@@ -273,13 +278,13 @@ class Scheduler:
         decoding = (sequence for sequence, num_tokens in pairs if num_tokens == 1 and sequence.group.search is None)
         return {sequence: limits.max_num_drafts if sequence.sampling.grammar is None else forced for sequence in decoding}
 
-    def _early_starters(self, step: StepBuilder) -> list[Sequence]:
+    def _early_starters(self, step: StepBuilder, due: list[int]) -> list[Sequence]:
         """Waiting sequences that start in this step though longer prompts take all of it. See rule 3 of the README."""
-        due = [(sequence.num_uncomputed_tokens, sequence.group.priority) for sequence in self._running]
-        prefilling = [entry for entry in due if entry[0] > 1]
+        running = zip(self._running, due, strict=True)
+        prefilling = [(num_tokens, sequence.group.priority) for sequence, num_tokens in running if num_tokens > 1]
         num_rows = self._limits.max_running - len(due)
-        num_tokens = step.num_tokens_left - sum(want == 1 for want, _ in due)
-        if not self._waiting or sum(want for want, _ in prefilling) < num_tokens or self._is_starved(self._waiting.first):
+        num_tokens = step.num_tokens_left - due.count(1)
+        if sum(want for want, _ in prefilling) < num_tokens or self._is_starved(self._waiting.first):
             return []  # there are tokens for the first one, or no blocks for it: in order
         early: list[Sequence] = []
         for sequence in islice(self._waiting, _MAX_LOOKED_AT):
