@@ -42,6 +42,7 @@ _LATE_FAMILIES = {
     "responses.socket": ("GET /v1/responses",),
     "anthropic.messages": ("POST /v1/messages", "POST /v1/messages/count_tokens"),
     "ollama.generation": ("POST /api/chat", "POST /api/generate"),
+    "description.routes": ("GET /openapi.json", "GET /docs"),
     "ollama.models": ("GET /api/tags", "GET /api/ps", "GET /api/version", "POST /api/show"),
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-__all__ = ["ROUTES"]
+__all__ = ["PAGE_HEADERS", "ROUTES"]
 
 _FOLDER = Path(__file__).parent / "static"
 _FILES = {path.name: path for path in sorted(_FOLDER.iterdir()) if path.suffix in (".js", ".css", ".svg")}
@@ -17,7 +17,7 @@ _POLICY = (
     "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_HEADERS = {
+PAGE_HEADERS = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -26,18 +26,18 @@ _HEADERS = {
 
 
 async def _chat(request: web.Request) -> web.FileResponse:
-    return web.FileResponse(_FOLDER / "index.html", headers=_HEADERS)
+    return web.FileResponse(_FOLDER / "index.html", headers=PAGE_HEADERS)
 
 
 async def _dashboard(request: web.Request) -> web.FileResponse:
-    return web.FileResponse(_FOLDER / "dashboard.html", headers=_HEADERS)
+    return web.FileResponse(_FOLDER / "dashboard.html", headers=PAGE_HEADERS)
 
 
 async def _file(request: web.Request) -> web.FileResponse:
     path = _FILES.get(request.match_info["name"])
     if path is None:
         raise web.HTTPNotFound
-    return web.FileResponse(path, headers=_HEADERS)
+    return web.FileResponse(path, headers=PAGE_HEADERS)
 
 
 ROUTES = [web.get("/", _chat), web.get("/dashboard", _dashboard), web.get("/static/{name}", _file)]

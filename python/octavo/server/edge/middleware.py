@@ -30,7 +30,7 @@ _ERROR_BODIES: dict[str, Callable[[ApiError], dict[str, Any]]] = {
     "/api/": lambda error: {"error": error.message},
 }
 _OPEN = frozenset({"/health", "/ping"})
-_PAGES = frozenset({"/", "/dashboard"})  # opened by a browser, which asks its user for the key
+_PAGES = frozenset({"/", "/dashboard", "/docs"})  # opened by a browser, which asks its user for the key
 
 
 @web.middleware

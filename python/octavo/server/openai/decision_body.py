@@ -32,7 +32,7 @@ def _text(value: Any) -> Any:
     return "\n".join(texts)
 
 
-Text = Annotated[str, BeforeValidator(_text)]
+Text = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | list[dict[str, Any]])]
 
 
 def _messages(value: Any) -> Any:
@@ -98,11 +98,15 @@ class ScoreQuestion(_Question):
 Question = Annotated[Predicate | ChoiceQuestion | ScoreQuestion, Field(discriminator="type")]
 
 
+_SomeMessages = Annotated[list[InputMessage], Field(min_length=1, max_length=_MAX_MESSAGES)]
+_Messages = Annotated[_SomeMessages, FirstFault(), BeforeValidator(_messages, json_schema_input_type=str | _SomeMessages)]
+
+
 class DecisionsBody(RequestBody):
     """POST /v1/decisions."""
 
     model: str | None = None
-    input: Annotated[list[InputMessage], Field(min_length=1, max_length=_MAX_MESSAGES), FirstFault(), BeforeValidator(_messages)]
+    input: _Messages
     questions: Annotated[Sequence[Question], Field(min_length=1, max_length=_MAX_QUESTIONS)]
 
     # accepted and ignored: they label a request and never change its answer

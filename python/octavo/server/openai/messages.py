@@ -48,7 +48,7 @@ class Message(RequestBody):
     model_config = ConfigDict(extra="allow")
 
     role: str = Field(min_length=1, max_length=_MAX_ROLE)
-    content: Annotated[str, BeforeValidator(_content)] = ""
+    content: Annotated[str, BeforeValidator(_content, json_schema_input_type=str | list[dict[str, Any]])] = ""
 
     @model_validator(mode="after")
     def _content_needed(self) -> Message:

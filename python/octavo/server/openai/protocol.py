@@ -29,7 +29,6 @@ _MAX_TEXT_LENGTH = 1024  # characters of a stop string or bad word
 _MAX_STOPS = 16
 _MAX_BIASES = 4096
 
-
 TokenIds = Annotated[list[int], FirstFault()]
 
 
@@ -77,6 +76,17 @@ def _short(texts: list[str]) -> list[str]:
     return texts
 
 
+_Some = Field(min_length=1)
+_PromptInput = str | Annotated[list[str], _Some] | Annotated[list[int], _Some] | Annotated[list[Annotated[list[int], _Some]], _Some]
+_Stops = Annotated[
+    list[str],
+    Field(max_length=_MAX_STOPS),
+    FirstFault(),
+    AfterValidator(_short),
+    BeforeValidator(_as_list, json_schema_input_type=str | Annotated[list[str], Field(max_length=_MAX_STOPS)]),
+]
+
+
 class StreamOptions(RequestBody):
     """What a stream carries beside the text. `include_obfuscation` is accepted and ignored."""
 
@@ -105,9 +115,7 @@ class GenerationBody(RequestBody):
     logit_bias: Annotated[dict[str, float], Field(max_length=_MAX_BIASES)] = Field(default_factory=dict)
     allowed_token_ids: TokenIds | None = None
     bad_words: Annotated[list[str], Field(max_length=_MAX_TEXTS), FirstFault(), AfterValidator(_short)] = Field(default_factory=list)
-    stop: Annotated[list[str], Field(max_length=_MAX_STOPS), FirstFault(), AfterValidator(_short), BeforeValidator(_as_list)] = Field(
-        default_factory=list
-    )
+    stop: _Stops = Field(default_factory=list)
     stop_token_ids: TokenIds = Field(default_factory=list)
     include_stop_str_in_output: bool = False
     ignore_eos: bool = False
@@ -180,7 +188,7 @@ class GenerationBody(RequestBody):
 class CompletionBody(GenerationBody):
     """POST /v1/completions. `max_tokens` 0 is allowed with `echo`: the prompt is scored and nothing is generated."""
 
-    prompt: Annotated[list[str | TokenIds], FirstFault(), BeforeValidator(_prompts)]
+    prompt: Annotated[list[str | TokenIds], FirstFault(), BeforeValidator(_prompts, json_schema_input_type=_PromptInput)]
     max_tokens: int = 16
     echo: bool = False
     logprobs: int | None = None
