@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,7 @@ FOLDER = {
 GGUF = {"Tiny-Q4_K_M.gguf": b"GGUF4", "Tiny-Q8_0.gguf": b"GGUF8", "Tiny-IQ1_S.gguf": b"GGUF1", "mmproj-F16.gguf": b"x", "README.md": b"x"}
 PROGRAM = "import sys; from octavo.fetch import find_model; found = find_model(sys.argv[1], print); print(found.path, found.name)"
 Find = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[[str], subprocess.Popen[bytes]]
 
 
 @pytest.fixture
@@ -39,14 +41,34 @@ def hub():
 
 
 @pytest.fixture
-def find(hub: FakeHub, tmp_path: Path) -> Find:
+def settings(hub: FakeHub, tmp_path: Path) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    return {**clean, "HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+@pytest.fixture
+def find(settings: dict[str, str], tmp_path: Path) -> Find:
     def run(model: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        settings = {**clean, "HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_TELEMETRY": "1", **environment}
         command = [sys.executable, "-c", PROGRAM, model]
-        return subprocess.run(command, env=settings, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, env=settings | environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
 
     return run
+
+
+@pytest.fixture
+def start(settings: dict[str, str], tmp_path: Path) -> Start:
+    def run(model: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", PROGRAM, model], env=settings, cwd=tmp_path, stdout=subprocess.DEVNULL)
+
+    return run
+
+
+def wait_for(look: Callable[[], Path | None]) -> Path:
+    deadline = time.monotonic() + 30
+    while (found := look()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
 
 
 def found(done: subprocess.CompletedProcess[str]) -> tuple[Path, str]:
@@ -97,6 +119,28 @@ def test_a_connection_that_breaks_is_continued(hub: FakeHub, find: Find) -> None
     assert (path / "model.safetensors").read_bytes() == content
     ranges = [asked for method, file, asked in hub.log if method == "GET" and file.endswith("model.safetensors")]
     assert ranges == [None, f"bytes={10 << 20}-"]
+
+
+@pytest.mark.parametrize("change", ["none", "another file", "too many bytes"])
+def test_a_download_that_was_killed_goes_on_where_it_stopped(hub: FakeHub, find: Find, start: Start, tmp_path: Path, change: str) -> None:
+    weights = os.urandom(25 << 20)
+    hub.repos["me/tiny"]["model.safetensors"] = weights
+    hub.stall_after = 21 << 20
+    process = start("me/tiny")
+    assert hub.stalled.wait(30)
+    blobs = tmp_path / "hf" / "hub" / "models--me--tiny" / "blobs"
+    partial = wait_for(lambda: next((path for path in blobs.glob("*.partial") if path.stat().st_size >= 20 << 20), None))
+    process.kill()
+    process.wait()
+    if change == "another file":
+        weights = hub.repos["me/tiny"]["model.safetensors"] = os.urandom(21 << 20)
+    elif change == "too many bytes":
+        partial.write_bytes(os.urandom(26 << 20))
+    hub.log.clear()
+    folder, _ = found(find("me/tiny"))
+    assert (folder / "model.safetensors").read_bytes() == weights
+    ranges = [asked for method, path, asked in hub.log if method == "GET" and path.endswith("model.safetensors")]
+    assert ranges == [f"bytes={20 << 20}-" if change == "none" else None]
 
 
 def test_what_is_complete_is_not_fetched_again(hub: FakeHub, find: Find) -> None:

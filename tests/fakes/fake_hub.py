@@ -24,6 +24,7 @@ class FakeHub:
     gone: files that are listed and answer 404.
     lies: file name -> content that is sent instead of the one whose checksum is named.
     cut_after: bytes of a file after which the connection breaks, once.
+    stall_after: bytes of a file after which nothing more comes, once; `stalled` tells when.
     log: (method, path, Range header) of each request.
     """
 
@@ -33,6 +34,8 @@ class FakeHub:
     gone: set[str] = field(default_factory=set)
     lies: dict[str, bytes] = field(default_factory=dict)
     cut_after: int | None = None
+    stall_after: int | None = None
+    stalled: threading.Event = field(default_factory=threading.Event)
     log: list[tuple[str, str, str | None]] = field(default_factory=list)
     url: str = ""
 
@@ -113,6 +116,14 @@ class _Handler(BaseHTTPRequestHandler):
         if cut is not None and file and len(body) > cut:
             self.state.cut_after = None
             self.wfile.write(body[:cut])
+            self.close_connection = True
+            return
+        stall = self.state.stall_after
+        if stall is not None and file and len(body) > stall:
+            self.state.stall_after = None
+            self.wfile.write(body[:stall])
+            self.state.stalled.set()
+            self.rfile.read(1)  # until the client is gone
             self.close_connection = True
             return
         self.wfile.write(body)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from octavo.errors import CheckpointError
 from octavo.fetch.hub_files import folder_files, gguf_files, is_safetensors_repo, weight_names
 from octavo.fetch.hub_name import HubName
+from octavo.fetch.hub_resume import fetch_blob
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -84,6 +85,8 @@ def _downloaded(name: HubName, progress: Callable[[str], None]) -> Path:
     progress(f"downloading {name} ({_size(siblings, files)}) from the Hugging Face hub")
     paths = []
     for file in files:
+        if siblings[file].lfs is not None:
+            fetch_blob(name.repo, file, name.revision)
         path = Path(hf_hub_download(name.repo, file, revision=name.revision))
         _check(path, siblings[file])
         paths.append(path)
@@ -130,4 +133,4 @@ def _advice(name: HubName, error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None and error.filename:
         return f"{error.strerror} ({error.filename}); set HF_HOME to a folder with room for it"
     reason = " ".join(str(error).split())[:200] or kind.__name__
-    return f"{reason}; is {constants.ENDPOINT} reachable? Try again (files that are complete are kept), {elsewhere}"
+    return f"{reason}; is {constants.ENDPOINT} reachable? Try again (what has come is kept), {elsewhere}"
