@@ -20,6 +20,7 @@ from octavo.checkpoint.dummy import DummyCheckpoint
 from octavo.errors import CheckpointError, InvalidRequestError
 from octavo.text import Tokenizer, open_tokenizer
 from octavo.text.byte_level import token_bytes
+from octavo.text.fast_tokenizer import _splits
 from octavo.text.pretokenizers import PRETOKENIZERS
 
 SPECIAL = ["<|end|>", "<|user|>"]
@@ -343,3 +344,26 @@ def _bytes_in_use() -> int:
     count.restype = _MallInfo2
     info = count()
     return info.in_use + info.mapped
+
+
+@pytest.mark.parametrize(
+    ("name", "splits"),
+    [("gemma", False), ("llama 2", False), ("whole", False), ("metaspace", True), ("gpt-2", True), ("split and bytes", True)],
+)
+def test_pieces_are_kept_only_where_they_are_words(name: str, splits: bool):
+    spaces = pre_tokenizers.Split(tokenizers.Regex(r"\s"), "isolated")
+    pipelines = {  # normalizer, pre-tokenizer
+        "gemma": (normalizers.Replace(" ", "▁"), pre_tokenizers.Split(" ", "merged_with_previous")),
+        "llama 2": (normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]), None),
+        "whole": (None, pre_tokenizers.ByteLevel(use_regex=False)),
+        "metaspace": (None, pre_tokenizers.Metaspace()),
+        "gpt-2": (normalizers.NFC(), pre_tokenizers.ByteLevel(add_prefix_space=False)),
+        "split and bytes": (None, pre_tokenizers.Sequence([spaces, pre_tokenizers.ByteLevel(use_regex=False)])),
+    }
+    backend = tokenizers.Tokenizer(models.BPE())
+    normalizer, pre_tokenizer = pipelines[name]
+    if normalizer is not None:
+        backend.normalizer = normalizer
+    if pre_tokenizer is not None:
+        backend.pre_tokenizer = pre_tokenizer
+    assert _splits(backend) is splits

@@ -117,12 +117,12 @@ def _forget_pieces(backend: Backend) -> None:
 
 
 def _splits(backend: Backend) -> bool:
-    """Whether the pre-tokenizer splits a text."""
+    """Whether words become pieces of their own. Gemma's splits at spaces, of which its normalizer leaves none."""
     if backend.pre_tokenizer is None:
         return False
-    state = json.loads(backend.pre_tokenizer.__getstate__())
-    steps = state.get("pretokenizers", [state])
-    return any(step.get("use_regex", True) and step.get("split", True) for step in steps)
+    words = "one two three"
+    text = words if backend.normalizer is None else backend.normalizer.normalize_str(words)
+    return len(backend.pre_tokenizer.pre_tokenize_str(text)) > 1
 
 
 def _decoder_kind(backend: Backend) -> str | None:
