@@ -9,6 +9,7 @@ from typing import TypeVar
 from octavo.cache import BlockGroup, BlockManager
 from octavo.checkpoint import Checkpoint, open_checkpoint
 from octavo.checkpoint.model_config import ModelConfig
+from octavo.checkpoint.pooling_config import PoolingConfig
 from octavo.config import EngineConfig
 from octavo.engine import AsyncEngine, EngineCore, LocalCore, ModelInfo, StepPace
 from octavo.errors import ConfigError
@@ -42,14 +43,14 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     """
     found = find_model(config.model, log.info)
     checkpoint = open_checkpoint(found.path, config.load_format)
-    model = model_config(checkpoint)
+    model = model_config(checkpoint, config.task, config.pooling)
     tokenizer = open_tokenizer(checkpoint)
     platform = open_platform(config)
     grammars = GrammarCompiler(tokenizer, model.vocab_size)
     wanted = step_shape(config, model, platform)
     executor, shape = _fitting(lambda: platform.executor(model, checkpoint, wanted, grammars))
 
-    pace = StepPace(config.scheduling.max_step_ms, shape.max_num_tokens)
+    pace = StepPace(config.scheduling.max_step_ms, shape.max_num_tokens) if model.pooling is None else None  # nobody waits for a next token
     engine_core = EngineCore(_scheduler(config, shape), LocalRunner(executor), pace=pace)
     del executor  # the runner alone holds it: dropping a broken one frees its memory
 
@@ -78,17 +79,34 @@ def step_shape(config: EngineConfig, model: ModelConfig, platform: Platform) -> 
         raise ConfigError(
             f"--max-model-len is {max_model_len}, but the model was made for {model.max_position_embeddings} positions at most"
         )
+    max_num_tokens = config.scheduling.max_num_batched_tokens or platform.max_num_batched_tokens
+    if model.pooling is not None:
+        max_model_len, max_num_tokens = _pooled_sizes(config, model.pooling, max_model_len, max_num_tokens)
     cache = config.cache
     max_num_seqs = config.scheduling.max_num_seqs or platform.max_num_seqs
     return StepShape(
         max_num_seqs=max_num_seqs,
-        max_num_tokens=config.scheduling.max_num_batched_tokens or platform.max_num_batched_tokens,
+        max_num_tokens=max_num_tokens,
         max_num_logits=max(max_num_seqs, _LOGITS_ROWS),
         max_model_len=max_model_len,
         num_blocks=-(-max_model_len // cache.block_size) * max_num_seqs,
         block_size=cache.block_size,
         kv_cache_dtype=platform.kv_cache_dtype if cache.kv_cache_dtype == "auto" else cache.kv_cache_dtype,
     )
+
+
+def _pooled_sizes(config: EngineConfig, pooling: PoolingConfig, max_model_len: int, max_num_tokens: int) -> tuple[int, int]:
+    """The context window and the largest step of a model that makes vectors: an encoder's step takes the longest text whole."""
+    if config.max_model_len is None and pooling.max_tokens is not None:
+        max_model_len = min(max_model_len, pooling.max_tokens)
+    if not pooling.whole or max_num_tokens >= max_model_len:
+        return max_model_len, max_num_tokens
+    if config.scheduling.max_num_batched_tokens is not None:
+        raise ConfigError(
+            f"--max-num-batched-tokens is {max_num_tokens}, but an encoder computes a text in one step, of up to {max_model_len} tokens; "
+            "raise it, or lower --max-model-len"
+        )
+    return max_model_len, max_model_len
 
 
 def _scheduler(config: EngineConfig, shape: StepShape) -> Scheduler:
@@ -122,4 +140,6 @@ def _model_info(model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, pl
         "kv_cache_dtype": shape.kv_cache_dtype,
         "kv_cache_tokens": shape.num_blocks * shape.block_size,
     }
-    return ModelInfo(names[0], str(checkpoint.path), shape.max_model_len, model.vocab_size, int(time.time()), extra, names[1:])
+    return ModelInfo(
+        names[0], str(checkpoint.path), shape.max_model_len, model.vocab_size, int(time.time()), extra, names[1:], model.pooling
+    )

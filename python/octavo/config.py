@@ -194,6 +194,17 @@ class EngineConfig:
     served_model_name: tuple[str, ...] = _option(
         (), "name in the API, repeatable: the first is shown, all are taken; default: the file's name"
     )
+    task: str = _option(
+        "auto",
+        "generate (text), embed (vectors of texts), classify or token_classify (by the model's own head); auto: what its files say",
+        choices=("auto", "generate", "embed", "classify", "token_classify"),
+    )
+    pooling: str = _option(
+        "auto",
+        "of a model that makes vectors: whose hidden state is a text's, that of the last token, the first (cls) or the mean; "
+        "auto: what its files say",
+        choices=("auto", "last", "cls", "mean"),
+    )
     load_format: str = _option("auto", "auto, or dummy: make random weights up from config.json alone", choices=("auto", "dummy"))
     max_model_len: int | None = _option(None, "context window in tokens; default: the model's own", least=1)
     seed: int = _option(0, "seed of requests that name none is drawn from this; 0: from the clock")

@@ -11,8 +11,9 @@ import itertools
 import sys
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from octavo.config import EngineConfig
@@ -20,12 +21,26 @@ from octavo.engine.engine_thread import EngineThread
 from octavo.errors import InvalidRequestError
 from octavo.llm_beams import BeamSearchOutput, BeamSearchParams, beam_search_output
 from octavo.llm_outputs import ScriptTokenizer, logprob_mapping
+from octavo.llm_pooling import (
+    ClassificationOutput,
+    Convert,
+    EmbeddingOutput,
+    PoolingOutput,
+    PoolingRequestOutput,
+    ScoringOutput,
+    matrix_of,
+    model_for,
+    pair_inputs,
+    text_inputs,
+    with_segment,
+)
 from octavo.llm_prompts import Prompt, naming, read_prompts
 from octavo.llm_settings import ABSENT_METHODS, check_absent, engine_settings
 from octavo.log import get_logger
-from octavo.types import CompletionOutput, Delta, FinishReason, GenerationRequest, RequestOutput, SamplingParams
+from octavo.types import CompletionOutput, Delta, FinishReason, GenerationRequest, PoolingParams, RequestOutput, SamplingParams
 
 if TYPE_CHECKING:
+    from octavo.engine.pooling_inputs import PoolingInput
     from octavo.engine.port import Engine
     from octavo.engine.request_stream import RequestStream
     from octavo.text.tokenizer import Tokenizer
@@ -171,6 +186,97 @@ class LLM:
         params = _one_each(sampling_params, len(texts), SamplingParams(max_tokens=None))
         return self._run(token_ids, texts, params, priority, _either(progress, use_tqdm))
 
+    def embed(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        dimensions: int | None = None,
+        normalize: bool | None = None,
+        prompt_name: str | None = None,
+        truncate_prompt_tokens: int | None = None,
+        progress: bool | None = None,
+        use_tqdm: bool | None = None,
+    ) -> list[PoolingRequestOutput[EmbeddingOutput]]:
+        """Return the embedding of each text.
+
+        Args:
+            prompts: as in `generate`.
+            dimensions: only the first so many columns, for models trained so (matryoshka).
+            normalize: whether embeddings have length 1; None: as the model's files say.
+            prompt_name: one of the model's own instructions, such as "query"; None: its default one.
+            truncate_prompt_tokens: cut longer inputs to so many tokens; -1: to as many as the model takes.
+            progress, use_tqdm: as in `generate`.
+
+        Raises:
+            InvalidRequestError: the model makes no embeddings, or an input cannot be served.
+        """
+        model_for(self._engine, ("embed",), "embed")
+        inputs = text_inputs(self._engine, prompts, prompt_name=prompt_name, most=truncate_prompt_tokens)
+        params = PoolingParams(dimensions, normalize)
+        return self._pool(inputs, params, lambda rows: EmbeddingOutput(rows[0].tolist()), _either(progress, use_tqdm))
+
+    def classify(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        use_activation: bool | None = None,
+        truncate_prompt_tokens: int | None = None,
+        progress: bool | None = None,
+        use_tqdm: bool | None = None,
+    ) -> list[PoolingRequestOutput[ClassificationOutput]]:
+        """Return the probability of each label for each text; with `use_activation` False the logits. Arguments as in `embed`."""
+        labels = model_for(self._engine, ("classify",), "classify").labels
+        inputs = text_inputs(self._engine, prompts, most=truncate_prompt_tokens)
+
+        def output(rows: Any) -> ClassificationOutput:
+            return ClassificationOutput(rows[0].tolist(), labels[int(rows[0].argmax())])
+
+        return self._pool(inputs, PoolingParams(use_activation=use_activation), output, _either(progress, use_tqdm))
+
+    def score(
+        self,
+        text_1: str | Sequence[str],
+        text_2: str | Sequence[str],
+        *,
+        truncate_prompt_tokens: int | None = None,
+        progress: bool | None = None,
+        use_tqdm: bool | None = None,
+    ) -> list[PoolingRequestOutput[ScoringOutput]]:
+        """Return how well each text of `text_2` goes with its partner in `text_1`, or with the only one there.
+
+        A model with one label (a cross-encoder, a reranker) reads both together; of an embedding model it is the cosine.
+        """
+        firsts, seconds = ([text] if isinstance(text, str) else list(text) for text in (text_1, text_2))
+        if len(firsts) not in (1, len(seconds)):
+            raise InvalidRequestError(f"text_1 has {len(firsts)} texts and text_2 {len(seconds)}; give one, or as many", "text_1")
+        model = model_for(self._engine, ("classify", "embed"), "score")
+        shown = _either(progress, use_tqdm)
+        if model.task == "embed":
+            return self._cosines(firsts, seconds, truncate_prompt_tokens, shown)
+        if model.width != 1:
+            raise InvalidRequestError(f"{self._engine.info.name} scores no pairs: it has {model.width} labels, not one", "model")
+        inputs = pair_inputs(self._engine, firsts, seconds, truncate_prompt_tokens)
+        return self._pool(inputs, PoolingParams(), lambda rows: ScoringOutput(float(rows[0, 0])), shown)
+
+    def encode(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        pooling_task: str | None = None,
+        truncate_prompt_tokens: int | None = None,
+        progress: bool | None = None,
+        use_tqdm: bool | None = None,
+    ) -> list[PoolingRequestOutput[PoolingOutput]]:
+        """Return bare vectors: of texts, or with `pooling_task` "token_embed" or "token_classify" of each token. As in `embed` else."""
+        model = model_for(self._engine, ("embed", "classify", "token_classify"), "encode")
+        token_wise = (pooling_task or model.task).startswith("token_")
+        known = {model.task, *(() if model.task == "token_classify" else ("token_embed",))}
+        if pooling_task is not None and pooling_task not in known:
+            raise InvalidRequestError(f"pooling_task is {pooling_task!r}; it can be {' or '.join(sorted(known))}", "pooling_task")
+        inputs = text_inputs(self._engine, prompts, most=truncate_prompt_tokens)
+        params = PoolingParams(token_wise=token_wise)
+        return self._pool(inputs, params, lambda rows: PoolingOutput(rows if token_wise else rows[0]), _either(progress, use_tqdm))
+
     def stream(self, prompt: Prompt, sampling_params: SamplingParams | None = None) -> Generator[Delta, None, None]:
         """Continue one prompt, yielding what is new as it comes. Leaving the iteration early ends the request."""
         (read,) = read_prompts([prompt], self._engine.tokenizer.encode)
@@ -209,6 +315,32 @@ class LLM:
             max_in_flight = max(1, self._engine.max_in_flight // max((each.beam_width or each.n for each in params), default=1))
             return self._thread.call(_collect_all(self._engine, requests, texts, max_in_flight, on_delta))
 
+    def _pool(self, inputs: list[PoolingInput], params: PoolingParams, convert: Convert, progress: bool | None) -> list[Any]:
+        """The vectors of all inputs, each made an output by `convert`."""
+        model = model_for(self._engine, ("embed", "classify", "token_classify"), "vectors")
+        width = params.dimensions or (model.token_width if params.token_wise else model.width)
+        requests = [
+            GenerationRequest(f"llm-{next(self._ids)}", each.token_ids, SamplingParams(), pooling=with_segment(params, each))
+            for each in inputs
+        ]
+        with _progress_bar(len(requests), sys.stderr.isatty() if progress is None else progress) as on_delta:
+            pooled = self._thread.call(_pool_all(self._engine, requests, max(1, self._engine.max_in_flight), on_delta))
+        return [
+            PoolingRequestOutput(request.request_id, convert(matrix_of(data, width)), request.prompt_token_ids, cached)
+            for request, (data, cached) in zip(requests, pooled, strict=True)
+        ]
+
+    def _cosines(
+        self, firsts: list[str], seconds: list[str], most: int | None, progress: bool | None
+    ) -> list[PoolingRequestOutput[ScoringOutput]]:
+        inputs = text_inputs(self._engine, [*firsts, *seconds], most=most)
+        outputs = self._pool(inputs, PoolingParams(use_activation=True), lambda rows: rows[0], progress)
+        lefts, rights = outputs[: len(firsts)], outputs[len(firsts) :]
+        return [
+            replace(right, outputs=ScoringOutput(float(lefts[index if len(firsts) > 1 else 0].outputs @ right.outputs)))
+            for index, right in enumerate(rights)
+        ]
+
     def _stream(self, request: GenerationRequest) -> Generator[Delta, None, None]:
         stream = self._thread.call(self._engine.submit(request))
         try:
@@ -227,21 +359,48 @@ async def _collect_all(
 ) -> list[RequestOutput]:
     """Run all requests, `max_in_flight` at a time; the first that is refused ends all."""
     outputs: list[RequestOutput | None] = [None] * len(requests)
-    todo = iter(range(len(requests)))
+
+    async def run(index: int) -> None:
+        outputs[index] = await _collect(engine, requests[index], texts[index], on_delta)
+
+    await _run_all(len(requests), max_in_flight, run)
+    return [output for output in outputs if output is not None]
+
+
+async def _pool_all(
+    engine: Engine, requests: Sequence[GenerationRequest], max_in_flight: int, on_delta: OnDelta
+) -> list[tuple[bytes, int]]:
+    """The vectors of all requests and the tokens that were cached, `max_in_flight` at a time; the first that is refused ends all."""
+    pooled: list[tuple[bytes, int]] = [(b"", 0)] * len(requests)
+
+    async def run(index: int) -> None:
+        async with await engine.submit(requests[index]) as stream:
+            async for delta in stream:
+                if delta.pooled is None:
+                    raise InvalidRequestError(delta.error or "the engine was closed before the vectors were computed")
+                pooled[index] = (delta.pooled, delta.num_cached_tokens)
+                on_delta(delta)
+
+    await _run_all(len(requests), max_in_flight, run)
+    return pooled
+
+
+async def _run_all(count: int, max_in_flight: int, run: Callable[[int], Awaitable[None]]) -> None:
+    """Run `run(index)` for each index, `max_in_flight` at a time; the first that fails ends all."""
+    todo = iter(range(count))
 
     async def work() -> None:
         for index in todo:
-            with naming(index, len(requests)):
-                outputs[index] = await _collect(engine, requests[index], texts[index], on_delta)
+            with naming(index, count):
+                await run(index)
 
-    tasks = [asyncio.create_task(work()) for _ in range(min(len(requests), max_in_flight))]
+    tasks = [asyncio.create_task(work()) for _ in range(min(count, max_in_flight))]
     try:
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    return [output for output in outputs if output is not None]
 
 
 async def _collect(engine: Engine, request: GenerationRequest, text: str | None, on_delta: OnDelta) -> RequestOutput:

@@ -35,7 +35,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "runner": ("auto", "generate"),
     "skip_tokenizer_init": (False,),
     "speculative_config": (None,),
-    "task": (None, "auto", "generate"),
     "tensor_parallel_size": (1,),
     "tokenizer": (None,),
     "tokenizer_mode": ("auto",),
@@ -44,8 +43,9 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 # Hints that cannot change an answer: taken with any value, with a line in the log.
 _HINTS = frozenset(("compilation_config", "dtype", "enforce_eager", "gpu_memory_utilization", "max_seq_len_to_capture", "swap_space"))
+_TASKS = {None: "auto", "score": "classify", "reward": "classify", "embedding": "embed"}  # vLLM's words for tasks -> ours
 ABSENT_METHODS = frozenset(
-    "apply_model classify collective_rpc embed encode get_metrics reset_prefix_cache reward score sleep start_profile"  # noqa: SIM905
+    "apply_model collective_rpc get_metrics reset_prefix_cache reward sleep start_profile"  # noqa: SIM905
     " stop_profile wake_up".split()
 )
 
@@ -59,7 +59,9 @@ def engine_settings(model: str, settings: dict[str, Any]) -> dict[str, Any]:
     own = set(known_settings(EngineConfig))
     chosen: dict[str, Any] = {"model": model}
     for name, value in settings.items():
-        if name in own:
+        if name == "task":
+            chosen[name] = _TASKS.get(value, value)
+        elif name in own:
             chosen[name] = value
         elif name in _RENAMED:
             chosen |= _RENAMED[name](value)

@@ -21,6 +21,7 @@ __all__ = [
     "GenerationRequest",
     "KvBlocks",
     "Logprob",
+    "PoolingParams",
     "RequestOutput",
     "SamplingParams",
     "TokenLogprobs",
@@ -263,6 +264,28 @@ def _as_float32(value: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolingParams:
+    """What is asked of a model that makes vectors (embeddings, classes, scores) instead of tokens.
+
+    Attributes:
+        dimensions: only the first so many columns of an embedding, 1 .. its width; None: all.
+        use_activation: whether vectors go through the model's last function (normalisation, softmax or sigmoid); None: as its files say,
+            of classifiers yes.
+        token_wise: a vector for each token, instead of one for the text.
+        second_segment: where the second text of a pair begins, if its tokens are of a type of their own; None: they are not.
+    """
+
+    dimensions: int | None = None
+    use_activation: bool | None = None
+    token_wise: bool = False
+    second_segment: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_integer("dimensions", self.dimensions, 1, _INT32_MAX)
+        _check_integer("second_segment", self.second_segment, 0, _INT32_MAX)
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One request as the engine takes it: the prompt is token ids already.
 
@@ -273,6 +296,7 @@ class GenerationRequest:
         priority: lower is served first; equal priorities in order of arrival.
         cache_salt: requests share prefix-cache blocks only with requests of the same salt.
         grammar_field: the field that asked for `params.grammar`, for an error to name.
+        pooling: the request wants vectors of its prompt; `params` say nothing then. None: it wants tokens.
     """
 
     request_id: str
@@ -281,6 +305,7 @@ class GenerationRequest:
     priority: int = 0
     cache_salt: str = ""
     grammar_field: str = "grammar"
+    pooling: PoolingParams | None = None
 
 
 @dataclass(slots=True)
@@ -299,6 +324,7 @@ class Delta:
         num_cached_tokens: prompt tokens that the prefix cache served.
         prompt_logprobs: on the first delta of choice 0 when asked for; entry 0 is None, one entry per prompt token.
         error: what went wrong, with `finish_reason` ERROR.
+        pooled: float32 bytes of the vectors that a pooling request asked for, on its one delta.
     """
 
     index: int
@@ -310,6 +336,7 @@ class Delta:
     num_cached_tokens: int = 0
     prompt_logprobs: list[TokenLogprobs | None] | None = None
     error: str | None = None
+    pooled: bytes | None = None
 
     @staticmethod
     def joined(deltas: Sequence[Delta]) -> Delta:
@@ -327,6 +354,7 @@ class Delta:
             num_cached_tokens=last.num_cached_tokens,
             prompt_logprobs=first.prompt_logprobs,
             error=last.error,
+            pooled=last.pooled,
         )
 
 

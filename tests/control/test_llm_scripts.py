@@ -113,7 +113,7 @@ def test_settings_that_ask_for_nothing():
 def test_what_is_absent_says_so(llm: LLM):
     with pytest.raises(AttributeError, match="Octavo's LLM has no collective_rpc"):
         llm.collective_rpc("x")
-    assert not hasattr(llm, "embed")
+    assert not hasattr(llm, "wake_up")
     with pytest.raises(ConfigError, match="no lora_request"):
         llm.generate("x", SHORT, lora_request=object())
 

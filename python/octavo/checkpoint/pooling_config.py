@@ -7,7 +7,7 @@ sentence_bert_config.json) and from the head that config.json names. https://sbe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class PoolingConfig:
         prompts: name -> text that is put before a text to embed (instructions such as "query: ").
         default_prompt: the one of them that is used where a request names none; None: none is.
         max_tokens: most tokens of a text; None: as many as the model has positions.
+        width, token_width: columns of the vector of a text, and of a token.
+        whole: whether all tokens of a text must be computed at once (encoders).
         lower_case: whether texts are put into lower case first.
     """
 
@@ -62,6 +64,14 @@ class PoolingConfig:
     default_prompt: str | None = None
     max_tokens: int | None = None
     lower_case: bool = False
+    width: int = 0
+    token_width: int = 0
+    whole: bool = False
+
+    @property
+    def reuses_prefix(self) -> bool:
+        """Whether a text's vector needs no hidden states but those of its last token."""
+        return self.kind == "last" and not self.whole
 
 
 def task_of(config: Mapping[str, Any], folder: Path | None, *, is_encoder: bool) -> str:
@@ -76,7 +86,9 @@ def task_of(config: Mapping[str, Any], folder: Path | None, *, is_encoder: bool)
     return "embed" if is_encoder or made_by_st or name.endswith("Model") else "generate"
 
 
-def read_pooling(source: str, config: Mapping[str, Any], folder: Path | None, task: str, *, is_encoder: bool) -> PoolingConfig:
+def read_pooling(
+    source: str, config: Mapping[str, Any], folder: Path | None, task: str, *, hidden_size: int, is_encoder: bool
+) -> PoolingConfig:
     """Read what there is of the files of `folder`; a bare model is pooled by mean (encoders) or by its last token, and normalised.
 
     Raises:
@@ -84,9 +96,13 @@ def read_pooling(source: str, config: Mapping[str, Any], folder: Path | None, ta
     """
     keys = ConfigKeys(source, config)
     if task == "embed":
-        return _embedding(folder, is_encoder)
-    kind = _classifier_kind(keys, is_encoder)
-    return PoolingConfig(task, kind, _classifier_activation(keys, task), labels=_labels(keys))
+        found = _embedding(folder, is_encoder)
+        width = found.dense[-1].out_features if found.dense else hidden_size
+        return replace(found, width=width, token_width=hidden_size, whole=is_encoder)
+    labels = _labels(keys)
+    token_width = len(labels) if task == "token_classify" else hidden_size
+    kind, activation = _classifier_kind(keys, is_encoder), _classifier_activation(keys, task)
+    return PoolingConfig(task, kind, activation, labels=labels, width=len(labels), token_width=token_width, whole=is_encoder)
 
 
 # ---- sentence-transformers' files -------------------------------------------------------------------------------------------------

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 from octavo.engine.model_info import ModelInfo
 from octavo.errors import CONTEXT_LENGTH_EXCEEDED, InvalidRequestError
-from octavo.step import RowSampling
-from octavo.types import GenerationRequest, SamplingParams
+from octavo.step import RowPooling, RowSampling
+from octavo.types import GenerationRequest, PoolingParams, SamplingParams
 
-__all__ = ["admit", "check_constraints"]
+if TYPE_CHECKING:
+    from octavo.checkpoint.pooling_config import PoolingConfig
+
+__all__ = ["admit", "admit_pooling", "check_constraints"]
 
 
 def admit(request: GenerationRequest, info: ModelInfo, max_sequence_length: int) -> int:
@@ -21,6 +25,12 @@ def admit(request: GenerationRequest, info: ModelInfo, max_sequence_length: int)
     Raises:
         InvalidRequestError: naming the field, where no amount of waiting would help.
     """
+    if info.pooling is not None:
+        raise InvalidRequestError(
+            f"{info.name} makes vectors, not text ({info.pooling.task}); use /v1/embeddings, /score, /rerank, /classify or /pooling, "
+            "or LLM.embed, score, classify or encode",
+            "model",
+        )
     _check_prompt(request.prompt_token_ids, info, max_sequence_length)
     _check_token_ids(request.params, info.vocab_size)
     params = request.params
@@ -35,6 +45,47 @@ def admit(request: GenerationRequest, info: ModelInfo, max_sequence_length: int)
     if params.min_tokens > room:
         raise InvalidRequestError(f"min_tokens is {params.min_tokens}, but there is room for {room} tokens after the prompt", "min_tokens")
     return room if params.max_tokens is None else params.max_tokens
+
+
+def admit_pooling(pooling: PoolingParams, prompt_token_ids: list[int], info: ModelInfo, max_prompt_length: int) -> RowPooling:
+    """Check a request for vectors against the model; returns what the runner makes of it.
+
+    `max_prompt_length`: most tokens of a prompt that the scheduler can hold, <= info.max_model_len.
+
+    Raises:
+        InvalidRequestError: naming the field, where no amount of waiting would help.
+    """
+    model = info.pooling
+    if model is None:
+        raise InvalidRequestError(f"{info.name} makes text, not vectors; serve an embedding model, or this one with --task embed", "model")
+    if not prompt_token_ids:
+        raise InvalidRequestError("the input is empty; give at least one token", "input")
+    num_tokens = len(prompt_token_ids)
+    if num_tokens > max_prompt_length:
+        raise InvalidRequestError(
+            f"the input has {num_tokens} tokens, but {_limit(info, max_prompt_length)}; shorten it, or have it cut: truncate_prompt_tokens",
+            "input",
+            CONTEXT_LENGTH_EXCEEDED,
+        )
+    _check_range("input", prompt_token_ids, info.vocab_size)
+    if model.task == "token_classify" and not pooling.token_wise:
+        raise InvalidRequestError(f"{info.name} classifies tokens, not texts; use /pooling or LLM.encode", "model")
+    width = model.token_width if pooling.token_wise else model.width
+    if pooling.dimensions is not None and (model.task != "embed" or pooling.dimensions > width):
+        most = f"its embeddings have {width}" if model.task == "embed" else "it makes no embeddings"
+        raise InvalidRequestError(f"dimensions is {pooling.dimensions}, but {most}", "dimensions")
+    return RowPooling(pooling.token_wise, pooling.dimensions, _activation(pooling, model), pooling.second_segment)
+
+
+def _activation(pooling: PoolingParams, model: PoolingConfig) -> str:
+    """What vectors go through at last. Hidden states of tokens are embeddings whatever head the model has."""
+    if pooling.use_activation is False:
+        return "none"
+    if model.task == "classify" and pooling.token_wise:
+        return "normalize" if pooling.use_activation else "none"
+    if pooling.use_activation and model.activation == "none":
+        return "normalize" if model.task == "embed" else "sigmoid" if model.width == 1 else "softmax"
+    return model.activation
 
 
 def _check_prompt(prompt_token_ids: list[int], info: ModelInfo, max_sequence_length: int) -> None:

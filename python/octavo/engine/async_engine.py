@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from octavo.engine.admission import admit, check_constraints
+from octavo.engine.admission import admit, admit_pooling, check_constraints
 from octavo.engine.beams import beam_params, max_length_of
-from octavo.engine.choice import Choice, ChoiceRules
+from octavo.engine.choice import Choice, ChoiceRules, NoText
 from octavo.engine.live_request import LiveRequest
 from octavo.engine.model_info import ModelInfo
 from octavo.engine.port import Core
@@ -24,7 +24,8 @@ from octavo.engine.stats_log import log_stats
 from octavo.errors import EngineDeadError, InvalidRequestError
 from octavo.log import get_logger
 from octavo.scheduler import CoreRequest, SequenceOutput
-from octavo.types import Delta, FinishReason, GenerationRequest, KvBlocks
+from octavo.step import RowSampling
+from octavo.types import Delta, FinishReason, GenerationRequest, KvBlocks, PoolingParams
 
 if TYPE_CHECKING:
     from octavo.text.tokenizer import Tokenizer
@@ -144,6 +145,8 @@ class AsyncEngine:
 
     def _core_request(self, request: GenerationRequest) -> CoreRequest:
         """The request in tokens. Raises `InvalidRequestError` where it can never be served."""
+        if request.pooling is not None:
+            return self._pooling_request(request, request.pooling)
         params = request.params
         max_tokens = admit(request, self.info, max_length_of(request, self.core.limits))
         end_token_ids = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else self._eos_token_ids)
@@ -161,12 +164,29 @@ class AsyncEngine:
             beams=beam_params(params),
         )
 
+    def _pooling_request(self, request: GenerationRequest, pooling: PoolingParams) -> CoreRequest:
+        row = admit_pooling(pooling, request.prompt_token_ids, self.info, self.core.limits.max_prompt_length)
+        model = self.info.pooling
+        assert model is not None
+        return CoreRequest(
+            request_id=str(next(self._core_ids)),
+            prompt_token_ids=request.prompt_token_ids,
+            samplings=(RowSampling(),),
+            max_tokens=1,
+            priority=request.priority,
+            cache_extras=request.cache_salt.encode(),
+            pooling=row,
+            whole=model.whole,
+            reuses_prefix=model.reuses_prefix and not row.token_wise,
+        )
+
     def _live_request(self, request: GenerationRequest, core_id: str) -> LiveRequest:
         params = request.params
         rules = ChoiceRules.of(params)
 
         def new_choice(index: int) -> Choice:
-            return Choice(index, rules, self.tokenizer.detokenizer(params.skip_special_tokens))
+            is_text = request.pooling is None
+            return Choice(index, rules, self.tokenizer.detokenizer(params.skip_special_tokens) if is_text else NoText())
 
         stream = RequestStream(request, on_abort=lambda: self._end(live, FinishReason.ABORT))
         live = LiveRequest(request, core_id, new_choice, stream, self._clock())
@@ -232,7 +252,7 @@ class AsyncEngine:
                 observer.finished(live.request, summary)
 
     def _count_tokens(self, live: LiveRequest, choice: Choice, num_tokens: int, now_s: float) -> None:
-        if num_tokens == 0:
+        if num_tokens == 0 and live.request.pooling is None:
             return
         previous_s, choice.last_token_s = choice.last_token_s, now_s
         self._counters.generation_tokens += num_tokens

@@ -9,7 +9,7 @@ from octavo._runtime import StopMatcher
 from octavo.scheduler import SequenceOutput
 from octavo.types import Delta, FinishReason, SamplingParams, TokenLogprobs
 
-__all__ = ["Choice", "ChoiceRules"]
+__all__ = ["Choice", "ChoiceRules", "NoText"]
 
 
 class Detokenizer(Protocol):
@@ -17,6 +17,18 @@ class Detokenizer(Protocol):
 
     def push(self, token_ids: list[int]) -> str: ...
     def finish(self) -> str: ...
+
+
+class NoText:
+    """The detokenizer of a request that wants no text."""
+
+    def push(self, token_ids: list[int]) -> str:
+        """There are no tokens."""
+        return ""
+
+    def finish(self) -> str:
+        """Nothing was held back."""
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

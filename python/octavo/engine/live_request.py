@@ -54,7 +54,10 @@ class LiveRequest:
         choice = self.choice(index)
         if not output.token_ids:
             reason = output.finish_reason
-            return None if reason is None else choice.end(reason, output.num_cached_tokens, output.error)
+            if reason is None:
+                return None
+            last = choice.end(reason, output.num_cached_tokens, output.error)
+            return last if output.pooled is None else replace(last, pooled=output.pooled)
         is_first = choice.num_tokens == 0
         delta = choice.push(output)
         if index == 0 and is_first and self.request.params.prompt_logprobs is not None:

@@ -63,7 +63,13 @@ class LocalCore:
     def limits(self) -> CoreLimits:
         """See `Core.limits`."""
         scheduler = self.engine_core.scheduler
-        return CoreLimits(scheduler.max_sequence_length, scheduler.max_running, self._max_waiting, scheduler.max_beam_lengths)
+        return CoreLimits(
+            scheduler.max_sequence_length,
+            scheduler.max_prompt_length,
+            scheduler.max_running,
+            self._max_waiting,
+            scheduler.max_beam_lengths,
+        )
 
     @property
     def dead(self) -> str | None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from octavo.checkpoint.pooling_config import PoolingConfig
 
 __all__ = ["ModelInfo"]
 
@@ -18,6 +21,7 @@ class ModelInfo:
         max_model_len: context window in tokens, prompt and output together.
         vocab_size: token ids are below this.
         created: when it was loaded, seconds since the epoch.
+        pooling: of a model that makes vectors, how; None: it makes text.
         aliases: further names that requests may give it.
         extra: further facts to show (architecture, weight formats, kernels); plain JSON values.
     """
@@ -29,3 +33,4 @@ class ModelInfo:
     created: int
     extra: dict[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    pooling: PoolingConfig | None = None

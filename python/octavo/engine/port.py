@@ -95,12 +95,14 @@ class CoreLimits:
 
     Attributes:
         max_sequence_length: most tokens of a sequence, prompt and output, as far as context window and KV cache go.
+        max_prompt_length: most tokens of a prompt whose vectors are asked for: no output follows it.
         max_running: most choices that run at once.
         max_waiting: most choices that wait.
         max_beam_lengths: most tokens of each beam, prompt and output, of a search with 1, 2, 3, ... beams; it has no more than entries.
     """
 
     max_sequence_length: int
+    max_prompt_length: int
     max_running: int
     max_waiting: int
     max_beam_lengths: tuple[int, ...] = ()

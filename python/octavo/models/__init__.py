@@ -62,11 +62,12 @@ def model_class(model_type: str) -> type[Decoder | Encoder]:
         raise CheckpointError(f"model_type {model_type!r} is not supported; supported: {known}") from None
 
 
-def model_config(checkpoint: Checkpoint, task: str = "auto") -> ModelConfig:
+def model_config(checkpoint: Checkpoint, task: str = "auto", pooling_kind: str = "auto") -> ModelConfig:
     """Read a checkpoint's configuration as its family understands it.
 
     Args:
         task: what the model is to do, one of `pooling_config.TASKS`; auto: what its files say.
+        pooling_kind: which hidden states become a text's vector, one of `pooling_config.POOLING_KINDS`; auto: what its files say.
 
     Raises:
         CheckpointError: an unknown model_type; a key that is missing or makes no sense; a key that changes what the model computes
@@ -85,4 +86,7 @@ def model_config(checkpoint: Checkpoint, task: str = "auto") -> ModelConfig:
                 f"{source}: this {config.model_type} model is an encoder, which makes vectors, not text; leave --task out"
             )
         return config
-    return replace(config, pooling=read_pooling(source, checkpoint.config, folder, task, is_encoder=is_encoder))
+    pooling = read_pooling(source, checkpoint.config, folder, task, hidden_size=config.hidden_size, is_encoder=is_encoder)
+    if pooling_kind != "auto":
+        pooling = replace(pooling, kind=pooling_kind)
+    return replace(config, pooling=pooling)

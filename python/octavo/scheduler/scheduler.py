@@ -69,6 +69,11 @@ class Scheduler:
         return self._max_beam_lengths
 
     @property
+    def max_prompt_length(self) -> int:
+        """Most tokens of a prompt that nothing follows: the context window, or what the pool holds."""
+        return min(self._limits.max_model_len, self._blocks.max_tokens(self._limits.max_num_batched_tokens))
+
+    @property
     def has_work(self) -> bool:
         """Whether a sequence lives, a result is due, or the runner holds rows that ended."""
         return bool(self._groups or self._in_flight or self._ended_rows)
@@ -115,6 +120,8 @@ class Scheduler:
         most = self.max_sequence_length
         if request.beams is not None:
             most = (*self._max_beam_lengths, *[0] * len(request.samplings))[len(request.samplings) - 1]
+        elif request.pooling is not None:
+            most = self.max_prompt_length + 1
         if not request.prompt_token_ids or request.max_tokens < 1 or max_length > most:
             raise ValueError(f"request {request.request_id!r}: prompt and max_tokens must fit 2..{most} tokens")
         if request.whole and len(request.prompt_token_ids) > self._limits.max_num_batched_tokens:

@@ -43,6 +43,9 @@ _LATE_FAMILIES = {
     "anthropic.messages": ("POST /v1/messages", "POST /v1/messages/count_tokens"),
     "ollama.generation": ("POST /api/chat", "POST /api/generate"),
     "description.routes": ("GET /openapi.json", "GET /docs"),
+    "pooling.embeddings": ("POST /v1/embeddings", "POST /pooling"),
+    "pooling.scores": ("POST /score", "POST /v1/score", "POST /rerank", "POST /v1/rerank", "POST /v2/rerank"),
+    "pooling.classify": ("POST /classify", "POST /v1/classify"),
     "ollama.models": ("GET /api/tags", "GET /api/ps", "GET /api/version", "POST /api/show"),
 }
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from octavo.text.chat_template import ChatTemplate
-from octavo.text.tokenizer import Detokenizer, check_token_ids, encodable
+from octavo.text.tokenizer import Detokenizer, check_token_ids, encodable, encode_one
 
 if TYPE_CHECKING:
     from octavo._runtime import TokenTable
@@ -27,6 +27,9 @@ class ByteTokenizer:
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         return list(encodable(text).encode())
+
+    def encode_input(self, text: str, other: str | None = None, *, most: int | None = None) -> tuple[list[int], int | None]:
+        return encode_one(self, text, other, most)
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         check_token_ids(token_ids, self.vocab_size)

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from octavo.errors import InvalidRequestError
 from octavo.text import byte_level
 from octavo.text.chat_template import ChatTemplate
 from octavo.text.tokenizer import Detokenizer, check_token_ids, encodable
 
 if TYPE_CHECKING:
+    from tokenizers import Encoding
     from tokenizers import Tokenizer as Backend
 
     from octavo._runtime import TokenTable
@@ -56,6 +58,17 @@ class FastTokenizer:
             return self._backend.encode(encodable(text), add_special_tokens=add_special_tokens).ids
         [encoding] = self._backend.encode_batch_fast([encodable(text)], add_special_tokens=add_special_tokens)  # lets go of the GIL
         return encoding.ids
+
+    def encode_input(self, text: str, other: str | None = None, *, most: int | None = None) -> tuple[list[int], int | None]:
+        texts = [encodable(each) for each in (text, other) if each is not None]
+        if most is None and len(texts) == 1:
+            return self.encode(text), None
+        parts = self._backend.encode_batch(texts, add_special_tokens=False)
+        if most is not None:
+            _cut(parts, most - self._backend.num_special_tokens_to_add(len(parts) > 1))
+        encoding = self._backend.post_process(parts[0], parts[1] if len(parts) > 1 else None)
+        types = encoding.type_ids
+        return encoding.ids, types.index(1) if 1 in types else None
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         check_token_ids(token_ids, self.vocab_size)
@@ -114,6 +127,20 @@ def _forget_pieces(backend: Backend) -> None:
 
     if isinstance(backend.model, (models.BPE, models.Unigram)) and not _splits(backend):
         backend.model._resize_cache(0)
+
+
+def _cut(parts: list[Encoding], most: int) -> None:
+    """Cut the ends off until all have `most` tokens together: the longer one first, then both by turns."""
+    if most < len(parts):
+        raise InvalidRequestError("truncate_prompt_tokens leaves no room beside the special tokens; raise it", "truncate_prompt_tokens")
+    lengths = [len(part) for part in parts]
+    while sum(lengths) > most:
+        longest = lengths.index(max(lengths))
+        rest = sum(lengths) - lengths[longest]
+        level = max((length for index, length in enumerate(lengths) if index != longest), default=0)
+        lengths[longest] = max(most - rest, min(level, lengths[longest] - 1))
+    for part, length in zip(parts, lengths, strict=True):
+        part.truncate(length)
 
 
 def _splits(backend: Backend) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from octavo.text.chat_template import ChatTemplate
 from octavo.text.special_splitter import SpecialSplitter
-from octavo.text.tokenizer import Detokenizer, check_token_ids, encodable
+from octavo.text.tokenizer import Detokenizer, check_token_ids, encodable, encode_one
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
@@ -64,6 +64,9 @@ class SentencePieceTokenizer:
             else:
                 token_ids += self._processor.encode(piece, out_type=int)
         return [*self._prefix, *token_ids, *self._suffix] if add_special_tokens else token_ids
+
+    def encode_input(self, text: str, other: str | None = None, *, most: int | None = None) -> tuple[list[int], int | None]:
+        return encode_one(self, text, other, most)
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         check_token_ids(token_ids, self.vocab_size)

@@ -8,7 +8,7 @@ from typing import Protocol
 from octavo.errors import InvalidRequestError
 from octavo.text.chat_template import ChatTemplate
 
-__all__ = ["Detokenizer", "Tokenizer", "check_token_ids", "encodable"]
+__all__ = ["Detokenizer", "Tokenizer", "check_token_ids", "encodable", "encode_one"]
 
 
 class Detokenizer(Protocol):
@@ -49,6 +49,20 @@ class Tokenizer(Protocol):
         """
         ...
 
+    def encode_input(self, text: str, other: str | None = None, *, most: int | None = None) -> tuple[list[int], int | None]:
+        """Return the ids of what a model makes vectors of, with its special tokens: a text, or a pair of texts.
+
+        Args:
+            most: tokens that are kept; the end of the text, or of the longer one of the two, is cut off. None: all.
+
+        Returns:
+            The ids, and where those of token type 1 begin; None where there are none.
+
+        Raises:
+            InvalidRequestError: a text holds a lone surrogate, or the tokenizer joins no pairs.
+        """
+        ...
+
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Return the text of ids, with broken characters as U+FFFD. Raises InvalidRequestError for an id outside the vocabulary."""
         ...
@@ -71,6 +85,14 @@ def check_token_ids(token_ids: Sequence[int], vocab_size: int) -> None:
     if token_ids and not (min(token_ids) >= 0 and max(token_ids) < vocab_size):
         bad = next(token_id for token_id in token_ids if not 0 <= token_id < vocab_size)
         raise InvalidRequestError(f"token id {bad} is outside the vocabulary of {vocab_size} tokens")
+
+
+def encode_one(tokenizer: Tokenizer, text: str, other: str | None, most: int | None) -> tuple[list[int], int | None]:
+    """`Tokenizer.encode_input` of tokenizers that know no pairs."""
+    if other is not None:
+        raise InvalidRequestError("this model's tokenizer joins no pairs of texts: its folder needs a tokenizer.json")
+    token_ids = tokenizer.encode(text)
+    return (token_ids if most is None else token_ids[:most]), None
 
 
 def encodable(text: str) -> str:

@@ -13,7 +13,7 @@ __all__ = ["openapi_document"]
 
 _SCHEMAS = "#/components/schemas/"
 _ERRORS = {"Anthropic": "Anthropic.Error", "Ollama": "Ollama.Error"}
-_FAMILIES = {"openai": "OpenAI", "responses": "Responses", "anthropic": "Anthropic", "ollama": "Ollama"}
+_FAMILIES = {"openai": "OpenAI", "responses": "Responses", "anthropic": "Anthropic", "ollama": "Ollama", "pooling": "Vectors"}
 _TEXT = {"type": "string"}
 _OPENAI_ERROR = {
     "type": "object",

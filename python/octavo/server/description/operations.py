@@ -10,6 +10,7 @@ from octavo.server.anthropic import protocol as anthropic
 from octavo.server.edge.body import RequestBody
 from octavo.server.ollama import protocol as ollama
 from octavo.server.openai import decision_body, protocol
+from octavo.server.pooling import protocol as pooling
 from octavo.server.responses import protocol as responses
 
 __all__ = ["OPERATIONS", "Operation"]
@@ -64,12 +65,21 @@ OPERATIONS = (
     Operation("GET /v1/responses/{id}/input_items", "OpenAI", "The input of a response", optional=_ITEMS),
     Operation("GET /v1/responses", "OpenAI", "A WebSocket with lanes of responses"),
     Operation("POST /v1/decisions", "OpenAI", "How likely each of few answers is", decision_body.DecisionsBody),
+    Operation("POST /v1/embeddings", "OpenAI", "Vectors of texts", pooling.EmbeddingBody),
     Operation("GET /v1/models", "OpenAI", "The models that are served"),
     Operation("GET /v1/models/{id:.+}", "OpenAI", "One of them"),
     Operation("GET /v1/stream", "Octavo", "A WebSocket with many streams of completions and chats"),
     Operation("POST /tokenize", "Octavo", "A text's or a conversation's tokens", protocol.TokenizeBody),
     Operation("POST /detokenize", "Octavo", "The text of tokens", protocol.DetokenizeBody),
     Operation("GET /tokenizer_info", "Octavo", "What the tokenizer is"),
+    Operation("POST /pooling", "Octavo", "Vectors of texts or of their tokens", pooling.PoolingBody),
+    Operation("POST /classify", "Octavo", "How likely each label of a text is", pooling.ClassifyBody),
+    Operation("POST /v1/classify", "Octavo", "The same", pooling.ClassifyBody),
+    Operation("POST /score", "Octavo", "How well texts go together", pooling.ScoreBody),
+    Operation("POST /v1/score", "Octavo", "The same", pooling.ScoreBody),
+    Operation("POST /rerank", "Jina, Cohere", "Documents by how well they answer a query", pooling.RerankBody),
+    Operation("POST /v1/rerank", "Jina, Cohere", "The same", pooling.RerankBody),
+    Operation("POST /v2/rerank", "Jina, Cohere", "The same", pooling.RerankBody),
     Operation("POST /v1/messages", "Anthropic", "Answer a conversation", anthropic.MessagesBody, _EVENTS),
     Operation("POST /v1/messages/count_tokens", "Anthropic", "Count a conversation's tokens", anthropic.CountTokensBody),
     Operation("POST /api/chat", "Ollama", "Answer a conversation", ollama.ChatBody, _LINES),

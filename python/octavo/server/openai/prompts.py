@@ -114,6 +114,11 @@ def _template(context: ServerContext, source: str | None) -> ChatTemplate:
             message = "chat_template: this server renders the model's own template only; --trust-request-chat-template allows others"
             raise InvalidRequestError(message, "chat_template")
         return _own_template(source) if template is None else template.with_source(source)
+    pooling = context.engine.info.pooling
+    if pooling is not None:
+        raise InvalidRequestError(
+            f"{context.engine.info.name} makes vectors, not text ({pooling.task}); use /v1/embeddings or its like", "model"
+        )
     if template is None:
         raise InvalidRequestError("this model has no chat template; use /v1/completions", "messages")
     return template

@@ -1,0 +1,102 @@
+"""From the texts of a request to their vectors: tokenized off the loop, computed together, given back in order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
+
+from octavo.engine.pooling_inputs import PoolingInput, pooling_input, pooling_of
+from octavo.errors import CONTEXT_LENGTH_EXCEEDED, InvalidRequestError
+from octavo.server.edge.errors import ApiError
+from octavo.server.edge.generation import Generation
+from octavo.types import FinishReason, GenerationRequest, PoolingParams, SamplingParams
+
+if TYPE_CHECKING:
+    from octavo.server.edge.context import ServerContext
+    from octavo.server.pooling.protocol import PoolingRequestBody
+
+__all__ = ["Vectors", "compute", "cosine", "tokenized", "usage"]
+
+_PARAMS = SamplingParams(max_tokens=1)
+
+
+class Vectors(NamedTuple):
+    """float32 bytes of each input's vectors, and what they took.
+
+    Attributes:
+        width: columns of a vector.
+        num_tokens: of all inputs.
+    """
+
+    rows: list[bytes]
+    width: int
+    num_tokens: int
+    num_cached_tokens: int
+
+
+async def tokenized(
+    context: ServerContext, body: PoolingRequestBody, texts: Sequence[tuple[str | list[int], str | None]], *, prompt_name: str | None = None
+) -> list[PoolingInput]:
+    """Tokenize inputs: texts, pairs of texts, or token ids, which stay what they are but for being cut."""
+    info, most = context.engine.info, body.truncate_prompt_tokens
+    pooling_of(info)
+    if most == 0:
+        raise InvalidRequestError("truncate_prompt_tokens is 0; at least one token must stay", "truncate_prompt_tokens")
+    longest = 0 if most is not None else max(len(text) + len(other or "") for text, other in texts)
+    if longest > 10_000 and longest > info.max_model_len * await context.max_token_bytes():
+        message = f"this model's maximum context length is {info.max_model_len} tokens, but an input has {longest} characters"
+        raise InvalidRequestError(message, "input", CONTEXT_LENGTH_EXCEEDED)
+    kept = info.max_model_len if most == -1 else most
+    encode = partial(pooling_input, context.engine.tokenizer, info, prompt_name=prompt_name, most=most)
+
+    def all_of_them() -> list[PoolingInput]:
+        return [PoolingInput(text[:kept]) if isinstance(text, list) else encode(text, other) for text, other in texts]
+
+    return await context.workers.run(sum(len(text) + len(other or "") for text, other in texts), all_of_them)
+
+
+async def compute(context: ServerContext, body: PoolingRequestBody, inputs: Sequence[PoolingInput], params: PoolingParams) -> Vectors:
+    """Compute the vectors of all inputs. Raises what the engine refuses them with, before any is computed."""
+    model = pooling_of(context.engine.info)
+    name = f"pool-{uuid4().hex}"
+    requests = [
+        GenerationRequest(f"{name}-{index}", each.token_ids, _PARAMS, body.priority, pooling=_with_segment(params, each))
+        for index, each in enumerate(inputs)
+    ]
+    rows: list[bytes] = [b""] * len(inputs)
+    cached = 0
+    async with Generation(context.engine, requests) as generation:
+        async for index, delta in generation:
+            if delta.finish_reason is FinishReason.ABORT:
+                raise ApiError(
+                    503, "the request was given up: the server is shutting down", kind="service_unavailable_error", code="aborted"
+                )
+            cached += delta.num_cached_tokens
+            rows[index] = delta.pooled or b""
+    width = params.dimensions or (model.token_width if params.token_wise else model.width)
+    return Vectors(rows, width, sum(len(each.token_ids) for each in inputs), cached)
+
+
+def _with_segment(params: PoolingParams, each: PoolingInput) -> PoolingParams:
+    if each.second_segment is None:
+        return params
+    return PoolingParams(params.dimensions, params.use_activation, params.token_wise, each.second_segment)
+
+
+def usage(vectors: Vectors) -> dict[str, Any]:
+    """Return OpenAI's usage object."""
+    return {
+        "prompt_tokens": vectors.num_tokens,
+        "total_tokens": vectors.num_tokens,
+        "completion_tokens": 0,
+        "prompt_tokens_details": {"cached_tokens": vectors.num_cached_tokens},
+    }
+
+
+def cosine(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return the cosine of the angle between two vectors; 0 where one has no direction."""
+    length = math.sqrt(sum(x * x for x in first) * sum(y * y for y in second))
+    return sum(x * y for x, y in zip(first, second, strict=True)) / length if length else 0.0
