@@ -241,6 +241,7 @@ void bind_cuda_program(py::module_& module) {
       .def("masks", &masks, py::arg("count"))
       .def("launch_draws", &launch_draws, py::arg("rows"), py::arg("logits_rows"), py::arg("masked"))
       .def("collect", &collect)
+      .def("finished", [](const PyProgram& self) { return self.program->finished(); })
       .def("capture", [](PyProgram& self, std::int64_t num_tokens) { return self.program->capture(num_tokens); });
 }
 

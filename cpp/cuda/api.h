@@ -108,7 +108,8 @@ class Program {
     Matrix<const float> logits;                   // where they were asked for; valid until kDepth more steps are launched
     double device_ms = 0.0;
   };
-  virtual Result collect() = 0;  // of the oldest step that is launched; waits for it
+  virtual Result collect() = 0;       // of the oldest step that is launched; waits for it
+  virtual bool finished() const = 0;  // whether collect() would not wait
 
   // Captures the graph of decode steps of `num_tokens` before it is needed. False when it exists or cannot be captured.
   virtual bool capture(std::int64_t num_tokens) = 0;

@@ -18,6 +18,9 @@ struct Bias {
   const void* typed = nullptr;
 };
 
+// Row counts that share what is measured: each for itself up to 256, then up to a multiple of 128, 512 or 2048.
+std::int64_t measured_rows(std::int64_t rows);
+
 class Products {
  public:
   explicit Products(std::shared_ptr<BlasLibrary> library);  // null: only kernels of our own
@@ -29,7 +32,7 @@ class Products {
   void product(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y, Stream stream);
 
   // Times the candidates for this shape, unless it is known, and keeps the fastest. Overwrites y and waits for the stream: not while a
-  // graph is captured. Shapes of more than 256 rows stand for all down to half as many.
+  // graph is captured. A shape stands for all of the same measured_rows().
   void measure(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y, Stream stream);
   void finish_measuring();  // frees what measuring needs
 

@@ -207,8 +207,13 @@ void CudaProgram::compute(const StepSizes& sizes, const Slot& slot) {
   const bool replay = may_replay(sizes, step);
   if (!replay) step = attention_step(sizes, slot.arrays.get(), false);
   for (const auto& [shape, backend] : attention_) backend->plan(step, setting_.stream);
-  const Frame bound = frame(sizes);
-  if (!replay) return run_launches(bound);
+  Frame bound = frame(sizes);
+  if (!replay) {
+    bound.measuring = measured_.insert(measured_rows(sizes.padded_tokens)).second;  // the first step of its size pays for all
+    run_launches(bound);
+    if (bound.measuring) setting_.products->finish_measuring();
+    return;
+  }
   GraphExec& graph = graphs_[sizes.padded_tokens];
   if (!graph) graph = record(bound);
   check(cudaGraphLaunch(graph.get(), setting_.stream), "launch a graph");
@@ -298,6 +303,14 @@ Program::Result CudaProgram::collect() {
   check(cudaEventElapsedTime(&ms, slot.started, slot.finished), "cudaEventElapsedTime");
   results_->tokens = slot.draws ? sampler_->collect(index) : std::vector<SampledToken>();
   return {&results_->tokens, slot.host_logits, ms};
+}
+
+bool CudaProgram::finished() const {
+  require(!launched_.empty(), "no step is launched");
+  const cudaError_t status = cudaEventQuery(slots_[static_cast<std::size_t>(launched_.front())].finished);
+  if (status == cudaErrorNotReady) return false;
+  check(status, "a step on the GPU");
+  return true;
 }
 
 bool CudaProgram::capture(std::int64_t num_tokens) {

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,7 @@ class CudaProgram final : public Program {
   Matrix<std::int32_t> masks(std::int64_t count) override;
   void launch_draws(Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows, Span<const std::int32_t> masked) override;
   Result collect() override;
+  bool finished() const override;
   bool capture(std::int64_t num_tokens) override;
 
  private:
@@ -96,6 +98,7 @@ class CudaProgram final : public Program {
   int next_slot_ = 0;
   std::optional<StepSizes> forward_;          // of the step whose forward pass is launched and whose draws are not
   std::map<std::int64_t, GraphExec> graphs_;  // of decode steps, by padded tokens
+  std::set<std::int64_t> measured_;           // measured_rows() of steps whose products have chosen their algorithms
   struct Results;
   std::unique_ptr<Results> results_;
 };

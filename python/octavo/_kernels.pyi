@@ -311,5 +311,8 @@ class CudaProgram:
         """The second part of `launch`; draw masked[i] keeps to mask i."""
     def collect(self) -> tuple[list[int | None], list[tuple | None], NDArray[np.float32] | None, float]:
         """Of the oldest step under way: token ids, reports, the logits where they were asked for, milliseconds on the device."""
+    def finished(self) -> bool:
+        """Whether the oldest launched step has ended."""
+
     def capture(self, num_tokens: int) -> bool:
         """Capture the graph of decode steps of that many tokens; whether one was made."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -211,6 +213,9 @@ class Launches:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.told: SimpleQueue[int] = SimpleQueue()  # steps, as they are launched
+        self.ended = threading.Event()  # of the steps on the device
+        self.ended.set()
         self._launched: list[int] = []
 
     def bind_thread(self) -> None:
@@ -220,6 +225,7 @@ class Launches:
         if plan.step_id == 7:
             raise RuntimeError("no such row")
         self.calls.append(f"launch {plan.step_id}")
+        self.told.put(plan.step_id)
         self._launched.append(plan.step_id)
         assert len(self._launched) <= self.depth
 
@@ -227,8 +233,25 @@ class Launches:
         self.calls.append(f"collect {self._launched[0]}")
         return StepResult(self._launched.pop(0), [], [], [])
 
+    def finished(self) -> bool:
+        return self.ended.is_set()
+
     def close(self) -> None:
         self.calls.append("close")
+
+
+def test_a_step_that_comes_late_is_launched_while_the_one_before_it_runs():
+    executor = Launches()
+    executor.ended.clear()
+    runner = LocalRunner(executor)
+    first = runner.submit(StepPlan(0))
+    assert executor.told.get(timeout=60) == 0
+    second = runner.submit(StepPlan(1))
+    assert executor.told.get(timeout=60) == 1
+    assert not first.done()
+    executor.ended.set()
+    assert (first.result(timeout=60).step_id, second.result(timeout=60).step_id) == (0, 1)
+    runner.close()
 
 
 def test_steps_are_launched_ahead_and_collected_in_order():

@@ -1,5 +1,5 @@
-#include "cuda/check.h"
 #include "cuda/element.h"
+#include "cuda/launch.h"
 #include "ops/activation/activation_device.h"
 
 namespace octavo::cuda {
@@ -9,11 +9,12 @@ constexpr int kThreads = 256;
 
 // y[row, col] = op(row, packs of the inputs at col); every thread makes one pack.
 template <typename T, int kPack, typename Op>
-__global__ void map_kernel(T* y, std::int64_t y_stride, std::int64_t rows, int packs, Op op) {
-  const std::int64_t index = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (index >= rows * packs) return;
-  const std::int64_t row = index / packs;
-  const int col = static_cast<int>(index % packs) * kPack;
+__global__ void __launch_bounds__(kThreads) map_kernel(T* y, std::int64_t y_stride, int packs, unsigned blocks_a_row, Op op) {
+  let_next_start();
+  wait_for_previous();
+  const std::int64_t row = blockIdx.x / blocks_a_row;
+  const int pack = static_cast<int>(blockIdx.x % blocks_a_row * kThreads + threadIdx.x), col = pack * kPack;
+  if (pack >= packs) return;
   op.template apply<kPack>(row, col).store(y + row * y_stride + col);
 }
 
@@ -85,18 +86,14 @@ struct SoftcapOp {
 };
 
 template <typename T, typename Op>
-void map(const char* name, const DeviceMatrix& y, bool vectors, Op op, Stream stream) {
+void map(const DeviceMatrix& y, bool vectors, Op op, Stream stream) {
   if (y.rows == 0) return;
   constexpr int kPack = kVectorElements<T>;
   const int packs = static_cast<int>(vectors ? y.cols / kPack : y.cols);
-  const auto blocks = static_cast<unsigned>((y.rows * packs + kThreads - 1) / kThreads);
-  T* out = static_cast<T*>(y.data);
-  if (vectors) {
-    map_kernel<T, kPack><<<blocks, kThreads, 0, stream>>>(out, y.stride, y.rows, packs, op);
-  } else {
-    map_kernel<T, 1><<<blocks, kThreads, 0, stream>>>(out, y.stride, y.rows, packs, op);
-  }
-  check_launch(name);
+  const auto blocks_a_row = static_cast<unsigned>((packs + kThreads - 1) / kThreads);
+  const auto kernel = vectors ? map_kernel<T, kPack, Op> : map_kernel<T, 1, Op>;
+  launch_kernel(kernel, static_cast<unsigned>(y.rows) * blocks_a_row, kThreads, 0, stream, static_cast<T*>(y.data), y.stride, packs,
+                blocks_a_row, op);
 }
 
 template <typename T>
@@ -114,11 +111,11 @@ void gate_and_mul(Gate gate, const DeviceMatrix& x, const DeviceMatrix& y, Strea
     const int half_cols = static_cast<int>(y.cols);
     switch (gate) {
       case Gate::silu:
-        return map<T>("silu_and_mul", y, vectors, GateOp<T, Gate::silu>{data<T>(x), x.stride, half_cols}, stream);
+        return map<T>(y, vectors, GateOp<T, Gate::silu>{data<T>(x), x.stride, half_cols}, stream);
       case Gate::gelu_tanh:
-        return map<T>("gelu_tanh_and_mul", y, vectors, GateOp<T, Gate::gelu_tanh>{data<T>(x), x.stride, half_cols}, stream);
+        return map<T>(y, vectors, GateOp<T, Gate::gelu_tanh>{data<T>(x), x.stride, half_cols}, stream);
       case Gate::gelu_erf:
-        return map<T>("gelu_and_mul", y, vectors, GateOp<T, Gate::gelu_erf>{data<T>(x), x.stride, half_cols}, stream);
+        return map<T>(y, vectors, GateOp<T, Gate::gelu_erf>{data<T>(x), x.stride, half_cols}, stream);
     }
   });
 }
@@ -126,21 +123,21 @@ void gate_and_mul(Gate gate, const DeviceMatrix& x, const DeviceMatrix& y, Strea
 void add(const DeviceMatrix& x, const DeviceMatrix& y, const DeviceMatrix& out, Stream stream) {
   dispatch_float(x.type, "add", [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
-    map<T>("add", out, x.in_vectors() && y.in_vectors() && out.in_vectors(), AddOp<T>{data<T>(x), x.stride, data<T>(y), y.stride}, stream);
+    map<T>(out, x.in_vectors() && y.in_vectors() && out.in_vectors(), AddOp<T>{data<T>(x), x.stride, data<T>(y), y.stride}, stream);
   });
 }
 
 void sigmoid_gate(const DeviceMatrix& x, const DeviceMatrix& gate, const DeviceMatrix& y, Stream stream) {
   dispatch_float(x.type, "sigmoid_gate", [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
-    map<T>("sigmoid_gate", y, x.in_vectors() && y.in_vectors(), SigmoidGateOp<T>{data<T>(x), x.stride, data<T>(gate), gate.stride}, stream);
+    map<T>(y, x.in_vectors() && y.in_vectors(), SigmoidGateOp<T>{data<T>(x), x.stride, data<T>(gate), gate.stride}, stream);
   });
 }
 
 void softcap(const DeviceMatrix& x, float cap, const DeviceMatrix& y, Stream stream) {
   dispatch_float(x.type, "softcap", [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
-    map<T>("softcap", y, x.in_vectors() && y.in_vectors(), SoftcapOp<T>{data<T>(x), x.stride, cap}, stream);
+    map<T>(y, x.in_vectors() && y.in_vectors(), SoftcapOp<T>{data<T>(x), x.stride, cap}, stream);
   });
 }
 

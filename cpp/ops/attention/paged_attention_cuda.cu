@@ -9,6 +9,7 @@
 #include "cuda/attention.h"
 #include "cuda/check.h"
 #include "cuda/element.h"
+#include "cuda/launch.h"
 
 namespace octavo::cuda {
 namespace {
@@ -59,6 +60,8 @@ __global__ void __launch_bounds__(kThreads) paged_attention_kernel(const Argumen
   constexpr int kVec = kVectorElements<T>, kElements = kPacks * kVec, kStreams = kThreads / kLanes;
   using P = Pack<T, kVec>;
   const std::int64_t token = blockIdx.x;
+  let_next_start();
+  wait_for_previous();
   const int group = a.num_heads / a.num_kv_heads, chunks = (group + kHeads - 1) / kHeads;
   const int kv_head = blockIdx.y / chunks, first_head = kv_head * group + blockIdx.y % chunks * kHeads;
   const int num_heads = min(kHeads, (kv_head + 1) * group - first_head);
@@ -193,6 +196,8 @@ __global__ void __launch_bounds__(kThreads) paged_attention_kernel(const Argumen
 template <typename T>
 __global__ void merge_splits_kernel(const Arguments a) {
   const std::int64_t token = blockIdx.x, head = blockIdx.y;
+  let_next_start();
+  wait_for_previous();
   if (a.arrays.token_rows[token] < 0) return;
   const int record = a.head_dim + 2;
   const float* partial = a.partial + (token * a.num_heads + head) * a.splits * record;
@@ -211,11 +216,8 @@ void launch(const Arguments& a, int num_tokens, Stream stream) {
   const int group = a.num_heads / a.num_kv_heads;
   const dim3 grid(num_tokens, a.num_kv_heads * ((group + kHeads - 1) / kHeads), a.splits);
   const std::size_t shared = kThreads / kLanes * (a.head_dim + 2) * sizeof(float);
-  paged_attention_kernel<T, kLanes, kPacks, kHeads><<<grid, kThreads, shared, stream>>>(a);
-  check_launch("paged_attention");
-  if (a.splits == 1) return;
-  merge_splits_kernel<T><<<dim3(num_tokens, a.num_heads), 128, 0, stream>>>(a);
-  check_launch("paged_attention: merge");
+  launch_kernel(paged_attention_kernel<T, kLanes, kPacks, kHeads>, grid, kThreads, shared, stream, a);
+  if (a.splits > 1) launch_kernel(merge_splits_kernel<T>, dim3(num_tokens, a.num_heads), 128, 0, stream, a);
 }
 
 template <typename T, int kLanes, int kPacks>

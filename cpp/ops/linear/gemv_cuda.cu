@@ -1,5 +1,6 @@
 #include "cuda/check.h"
 #include "cuda/element.h"
+#include "cuda/launch.h"
 #include "cuda/reduce.h"
 #include "ops/linear/gemv_cuda.h"
 
@@ -11,7 +12,8 @@ constexpr int kThreads = kWarps * kWarpSize;
 constexpr int kOutputs = 2;  // rows of the weight that a warp reads side by side
 constexpr int kUnroll = 4;   // packs of each that are under way
 
-// kSplit warps share a pair of outputs, each with a part of K; sums are joined in a fixed order.
+// kSplit warps share a pair of outputs, each with a part of K; sums are joined in a fixed order. The first packs of the weights are on
+// their way before the launch ahead, which makes x, has ended.
 template <typename T, typename Y, int kRows, int kSplit>
 __global__ void __launch_bounds__(kThreads) gemv_kernel(const T* x, std::int64_t x_stride, const T* weight, std::int64_t weight_stride,
                                                         const float* bias, Y* y, std::int64_t y_stride, int num_outputs, int packs) {
@@ -20,11 +22,24 @@ __global__ void __launch_bounds__(kThreads) gemv_kernel(const T* x, std::int64_t
   const int warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize, part = warp % kSplit;
   const int first = (blockIdx.x * kPairs + warp / kSplit) * kOutputs;
   float sums[kRows][kOutputs] = {};
-  if (first < num_outputs) {
-    const T* rows[kOutputs];
+  constexpr int kStep = kSplit * kWarpSize;
+  const T* rows[kOutputs];
 #pragma unroll
-    for (int n = 0; n < kOutputs; ++n) rows[n] = weight + min(first + n, num_outputs - 1) * weight_stride;
-    constexpr int kStep = kSplit * kWarpSize;
+  for (int n = 0; n < kOutputs; ++n) rows[n] = weight + min(first + n, num_outputs - 1) * weight_stride;
+  P w[kUnroll][kOutputs];
+  const auto load = [&](int pack) {
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+#pragma unroll
+      for (int n = 0; n < kOutputs; ++n) w[u][n] = P::load(rows[n] + static_cast<std::int64_t>(pack + u * kStep) * kVec);
+    }
+  };
+  int pack = part * kWarpSize + lane;
+  const bool unrolled = pack + (kUnroll - 1) * kStep < packs;
+  if (unrolled) load(pack);
+  let_next_start();
+  wait_for_previous();
+  if (first < num_outputs) {
     const auto multiply = [&](int pack, const P* w) {
 #pragma unroll
       for (int m = 0; m < kRows; ++m) {
@@ -36,22 +51,19 @@ __global__ void __launch_bounds__(kThreads) gemv_kernel(const T* x, std::int64_t
         }
       }
     };
-    int pack = part * kWarpSize + lane;
-    for (; pack + (kUnroll - 1) * kStep < packs; pack += kUnroll * kStep) {
-      P w[kUnroll][kOutputs];
+    if (unrolled) {
+      for (;;) {
 #pragma unroll
-      for (int u = 0; u < kUnroll; ++u) {
-#pragma unroll
-        for (int n = 0; n < kOutputs; ++n) w[u][n] = P::load(rows[n] + static_cast<std::int64_t>(pack + u * kStep) * kVec);
+        for (int u = 0; u < kUnroll; ++u) multiply(pack + u * kStep, w[u]);
+        pack += kUnroll * kStep;
+        if (pack + (kUnroll - 1) * kStep >= packs) break;
+        load(pack);
       }
-#pragma unroll
-      for (int u = 0; u < kUnroll; ++u) multiply(pack + u * kStep, w[u]);
     }
     for (; pack < packs; pack += kStep) {
-      P w[kOutputs];
 #pragma unroll
-      for (int n = 0; n < kOutputs; ++n) w[n] = P::load(rows[n] + static_cast<std::int64_t>(pack) * kVec);
-      multiply(pack, w);
+      for (int n = 0; n < kOutputs; ++n) w[0][n] = P::load(rows[n] + static_cast<std::int64_t>(pack) * kVec);
+      multiply(pack, w[0]);
     }
   }
   __shared__ float shared[kWarps][kRows * kOutputs];
@@ -80,10 +92,8 @@ void launch(const DeviceMatrix& x, const DeviceMatrix& weight, const float* bias
   const bool split = (outputs + kWarps * kOutputs - 1) / (kWarps * kOutputs) < kFewBlocks && packs >= 64;
   const int per_block = (split ? kWarps / 4 : kWarps) * kOutputs;
   const auto kernel = split ? gemv_kernel<T, Y, kRows, 4> : gemv_kernel<T, Y, kRows, 1>;
-  kernel<<<(outputs + per_block - 1) / per_block, kThreads, 0, stream>>>(static_cast<const T*>(x.data), x.stride,
-                                                                         static_cast<const T*>(weight.data), weight.stride, bias,
-                                                                         static_cast<Y*>(y.data), y.stride, outputs, packs);
-  check_launch("gemv");
+  launch_kernel(kernel, static_cast<unsigned>((outputs + per_block - 1) / per_block), kThreads, 0, stream, static_cast<const T*>(x.data),
+                x.stride, static_cast<const T*>(weight.data), weight.stride, bias, static_cast<Y*>(y.data), y.stride, outputs, packs);
 }
 
 template <typename T, typename Y>

@@ -1,5 +1,6 @@
 #include "cuda/check.h"
 #include "cuda/element.h"
+#include "cuda/launch.h"
 #include "cuda/reduce.h"
 #include "ops/norm/norm_cuda.h"
 
@@ -23,6 +24,8 @@ __global__ void __launch_bounds__(kThreads)
     sum += row * sum_stride;
   }
   const int packs = group / kPack;
+  let_next_start();
+  wait_for_previous();
   float kept[kMostKept][kPack];
   float squares = 0.0f;
   const auto value = [&](int pack, float* out) {
@@ -79,6 +82,8 @@ template <typename T>
 __global__ void rms_norm_heads_kernel(const T* x, std::int64_t x_stride, const float* weight, int group, float eps, T* y,
                                       std::int64_t y_stride, std::int64_t rows, int groups) {
   const std::int64_t index = static_cast<std::int64_t>(blockIdx.x) * (blockDim.x / kWarpSize) + threadIdx.x / kWarpSize;
+  let_next_start();
+  wait_for_previous();
   if (index >= rows * groups) return;
   const int lane = threadIdx.x % kWarpSize;
   x += index / groups * x_stride + index % groups * group;
@@ -99,12 +104,10 @@ void launch(const DeviceMatrix& x, const DeviceMatrix* residual, const float* we
     constexpr int kPack = kVectorElements<T>;
     const bool vectors = x.in_vectors() && y.in_vectors() && group % kPack == 0 && (!kAdd || (residual->in_vectors() && sum->in_vectors()));
     const auto kernel = vectors ? rms_norm_kernel<T, kPack, kAdd> : rms_norm_kernel<T, 1, kAdd>;
-    kernel<<<dim3(static_cast<unsigned>(x.rows), groups), kThreads, 0, stream>>>(
-        static_cast<const T*>(x.data), x.stride, kAdd ? static_cast<const T*>(residual->data) : nullptr, kAdd ? residual->stride : 0,
-        weight, static_cast<int>(group), eps, static_cast<T*>(y.data), y.stride, kAdd ? static_cast<T*>(sum->data) : nullptr,
-        kAdd ? sum->stride : 0);
+    launch_kernel(kernel, dim3(static_cast<unsigned>(x.rows), groups), kThreads, 0, stream, static_cast<const T*>(x.data), x.stride,
+                  kAdd ? static_cast<const T*>(residual->data) : nullptr, kAdd ? residual->stride : 0, weight, static_cast<int>(group), eps,
+                  static_cast<T*>(y.data), y.stride, kAdd ? static_cast<T*>(sum->data) : nullptr, kAdd ? sum->stride : 0);
   });
-  check_launch("rms_norm");
 }
 
 }  // namespace
@@ -117,10 +120,9 @@ void rms_norm(const DeviceMatrix& x, const float* weight, std::int64_t group, fl
   dispatch_float(x.type, "rms_norm", [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
     const auto blocks = static_cast<unsigned>((x.rows * groups + warps - 1) / warps);
-    rms_norm_heads_kernel<T><<<blocks, warps * kWarpSize, 0, stream>>>(
-        static_cast<const T*>(x.data), x.stride, weight, static_cast<int>(group), eps, static_cast<T*>(y.data), y.stride, x.rows, groups);
+    launch_kernel(rms_norm_heads_kernel<T>, blocks, warps * kWarpSize, 0, stream, static_cast<const T*>(x.data), x.stride, weight,
+                  static_cast<int>(group), eps, static_cast<T*>(y.data), y.stride, x.rows, groups);
   });
-  check_launch("rms_norm");
 }
 
 void add_rms_norm(const DeviceMatrix& x, const DeviceMatrix& residual, const float* weight, float eps, const DeviceMatrix& y,

@@ -1,6 +1,7 @@
 #include "cuda/attention.h"
 #include "cuda/check.h"
 #include "cuda/element.h"
+#include "cuda/launch.h"
 #include "ops/rotary/rotary_cuda.h"
 
 namespace octavo::cuda {
@@ -52,6 +53,8 @@ __global__ void __launch_bounds__(kThreads)
     rotary_kernel(const T* q, const T* k, const T* v, T* y, Strides strides, const std::int32_t* positions, const float* table,
                   int rotary_dim, int head_dim, int num_heads, int num_kv_heads, T* pages, const std::int32_t* slots) {
   const std::int64_t token = blockIdx.x;
+  let_next_start();
+  wait_for_previous();
   const float* cos_sin = table ? table + static_cast<std::int64_t>(positions[token]) * rotary_dim : nullptr;
   const int per_head = (rotary_dim / 2 + head_dim - rotary_dim) / kPack;
   const Heads<T> queries{q + token * strides.q, y + token * strides.y, num_heads};
@@ -84,12 +87,11 @@ void launch(const char* name, const DeviceMatrix* q, const DeviceMatrix* k, cons
     const auto kernel = vectors ? rotary_kernel<T, kPack> : rotary_kernel<T, 1>;
     const auto data = [](const DeviceMatrix* x) { return x ? static_cast<T*>(x->data) : nullptr; };
     const auto stride = [](const DeviceMatrix* x) { return x ? x->stride : 0; };
-    kernel<<<static_cast<unsigned>(any.rows), kThreads, 0, stream>>>(
-        data(q), data(k), data(v), data(y), Strides{stride(q), stride(k), stride(v), stride(y)}, positions, table.data, table.rotary_dim,
-        head_dim, q ? static_cast<int>(q->cols / head_dim) : 0, to ? to->num_kv_heads : 0, to ? static_cast<T*>(to->pages) : nullptr,
-        to ? to->slots : nullptr);
+    launch_kernel(kernel, static_cast<unsigned>(any.rows), kThreads, 0, stream, data(q), data(k), data(v), data(y),
+                  Strides{stride(q), stride(k), stride(v), stride(y)}, positions, table.data, table.rotary_dim, head_dim,
+                  q ? static_cast<int>(q->cols / head_dim) : 0, to ? to->num_kv_heads : 0, to ? static_cast<T*>(to->pages) : nullptr,
+                  to ? to->slots : nullptr);
   });
-  check_launch(name);
 }
 
 }  // namespace

@@ -179,6 +179,10 @@ class CudaExecutor:
             run_ms=device_ms,
         )
 
+    def finished(self) -> bool:
+        """See `Executor.finished`."""
+        return isinstance(self._launched[0], StepResult) or self._program.finished()
+
     def call(self, command: Command) -> Any:
         """See `Executor.call`. Launches are not timed one by one, so a profile is empty."""
         assert isinstance(command, Profile)

@@ -105,6 +105,10 @@ class Executor(Protocol):
         """The result of the oldest step that is launched and not collected; waits for it."""
         ...
 
+    def finished(self) -> bool:
+        """Whether `collect` would not wait. Asked while a step is launched."""
+        ...
+
     def call(self, command: Command) -> Any:
         """Run a command while no step is launched, and return its answer."""
         ...

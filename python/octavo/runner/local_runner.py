@@ -10,7 +10,8 @@ import atexit
 import threading
 from collections import deque
 from concurrent.futures import Future
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from octavo.log import get_logger
@@ -22,6 +23,7 @@ __all__ = ["LocalRunner"]
 log = get_logger(__name__)
 
 _EXIT_S = 10.0  # most that the interpreter's exit waits for a step
+_POLL_S = 0.0002  # between two looks at a device that computes while it could take one more step
 
 
 class LocalRunner:
@@ -66,9 +68,9 @@ class LocalRunner:
     def _serve(self) -> None:
         self._executor.bind_thread()
         while True:
-            while self._launched and (len(self._launched) >= self._executor.depth or self._queue.empty()):
+            while len(self._launched) >= self._executor.depth:
                 self._collect()
-            job = self._queue.get()
+            job = self._next_job()
             if job is None:
                 break
             order, future = job
@@ -78,6 +80,16 @@ class LocalRunner:
                 self._call(order, future)
         self._collect_all()
         self._executor.close()
+
+    def _next_job(self) -> tuple[StepPlan | Command, Future[Any]] | None:
+        """Wait for a job, and meanwhile for steps under way: a step that comes late is launched while the one before it runs."""
+        while self._launched and self._queue.empty():
+            if self._executor.finished():
+                self._collect()
+                continue
+            with suppress(Empty):
+                return self._queue.get(timeout=_POLL_S)
+        return self._queue.get()
 
     def _launch(self, plan: StepPlan, future: Future[StepResult]) -> None:
         try:

@@ -1,8 +1,9 @@
 """Sets of workload.json on a GPU: scheduler and executor in one thread, one step ahead; dummy weights, token-id prompts, greedy.
 
-    python tools/bench/gpu/offline.py MODEL_FOLDER single_128_256 decode_b64 [--repeat 2] [--out results.json]
+    python tools/bench/gpu/offline.py MODEL_FOLDER single_128_256 decode_b64 [--repeat 2] [--out results.json] [--trace]
 
-Prints a JSON object per set: output tokens/s (prefill sets: input tokens/s too), seconds, steps, and where the host's time went.
+Prints a JSON object per set: output tokens/s (prefill sets: input tokens/s too), seconds, steps, and where the host's time went. With
+--trace each set runs once more and its kernels are listed.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import sys
 import tempfile
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from kernels import trace
 from octavo._kernels import ThreadPool
 from octavo.cache import BlockGroup, BlockManager
 from octavo.checkpoint import open_checkpoint
@@ -103,6 +106,7 @@ def main() -> int:
     parser.add_argument("--attention", default="auto")
     parser.add_argument("--dtype", default="bf16")
     parser.add_argument("--no-graphs", action="store_true")
+    parser.add_argument("--trace", action="store_true", help="list the kernels of one more run of each set; needs torch")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     started = time.perf_counter()
@@ -123,6 +127,9 @@ def main() -> int:
             runs.append(run_set(executor, limits, prompts(name, config.vocab_size)))
             print(name, json.dumps(runs[-1]), flush=True)
         results["sets"][name] = runs
+        if args.trace:
+            results.setdefault("traces", {})[name] = traced = trace(partial(run_set, executor, limits, prompts(name, config.vocab_size)))
+            print(name, *(json.dumps(row) for row in [traced["seconds"], traced["busy"], *traced["kernels"]]), sep="\n  ", flush=True)
         if args.out:
             args.out.write_text(json.dumps(results, indent=1))
     executor.close()

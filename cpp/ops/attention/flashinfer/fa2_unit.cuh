@@ -72,7 +72,7 @@ cudaError_t launch_fa2_tile(const Layer& layer, const Fa2Plan& plan, Stream stre
                                                             flashinfer::PosEncodingMode::kNone, /*USE_FP16_QK_REDUCTION=*/false,
                                                             flashinfer::MaskMode::kCausal, Variant>(
       fa2_params<Q, KV, kHeadDim>(layer, plan), plan.split ? static_cast<Q*>(plan.partial_outputs) : nullptr, plan.partial_lse,
-      /*enable_pdl=*/false, stream);
+      /*enable_pdl=*/true, stream);
 }
 
 template <typename Q, typename KV, int kHeadDim, bool kSoftcap>
