@@ -6,6 +6,7 @@
 
 #include "cuda/check.h"
 #include "cuda/launch.h"
+#include "ops/activation/activation_cuda.h"
 #include "ops/linear/gemv_cuda.h"
 #include "ops/linear/tiled_cuda.h"
 
@@ -14,7 +15,7 @@ namespace {
 
 constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;
 constexpr std::size_t kFlushBytes = std::size_t{128} << 20;  // more than any L2 cache
-constexpr int kCandidates = 8;
+constexpr int kCandidates = 16;
 constexpr float kWorthwhile = 0.98f;  // of the best time so far: less is within the noise
 constexpr float kEarlyStart = 2e-3f;  // ms that a kernel of our own saves beside others, where it starts before the one ahead has ended
 constexpr char kOwnKernels[] = "own kernels 2";  // raised when theirs become faster: what was measured before counts no more
@@ -32,7 +33,7 @@ struct Products::Plan {
   ~Plan() {
     if (!library) return;
     if (description) library->describe_destroy(description);
-    for (void* layout : {weight, x, y}) {
+    for (void* layout : {weight, x, y, added}) {
       if (layout) library->layout_destroy(layout);
     }
   }
@@ -44,6 +45,7 @@ struct Products::Plan {
   void* weight = nullptr;
   void* x = nullptr;
   void* y = nullptr;
+  void* added = nullptr;
   Choice choice;
 };
 
@@ -64,8 +66,14 @@ std::int64_t Products::num_bytes() const { return library_ ? static_cast<std::in
 
 std::string Products::describe() const { return library_ ? "cuBLASLt " + library_->version() : "own kernels"; }
 
-Products::Shape Products::shape_of(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y) {
-  return {x.rows, weight.rows, weight.cols, static_cast<int>(x.type), static_cast<int>(y.type), bias.values != nullptr};
+Products::Shape Products::shape_of(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y) {
+  return {x.rows,
+          weight.rows,
+          weight.cols,
+          static_cast<int>(x.type),
+          static_cast<int>(y.type),
+          epilogue.bias.values != nullptr,
+          epilogue.added != nullptr};
 }
 
 std::int64_t measured_rows(std::int64_t rows) {
@@ -80,14 +88,14 @@ Products::Shape Products::coarse(Shape shape) {
 }
 
 // cuBLASLt counts columns first: y^T [N, T] = weight [N, K] x^T, where a row-major matrix is its own transpose.
-std::unique_ptr<Products::Plan> Products::describe_plan(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias,
+std::unique_ptr<Products::Plan> Products::describe_plan(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue,
                                                         const DeviceMatrix& y) const {
   auto plan = std::make_unique<Plan>(library_.get());
   if (!library_) return plan;
   const auto unsigned_of = [](std::int64_t count) { return static_cast<std::uint64_t>(count); };
   require_blas(library_->describe(&plan->description, blas::kComputeFloat32, CUDA_R_32F), "description");
   require_blas(library_->describe_set(plan->description, blas::kTransposeA, &blas::kTransposed, sizeof(int)), "transpose");
-  if (bias.values) {
+  if (const Bias& bias = epilogue.bias; bias.values) {
     const void* vector = y.type == DType::f32 ? bias.values : bias.typed;
     const int type = blas_type(y.type);
     require_blas(library_->describe_set(plan->description, blas::kEpilogue, &blas::kEpilogueBias, sizeof(int)), "epilogue");
@@ -98,6 +106,9 @@ std::unique_ptr<Products::Plan> Products::describe_plan(const DeviceMatrix& x, c
                "layout");
   require_blas(library_->layout(&plan->x, blas_type(x.type), unsigned_of(x.cols), unsigned_of(x.rows), x.stride), "layout");
   require_blas(library_->layout(&plan->y, blas_type(y.type), unsigned_of(y.cols), unsigned_of(y.rows), y.stride), "layout");
+  const DeviceMatrix& added = epilogue.added ? *epilogue.added : y;
+  require_blas(library_->layout(&plan->added, blas_type(added.type), unsigned_of(added.cols), unsigned_of(added.rows), added.stride),
+               "layout");
   return plan;
 }
 
@@ -109,23 +120,23 @@ std::vector<BlasHeuristic> Products::heuristics(const Plan& plan, int wanted) co
   std::vector<BlasHeuristic> found(static_cast<std::size_t>(wanted));
   int count = 0;
   const int status =
-      library_->heuristics(handle_, plan.description, plan.weight, plan.x, plan.y, plan.y, preference, wanted, found.data(), &count);
+      library_->heuristics(handle_, plan.description, plan.weight, plan.x, plan.added, plan.y, preference, wanted, found.data(), &count);
   library_->preference_destroy(preference);
   found.resize(status == blas::kSuccess ? static_cast<std::size_t>(count) : 0);
   return found;
 }
 
-Products::Plan& Products::plan_of(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y) {
-  const Shape shape = shape_of(x, weight, bias, y);
-  std::unique_ptr<Plan>& plan = plans_[{shape, x.stride, y.stride}];
+Products::Plan& Products::plan_of(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y) {
+  const Shape shape = shape_of(x, weight, epilogue, y);
+  std::unique_ptr<Plan>& plan = plans_[{shape, {x.stride, y.stride, epilogue.added ? epilogue.added->stride : 0}}];
   if (plan) return *plan;
-  plan = describe_plan(x, weight, bias, y);
+  plan = describe_plan(x, weight, epilogue, y);
   const auto known = choices_.find(coarse(shape));
   BlasHeuristic checked;
   if (!library_) {
     plan->choice.own = true;
   } else if (known != choices_.end() &&
-             (known->second.own || library_->check(handle_, plan->description, plan->weight, plan->x, plan->y, plan->y,
+             (known->second.own || library_->check(handle_, plan->description, plan->weight, plan->x, plan->added, plan->y,
                                                    &known->second.algorithm, &checked) == blas::kSuccess)) {
     plan->choice = known->second;
   } else {
@@ -136,29 +147,35 @@ Products::Plan& Products::plan_of(const DeviceMatrix& x, const DeviceMatrix& wei
   return *plan;
 }
 
-void Products::product(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y, Stream stream) {
+void Products::product(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y, Stream stream) {
   if (x.rows == 0) return;
-  const Plan& plan = plan_of(x, weight, bias, y);
-  run(plan, plan.choice, x, weight, bias, y, stream);
+  const Plan& plan = plan_of(x, weight, epilogue, y);
+  run(plan, plan.choice, x, weight, epilogue, y, stream);
 }
 
-void Products::run(const Plan& plan, const Choice& choice, const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias,
+void Products::run_own(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y, Stream stream) {
+  if (gemv_takes(x, weight)) return gemv(x, weight, epilogue.bias.values, epilogue.added, y, stream);
+  const DeviceMatrix* residual = epilogue.added;
+  require(!residual || residual->data != y.data, "a product of our own cannot add y to itself");
+  tiled_product(x, weight, epilogue.bias.values, y, stream);
+  if (residual) add(y, *residual, y, stream);
+}
+
+void Products::run(const Plan& plan, const Choice& choice, const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue,
                    const DeviceMatrix& y, Stream stream) {
-  if (choice.own) {
-    if (gemv_takes(x, weight)) return gemv(x, weight, bias.values, y, stream);
-    return tiled_product(x, weight, bias.values, y, stream);
-  }
-  const float one = 1.0f, zero = 0.0f;
-  if (bias.values) {  // layers of one shape share a plan, each with its own bias
+  if (choice.own) return run_own(x, weight, epilogue, y, stream);
+  const float one = 1.0f, share = epilogue.added ? 1.0f : 0.0f;
+  const void* added = epilogue.added ? epilogue.added->data : y.data;
+  if (const Bias& bias = epilogue.bias; bias.values) {  // layers of one shape share a plan, each with its own bias
     const void* vector = y.type == DType::f32 ? bias.values : bias.typed;
     require_blas(library_->describe_set(plan.description, blas::kBias, &vector, sizeof vector), "bias");
   }
-  require_blas(library_->product(handle_, plan.description, &one, weight.data, plan.weight, x.data, plan.x, &zero, y.data, plan.y, y.data,
-                                 plan.y, &choice.algorithm, workspace_, kWorkspaceBytes, stream),
+  require_blas(library_->product(handle_, plan.description, &one, weight.data, plan.weight, x.data, plan.x, &share, added, plan.added,
+                                 y.data, plan.y, &choice.algorithm, workspace_, kWorkspaceBytes, stream),
                "product");
 }
 
-float Products::time(const Plan& plan, const Choice& choice, const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias,
+float Products::time(const Plan& plan, const Choice& choice, const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue,
                      const DeviceMatrix& y, Stream stream) {
   constexpr int kRuns = 5;
   constexpr float kEnough = 4.0f;  // ms
@@ -170,7 +187,7 @@ float Products::time(const Plan& plan, const Choice& choice, const DeviceMatrix&
   for (int i = 0; i <= kRuns && (i < 3 || total < kEnough); ++i) {  // the first loads the kernel and is not counted
     check(cudaMemsetAsync(flush_, i, kFlushBytes, stream), "cudaMemsetAsync");
     check(cudaEventRecord(start, stream), "cudaEventRecord");
-    run(plan, choice, x, weight, bias, y, stream);
+    run(plan, choice, x, weight, epilogue, y, stream);
     check(cudaEventRecord(end, stream), "cudaEventRecord");
     check(cudaEventSynchronize(end), "measuring products");
     float ms = 0.0f;
@@ -185,17 +202,17 @@ float Products::time(const Plan& plan, const Choice& choice, const DeviceMatrix&
   return *middle;
 }
 
-void Products::measure(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y, Stream stream) {
-  const Shape shape = shape_of(x, weight, bias, y);
+void Products::measure(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y, Stream stream) {
+  const Shape shape = shape_of(x, weight, epilogue, y);
   if (!library_ || x.rows == 0 || choices_.count(coarse(shape))) return;
   if (!flush_) check(cudaMalloc(&flush_, kFlushBytes), "measuring products");
-  const std::unique_ptr<Plan> plan = describe_plan(x, weight, bias, y);
+  const std::unique_ptr<Plan> plan = describe_plan(x, weight, epilogue, y);
   std::vector<Choice> candidates;
   for (const BlasHeuristic& found : heuristics(*plan, kCandidates)) candidates.push_back({false, found.algorithm});
   if (gemv_takes(x, weight)) candidates.push_back({true, {}});
   float best = std::numeric_limits<float>::infinity();
   for (const Choice& candidate : candidates) {
-    float ms = time(*plan, candidate, x, weight, bias, y, stream);
+    float ms = time(*plan, candidate, x, weight, epilogue, y, stream);
     if (candidate.own && starts_early()) ms -= kEarlyStart;
     if (ms >= best * kWorthwhile) continue;  // candidates come best first, as cuBLASLt thinks
     best = ms;
@@ -216,7 +233,7 @@ std::string Products::choices() const {
   std::ostringstream text;
   for (const auto& [shape, choice] : choices_) {
     text << describe() << ", " << kOwnKernels << '|' << shape.rows << ' ' << shape.outputs << ' ' << shape.depth << ' ' << shape.type << ' '
-         << shape.y_type << ' ' << shape.bias << ' ' << choice.own;
+         << shape.y_type << ' ' << shape.bias << ' ' << shape.added << ' ' << choice.own;
     for (std::uint64_t word : choice.algorithm.data) text << ' ' << word;
     text << '\n';
   }
@@ -231,7 +248,7 @@ void Products::set_choices(const std::string& text) {
     std::istringstream words(line.substr(mine.size()));
     Shape shape;
     Choice choice;
-    words >> shape.rows >> shape.outputs >> shape.depth >> shape.type >> shape.y_type >> shape.bias >> choice.own;
+    words >> shape.rows >> shape.outputs >> shape.depth >> shape.type >> shape.y_type >> shape.bias >> shape.added >> choice.own;
     for (std::uint64_t& word : choice.algorithm.data) words >> word;
     if (words) choices_[shape] = choice;
   }

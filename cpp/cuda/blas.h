@@ -21,6 +21,12 @@ struct Bias {
 // Row counts that share what is measured: each for itself up to 256, then up to a multiple of 128, 512 or 2048.
 std::int64_t measured_rows(std::int64_t rows);
 
+// What joins a product on its way to y.
+struct Epilogue {
+  Bias bias = {};
+  const DeviceMatrix* added = nullptr;  // [T, N] of y's type, which may be y itself; null: nothing
+};
+
 class Products {
  public:
   explicit Products(std::shared_ptr<BlasLibrary> library);  // null: only kernels of our own
@@ -28,12 +34,12 @@ class Products {
   Products(const Products&) = delete;
   Products& operator=(const Products&) = delete;
 
-  // y [T, N] = x [T, K] @ weight [N, K]^T + bias; x and weight of one type, y of it or float32.
-  void product(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y, Stream stream);
+  // y [T, N] = x [T, K] @ weight [N, K]^T + bias + added; x and weight of one type, y of it or float32.
+  void product(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y, Stream stream);
 
   // Times the candidates for this shape, unless it is known, and keeps the fastest. Overwrites y and waits for the stream: not while a
   // graph is captured. A shape stands for all of the same measured_rows().
-  void measure(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y, Stream stream);
+  void measure(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y, Stream stream);
   void finish_measuring();  // frees what measuring needs
 
   std::string choices() const;                // what was measured, for a file that the next start reads
@@ -44,8 +50,8 @@ class Products {
  private:
   struct Shape {
     std::int64_t rows, outputs, depth;
-    int type, y_type, bias;
-    auto key() const { return std::tie(rows, outputs, depth, type, y_type, bias); }
+    int type, y_type, bias, added;
+    auto key() const { return std::tie(rows, outputs, depth, type, y_type, bias, added); }
     bool operator<(const Shape& other) const { return key() < other.key(); }
   };
   struct Choice {
@@ -53,21 +59,24 @@ class Products {
     BlasAlgorithm algorithm = {};
   };
   struct Plan;  // descriptors and the choice, of one shape and strides
-  static Shape shape_of(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y);
+  static Shape shape_of(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y);
   static Shape coarse(Shape shape);
-  std::unique_ptr<Plan> describe_plan(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y) const;
+  std::unique_ptr<Plan> describe_plan(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue,
+                                      const DeviceMatrix& y) const;
   std::vector<BlasHeuristic> heuristics(const Plan& plan, int wanted) const;
-  Plan& plan_of(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y);
-  void run(const Plan& plan, const Choice& choice, const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias,
+  Plan& plan_of(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y);
+  void run(const Plan& plan, const Choice& choice, const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue,
            const DeviceMatrix& y, Stream stream);
-  float time(const Plan& plan, const Choice& choice, const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias,
+  static void run_own(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y, Stream stream);
+  float time(const Plan& plan, const Choice& choice, const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue,
              const DeviceMatrix& y, Stream stream);
 
   std::shared_ptr<BlasLibrary> library_;
   void* handle_ = nullptr;
   void* workspace_ = nullptr;
-  void* flush_ = nullptr;  // written between measurements, so that weights come from memory
-  std::map<std::tuple<Shape, std::int64_t, std::int64_t>, std::unique_ptr<Plan>> plans_;  // by shape and the strides of x and y
+  void* flush_ = nullptr;                                                // written between measurements, so that weights come from memory
+  using Strides = std::tuple<std::int64_t, std::int64_t, std::int64_t>;  // of x, y and what is added
+  std::map<std::tuple<Shape, Strides>, std::unique_ptr<Plan>> plans_;
   std::map<Shape, Choice> choices_;
 };
 

@@ -61,6 +61,7 @@ struct LoweringContext {
   Products* products;                                          // null in a dry run, like what makes attention
   std::function<Attention*(const AttentionShape&)> attention;  // the backend that layers of this shape share
   std::function<const void*(int cache)> layer_pages;           // where a cache's pages lie; called when a launch runs
+  std::function<void(program::ValueId, int op)> begins_at;     // the value's memory is its own from that op on, which writes it
 };
 
 // One op on its way to launches.
@@ -94,6 +95,8 @@ class OpLowering {
   const program::Op* next(int distance) const;
   void take(int count) { taken_ = count; }
   int taken() const { return taken_; }
+  // The value, which a later op writes in the graph, is written by this one.
+  void write_here(program::ValueId x) const { context.begins_at(x, index_); }
   // Whether the value is read by op index() + distance and by nothing after it.
   bool read_last_by(program::ValueId x, int distance) const { return context.graph.storage_of(x).last_op == index_ + distance; }
 

@@ -54,7 +54,11 @@ void CudaProgram::lower() {
       {{"tokens", step_layout_.max_tokens}, {"logits", step_layout_.max_logits}, {"sequences", step_layout_.max_rows}},
       setting_.products,
       [this](const AttentionShape& shape) { return attention_of(shape); },
-      [this](int cache) { return layer_pages(cache); }};
+      [this](int cache) { return layer_pages(cache); },
+      [this](program::ValueId x, int op) {
+        const int storage = graph_.values[static_cast<std::size_t>(x)].storage;
+        graph_.storages[static_cast<std::size_t>(storage)].first_op = op;
+      }};
   std::vector<program::Scratch> scratch;
   for (int index = 0; index < static_cast<int>(graph_.ops.size());) {
     OpLowering op(context, index, launches_, scratch);

@@ -15,8 +15,9 @@ constexpr int kUnroll = 4;   // packs of each that are under way
 // kSplit warps share a pair of outputs, each with a part of K; sums are joined in a fixed order. The first packs of the weights are on
 // their way before the launch ahead, which makes x, has ended.
 template <typename T, typename Y, int kRows, int kSplit>
-__global__ void __launch_bounds__(kThreads) gemv_kernel(const T* x, std::int64_t x_stride, const T* weight, std::int64_t weight_stride,
-                                                        const float* bias, Y* y, std::int64_t y_stride, int num_outputs, int packs) {
+__global__ void __launch_bounds__(kThreads)
+    gemv_kernel(const T* x, std::int64_t x_stride, const T* weight, std::int64_t weight_stride, const float* bias, const Y* added,
+                std::int64_t added_stride, Y* y, std::int64_t y_stride, int num_outputs, int packs) {
   constexpr int kVec = kVectorElements<T>, kPairs = kWarps / kSplit;
   using P = Pack<T, kVec>;
   const int warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize, part = warp % kSplit;
@@ -82,31 +83,35 @@ __global__ void __launch_bounds__(kThreads) gemv_kernel(const T* x, std::int64_t
   float sum = bias ? bias[n] : 0.0f;
 #pragma unroll
   for (int s = 0; s < kSplit; ++s) sum += shared[warp + s][lane];
+  if (added) sum += to_float(added[m * added_stride + n]);
   y[m * y_stride + n] = from_float<Y>(sum);
 }
 
 template <typename T, typename Y, int kRows>
-void launch(const DeviceMatrix& x, const DeviceMatrix& weight, const float* bias, const DeviceMatrix& y, Stream stream) {
+void launch(const DeviceMatrix& x, const DeviceMatrix& weight, const float* bias, const DeviceMatrix* added, const DeviceMatrix& y,
+            Stream stream) {
   const int outputs = static_cast<int>(weight.rows), packs = static_cast<int>(weight.cols / kVectorElements<T>);
   constexpr int kFewBlocks = 528;  // four for each multiprocessor of the largest parts
   const bool split = (outputs + kWarps * kOutputs - 1) / (kWarps * kOutputs) < kFewBlocks && packs >= 64;
   const int per_block = (split ? kWarps / 4 : kWarps) * kOutputs;
   const auto kernel = split ? gemv_kernel<T, Y, kRows, 4> : gemv_kernel<T, Y, kRows, 1>;
   launch_kernel(kernel, static_cast<unsigned>((outputs + per_block - 1) / per_block), kThreads, 0, stream, static_cast<const T*>(x.data),
-                x.stride, static_cast<const T*>(weight.data), weight.stride, bias, static_cast<Y*>(y.data), y.stride, outputs, packs);
+                x.stride, static_cast<const T*>(weight.data), weight.stride, bias, added ? static_cast<const Y*>(added->data) : nullptr,
+                added ? added->stride : 0, static_cast<Y*>(y.data), y.stride, outputs, packs);
 }
 
 template <typename T, typename Y>
-void launch_rows(const DeviceMatrix& x, const DeviceMatrix& weight, const float* bias, const DeviceMatrix& y, Stream stream) {
+void launch_rows(const DeviceMatrix& x, const DeviceMatrix& weight, const float* bias, const DeviceMatrix* added, const DeviceMatrix& y,
+                 Stream stream) {
   switch (x.rows) {
     case 1:
-      return launch<T, Y, 1>(x, weight, bias, y, stream);
+      return launch<T, Y, 1>(x, weight, bias, added, y, stream);
     case 2:
-      return launch<T, Y, 2>(x, weight, bias, y, stream);
+      return launch<T, Y, 2>(x, weight, bias, added, y, stream);
     case 3:
-      return launch<T, Y, 3>(x, weight, bias, y, stream);
+      return launch<T, Y, 3>(x, weight, bias, added, y, stream);
     default:
-      return launch<T, Y, 4>(x, weight, bias, y, stream);
+      return launch<T, Y, 4>(x, weight, bias, added, y, stream);
   }
 }
 
@@ -116,12 +121,13 @@ bool gemv_takes(const DeviceMatrix& x, const DeviceMatrix& weight) {
   return x.rows <= kMostGemvRows && x.in_vectors() && weight.in_vectors();
 }
 
-void gemv(const DeviceMatrix& x, const DeviceMatrix& weight, const float* bias, const DeviceMatrix& y, Stream stream) {
+void gemv(const DeviceMatrix& x, const DeviceMatrix& weight, const float* bias, const DeviceMatrix* added, const DeviceMatrix& y,
+          Stream stream) {
   if (x.rows == 0) return;
   dispatch_float(x.type, "gemv", [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
-    if (y.type == DType::f32) return launch_rows<T, float>(x, weight, bias, y, stream);
-    launch_rows<T, T>(x, weight, bias, y, stream);
+    if (y.type == DType::f32) return launch_rows<T, float>(x, weight, bias, added, y, stream);
+    launch_rows<T, T>(x, weight, bias, added, y, stream);
   });
 }
 

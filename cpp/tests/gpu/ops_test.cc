@@ -298,11 +298,20 @@ TEST_P(CudaOps, Products) {
       SCOPED_TRACE(concat(products->describe(), " ", rows, " x ", outputs, " x ", depth));
       DeviceTensor y(rows, outputs, type()), z(rows, outputs, type()), wide(rows, outputs, DType::f32);
       products->product(x.view(), w.view(), {}, y.view(), nullptr);
-      products->product(x.view(), w.view(), {rounded_bias.floats(), typed.view().data}, z.view(), nullptr);
+      products->product(x.view(), w.view(), {{rounded_bias.floats(), typed.view().data}}, z.view(), nullptr);
       products->product(x.view(), w.view(), {}, wide.view(), nullptr);
       expect_near(y, plain);
       expect_near(z, biased);
       expect_near(wide, plain);
+      const auto residual = DeviceTensor::random(rows, outputs, type(), 4);
+      const DeviceMatrix added = residual.view();
+      Values sums = biased;
+      for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += residual.values()[i];
+      for (int repeat = 0; repeat < 2; ++repeat) {
+        products->product(x.view(), w.view(), {{rounded_bias.floats(), typed.view().data}, &added}, z.view(), nullptr);
+        expect_near(z, sums, 2.0);  // without cuBLASLt the product is rounded before the residual joins it
+        products->measure(x.view(), w.view(), {{rounded_bias.floats(), typed.view().data}, &added}, z.view(), nullptr);
+      }
       products->measure(x.view(), w.view(), {}, y.view(), nullptr);
       products->product(x.view(), w.view(), {}, y.view(), nullptr);
       expect_near(y, plain);

@@ -9,6 +9,7 @@
 #include "flashinfer_unit_table.h"
 #include "ops/attention/device_plan.h"
 #include "ops/attention/flashinfer/units.h"
+#include "ops/attention/tile_attention_cuda.h"
 
 namespace octavo::cuda {
 namespace {
@@ -59,6 +60,7 @@ class FlashInferAttention final : public Attention {
         plan_shape_(plan_shape),
         fa2_(fa2),
         hopper_(hopper),
+        own_tiles_(tile_attention_takes(shape)),
         planner_(plan_shape),
         capacity_(device_plan_capacity(plan_shape)),
         partial_rows_(device_plan_partial_rows(plan_shape)),
@@ -88,7 +90,11 @@ class FlashInferAttention final : public Attention {
     require(y.stride == y.cols && q.in_vectors(), "attention: rows of y must lie side by side, rows of q begin at 16-byte boundaries");
     const Layer layer = layer_of(q, layer_pages, y);
     try {
-      if (plan_.fa2.num_items > 0) check(fa2_.launch(layer, fa2_plan(), stream), "FlashInfer's FA2 attention");
+      if (plan_.fa2.num_items > 0 && own_tiles_ && plan_.fa2.query_tile == 16) {
+        tile_attention(shape_, layer, fa2_plan(), stream);
+      } else if (plan_.fa2.num_items > 0) {
+        check(fa2_.launch(layer, fa2_plan(), stream), "FlashInfer's FA2 attention");
+      }
       if (plan_.hopper.num_items > 0) check(hopper_->launch(layer, hopper_plan(), stream), "FlashInfer's Hopper attention");
     } catch (const std::bad_alloc&) {
       throw;
@@ -176,6 +182,7 @@ class FlashInferAttention final : public Attention {
   DevicePlanShape plan_shape_;
   const Fa2Unit& fa2_;
   const HopperUnit* hopper_;
+  bool own_tiles_;  // tiles of 16 rows are computed by our kernel, which keeps more pages on their way
   DevicePlanner planner_;
   std::int64_t capacity_, partial_rows_;
   DeviceArray<std::int32_t> device_plan_;
