@@ -22,7 +22,7 @@ struct SampledToken;
 
 namespace octavo::cuda {
 
-constexpr int kApiVersion = 2;
+constexpr int kApiVersion = 3;
 
 struct LibraryInfo {
   std::string version;        // Octavo's
