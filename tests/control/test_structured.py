@@ -13,12 +13,14 @@ from jsonschema import Draft202012Validator
 from octavo.errors import InvalidRequestError
 from octavo.structured import (
     GrammarCompiler,
+    Structure,
     choice_grammar,
     ebnf_grammar,
     json_object_grammar,
     json_schema_grammar,
     lark_grammar,
     regex_grammar,
+    structural_tag_grammar,
 )
 from octavo.structured.matchers import Matchers
 from octavo.text.byte_tokenizer import ByteTokenizer
@@ -97,6 +99,25 @@ def test_json_comes_out_as_json_dumps_writes_it(compiler: GrammarCompiler) -> No
         "additionalProperties": False,
     }
     assert write(compiler, json_schema_grammar(schema), 0) == b'{"a": 1, "b": [1, 2]}'
+
+
+def test_a_trigger_is_followed_by_one_of_its_structures(compiler: GrammarCompiler) -> None:
+    structures = [Structure("<f=a>", {"type": "boolean"}, "</f>"), Structure("<f=b>", {"const": 1}, "</f>"), Structure("[x", {}, "]")]
+    grammar = structural_tag_grammar(structures, ["<f=", "[x"])
+    compiler.check(grammar, "structural_tag")
+    for text, valid in (
+        ("any text", True),
+        ("ab <f=a>true</f> c <f=b>1</f><f=", True),
+        ("<f=a>1", False),
+        ("<f=c", False),
+        ("[x3]", True),
+        ("[x]", False),
+    ):
+        matcher = compiler.matcher(grammar)
+        assert (matcher.try_consume_tokens(list(text.encode())) == len(text)) is valid, text
+    for wrong, triggers in ([], ["<"]), ([], []), (structures, ["<f="]), (structures[:1], ["<f=", "["]):
+        with pytest.raises(InvalidRequestError, match="structural_tag"):
+            structural_tag_grammar(wrong, triggers)
 
 
 def test_other_kinds_of_constraint(compiler: GrammarCompiler) -> None:

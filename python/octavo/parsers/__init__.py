@@ -1,7 +1,8 @@
 """Tool calls and thinking in a model's text: streaming parsers, one file per family of formats.
 
-A family's file has `Parser`, a `StreamParser` whose script reads the format, and `fits(template)`, whether a chat template asks for
-it. However the text is cut into pieces, the events joined are the same.
+A family's file has `Parser`, a `StreamParser` whose script reads the format, `fits(template)`, whether a chat template asks for it, and
+`CALLS`, the `CallFormat` that forces a call, or `calls(template)` where it has several. However the text is cut into pieces, the events
+joined are the same.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from octavo.errors import InvalidRequestError
-from octavo.parsers._call_grammar import CallFormat
+from octavo.parsers._call_grammar import CallFormat, Thought
 from octavo.parsers._thinking import Thinking, think_tags
 from octavo.parsers.events import CallArguments, CallStart, Event, Reasoning, Text, joined
 from octavo.plugins import available, load
@@ -23,10 +24,12 @@ __all__ = [
     "Parser",
     "Reasoning",
     "Text",
+    "Thought",
     "call_format",
     "joined",
     "open_parser",
     "parser_name",
+    "thought_before",
 ]
 
 _PACKAGE = "octavo.parsers"
@@ -46,9 +49,16 @@ def parser_name(template: str) -> str | None:
     return next((name for name in families if load(_PACKAGE, name).fits(template)), None)
 
 
-def call_format(name: str) -> CallFormat | None:
-    """How the family `name` writes calls, for grammars that force one; None where that is not known."""
-    return getattr(load(_PACKAGE, name), "CALLS", None)
+def call_format(name: str, template: str) -> CallFormat:
+    """How the family `name` writes calls, for grammars that force one. Where a family has several ways the chat template tells."""
+    family = load(_PACKAGE, name)
+    return family.calls(template) if hasattr(family, "calls") else family.CALLS
+
+
+def thought_before(template: str, prompt: str) -> Thought | None:
+    """The thinking that may, or must, come in front of a call: `prompt` may have opened it; None where the template knows none."""
+    tags = think_tags(template)
+    return None if tags is None else Thought(*tags, opened=prompt.rstrip().endswith(tags[0]))
 
 
 def open_parser(name: str | None, template: str, prompt: str, tools: Sequence[dict[str, Any]] = ()) -> Parser | None:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from octavo.parsers._call_grammar import CallFormat
 from octavo.parsers._json_calls import JsonCallParser
 from octavo.parsers._stream import Script
 
-__all__ = ["Parser", "fits"]
+__all__ = ["CALLS", "Parser", "fits"]
 
 _BEGIN, _END = "<|START_ACTION|>", "<|END_ACTION|>"
 _FRAMES = ("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>")
 _THINK, _THINK_END = "<|START_THINKING|>", "<|END_THINKING|>"
+
+CALLS = CallFormat(
+    opening='{"tool_call_id": "{index}", "tool_name": "{name}", "parameters": ',
+    closing="}",
+    before=f"{_BEGIN}[",
+    between=", ",
+    after=f"]{_END}",
+    marks=(_BEGIN, _END),
+)
 
 
 def fits(template: str) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from octavo.parsers._call_grammar import CallFormat
 from octavo.parsers._json_calls import JsonCallParser
 from octavo.parsers._stream import Script
 
-__all__ = ["Parser", "fits"]
+__all__ = ["Parser", "calls", "fits"]
 
 _SECTION, _SECTION_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
 _CALL, _SEPARATOR, _CALL_END = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"
@@ -14,6 +15,20 @@ _CALL, _SEPARATOR, _CALL_END = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜
 def fits(template: str) -> bool:
     """Whether a chat template asks for this format."""
     return _SECTION in template
+
+
+def calls(template: str) -> CallFormat:
+    """How the model of a chat template writes calls: V3 and R1 with a fence around the arguments, later ones without."""
+    fenced = "```json" in template
+    opening = f"{_CALL}function{_SEPARATOR}{{name}}\n```json\n" if fenced else f"{_CALL}{{name}}{_SEPARATOR}"
+    return CallFormat(
+        opening=opening,
+        closing=f"\n```{_CALL_END}" if fenced else _CALL_END,
+        before=_SECTION,
+        between="\n" if fenced else "",
+        after=_SECTION_END,
+        marks=(_SECTION, _SECTION_END, _CALL, _SEPARATOR, _CALL_END),
+    )
 
 
 class Parser(JsonCallParser):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from octavo.parsers._argument_grammar import GemmaArguments
+from octavo.parsers._call_grammar import CallFormat
 from octavo.parsers._stream import Script, StreamParser
 
-__all__ = ["Parser", "fits"]
+__all__ = ["Parser", "calls", "fits"]
 
 
 class _Marks(NamedTuple):
@@ -26,6 +28,14 @@ _THOUGHT, _THOUGHT_END = "<|channel>thought\n", "<channel|>"
 def fits(template: str) -> bool:
     """Whether a chat template asks for this format."""
     return any(marks.begin in template for marks in _MARKS)
+
+
+def calls(template: str) -> CallFormat:
+    """How the model of a chat template writes calls: with FunctionGemma's marks, or Gemma 4's."""
+    marks = next((marks for marks in _MARKS if marks.begin in template), _MARKS[0])
+    return CallFormat(
+        opening=f"{marks.begin}call:{{name}}", closing=marks.end, between="", marks=tuple(marks), arguments=GemmaArguments(marks.quote)
+    )
 
 
 class Parser(StreamParser):

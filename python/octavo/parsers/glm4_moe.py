@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from octavo.parsers._argument_grammar import TaggedArguments
+from octavo.parsers._call_grammar import CallFormat
 from octavo.parsers._stream import Script
 from octavo.parsers._typed_arguments import TypedArgumentParser
 
-__all__ = ["Parser", "fits"]
+__all__ = ["CALLS", "Parser", "fits"]
 
 _CALL, _CALL_END = "<tool_call>", "</tool_call>"
 _KEY, _KEY_END = "<arg_key>", "</arg_key>"
 _VALUE, _VALUE_END = "<arg_value>", "</arg_value>"
+
+CALLS = CallFormat(
+    opening=f"{_CALL}{{name}}\n",
+    closing=_CALL_END,
+    marks=(_CALL, _CALL_END, _KEY, _KEY_END, _VALUE, _VALUE_END),
+    arguments=TaggedArguments(_KEY, f"{_KEY_END}\n{_VALUE}", _VALUE_END),
+)
 
 
 def fits(template: str) -> bool:

@@ -10,7 +10,9 @@ __all__ = ["CALLS", "Parser", "fits"]
 
 _BEGIN = "<|tool_call|>"
 
-CALLS = CallFormat(opening='{"name": "{name}", "arguments": ', closing="}", before="<|tool_call|>[", between=", ", after="]")
+CALLS = CallFormat(
+    opening='{"name": "{name}", "arguments": ', closing="}", before="<|tool_call|>[", between=", ", after="]", marks=("<|tool_call|>",)
+)
 
 
 def fits(template: str) -> bool:

@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import re
 
+from octavo.parsers._call_grammar import CallFormat, Thought
 from octavo.parsers._json_calls import JsonCallParser
 from octavo.parsers._stream import Script
 
-__all__ = ["Parser", "fits"]
+__all__ = ["CALLS", "Parser", "fits"]
 
 _MESSAGE, _CHANNEL, _START = "<|message|>", "<|channel|>", "<|start|>"
 _ENDS = ("<|end|>", "<|call|>", "<|return|>", _START)
 _RECIPIENT = re.compile(r"to=(?:functions\.)?([\w.\-]+)")
+
+# The prompt ends with `<|start|>assistant`; `<|call|>` is a token that ends the text, as every grammar allows at its end.
+CALLS = CallFormat(
+    opening=f"{_CHANNEL}commentary to=functions.{{name}} <|constrain|>json{_MESSAGE}",
+    closing="",
+    marks=(_CHANNEL, _MESSAGE, _START, "<|constrain|>", "<|end|>"),
+    one=True,
+    thought=Thought(f"{_CHANNEL}analysis{_MESSAGE}", f"<|end|>{_START}assistant"),
+)
 
 
 def fits(template: str) -> bool:

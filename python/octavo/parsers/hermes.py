@@ -10,7 +10,9 @@ __all__ = ["CALLS", "Parser", "fits"]
 
 _BEGIN, _END = "<tool_call>", "</tool_call>"
 
-CALLS = CallFormat(opening='<tool_call>\n{"name": "{name}", "arguments": ', closing="}\n</tool_call>")
+CALLS = CallFormat(
+    opening='<tool_call>\n{"name": "{name}", "arguments": ', closing="}\n</tool_call>", marks=("<tool_call>", "</tool_call>")
+)
 
 
 def fits(template: str) -> bool:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from octavo.parsers._call_grammar import CallFormat
 from octavo.parsers._json_calls import JsonCallParser
 from octavo.parsers._stream import Script
 
-__all__ = ["Parser", "fits"]
+__all__ = ["CALLS", "Parser", "fits"]
 
 _SECTION, _SECTION_END = "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"
 _CALL, _ARGUMENTS, _CALL_END = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"
+
+CALLS = CallFormat(
+    opening=f"{_CALL}functions.{{name}}:{{index}}{_ARGUMENTS}",
+    closing=_CALL_END,
+    before=_SECTION,
+    between="",
+    after=_SECTION_END,
+    marks=(_SECTION, _SECTION_END, _CALL, _ARGUMENTS, _CALL_END),
+)
 
 
 def fits(template: str) -> bool:

@@ -14,7 +14,9 @@ __all__ = ["CALLS", "Parser", "fits"]
 _BEGIN, _ID, _ARGUMENTS = "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"
 _ID_CHARACTERS = string.ascii_letters + string.digits
 
-CALLS = CallFormat(opening='{"name": "{name}", "arguments": ', closing="}", before="[TOOL_CALLS] [", between=", ", after="]")
+CALLS = CallFormat(
+    opening='{"name": "{name}", "arguments": ', closing="}", before="[TOOL_CALLS] [", between=", ", after="]", marks=("[TOOL_CALLS]",)
+)
 
 
 def fits(template: str) -> bool:

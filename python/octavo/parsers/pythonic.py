@@ -6,13 +6,17 @@ import ast
 import json
 import re
 
+from octavo.parsers._argument_grammar import PythonArguments
+from octavo.parsers._call_grammar import CallFormat
 from octavo.parsers._stream import Script, StreamParser
 
-__all__ = ["Parser", "fits"]
+__all__ = ["CALLS", "Parser", "fits"]
 
 _START, _END = "<|python_start|>", "<|python_end|>"
 _NAME = re.compile(r"[A-Za-z_][\w.\-]*\Z")
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
+
+CALLS = CallFormat(opening="{name}(", closing=")", before="[", between=", ", after="]", arguments=PythonArguments())
 
 
 def fits(template: str) -> bool:
@@ -89,10 +93,17 @@ class Parser(StreamParser):
 
 
 def _json_of(source: str) -> str:
-    """A Python literal as JSON; a JSON literal as it stands; what is neither as a string."""
-    for read in (ast.literal_eval, json.loads):
+    """JSON as it stands, a Python literal as JSON; what is neither as a string."""
+    for read in (_strict_json, ast.literal_eval):
         try:
-            return json.dumps(read(source), ensure_ascii=False)
+            return json.dumps(read(source), ensure_ascii=False, allow_nan=False)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
     return json.dumps(source, ensure_ascii=False)
+
+
+def _strict_json(source: str) -> object:
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    return json.loads(source, parse_constant=refuse)

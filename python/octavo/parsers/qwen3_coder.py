@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from octavo.parsers._argument_grammar import TaggedArguments
+from octavo.parsers._call_grammar import CallFormat
 from octavo.parsers._stream import Script
 from octavo.parsers._typed_arguments import TypedArgumentParser
 
-__all__ = ["Parser", "fits"]
+__all__ = ["CALLS", "Parser", "fits"]
 
 _FUNCTION, _FUNCTION_END = "<function=", "</function>"
 _PARAMETER, _PARAMETER_END = "<parameter=", "</parameter>"
 _CALL, _CALL_END = "<tool_call>", "</tool_call>"
+
+CALLS = CallFormat(
+    opening=f"{_CALL}\n{_FUNCTION}{{name}}>\n",
+    closing=f"{_FUNCTION_END}\n{_CALL_END}",
+    marks=(_CALL, _CALL_END),
+    arguments=TaggedArguments(_PARAMETER, ">\n", f"\n{_PARAMETER_END}"),
+)
 
 
 def fits(template: str) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from octavo.errors import ConfigError, InvalidRequestError
-from octavo.parsers import Parser, call_format, open_parser, parser_name
+from octavo.parsers import Parser, call_format, open_parser, parser_name, thought_before
+
+if TYPE_CHECKING:
+    from octavo.text.tokenizer import Tokenizer
 
 __all__ = ["NO_PARSER", "Speech"]
 
@@ -56,12 +59,19 @@ class Speech:
         """A parser for one choice; None where its text is to be shown as it is."""
         return open_parser(self._family if tools else None, self._template, prompt, tools)
 
-    def call_grammar(self, tools: Sequence[dict[str, Any]], *, many: bool) -> str:
-        """A grammar under which the model can do nothing but call one of `tools`. Raises `InvalidRequestError` where there is none."""
-        calls = None if self._family is None else call_format(self._family)
-        if calls is None:
-            raise InvalidRequestError(f"tool_choice: calls in the format {self._family} cannot be forced; use 'auto'", "tool_choice")
-        return calls.grammar(tools, many=many)
+    def call_grammar(self, tools: Sequence[dict[str, Any]], tokenizer: Tokenizer, prompt: str, *, many: bool) -> str:
+        """A grammar under which the model can do nothing but call one of `tools`, after a thought where it thinks.
+
+        Raises:
+            InvalidRequestError: the server was told to read no calls, or a tool's schema cannot be held.
+        """
+        if self._family is None:
+            raise InvalidRequestError("tool_choice: this server was started with --tool-parser none; use 'auto'", "tool_choice")
+        calls, thought = call_format(self._family, self._template), thought_before(self._template, prompt)
+        marks = [*calls.marks, *(() if thought is None else (thought.begin, thought.end))]
+        ids = {mark: tokenizer.encode(mark, add_special_tokens=False) for mark in marks}
+        special = {mark: made[0] for mark, made in ids.items() if len(made) == 1 and made[0] in tokenizer.special_token_ids}
+        return calls.grammar(tools, many=many, special_tokens=special, thought=thought)
 
     def prompt_of(
         self, turns: list[dict[str, Any]], tools: list[dict[str, Any]]

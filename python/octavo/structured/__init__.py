@@ -17,9 +17,11 @@ from octavo.structured.grammar import (
     lark_grammar,
     regex_grammar,
 )
+from octavo.structured.structural_tags import Structure, structural_tag_grammar
 
 __all__ = [
     "GrammarCompiler",
+    "Structure",
     "choice_grammar",
     "ebnf_grammar",
     "embedded_schema",
@@ -27,4 +29,5 @@ __all__ = [
     "json_schema_grammar",
     "lark_grammar",
     "regex_grammar",
+    "structural_tag_grammar",
 ]

@@ -66,7 +66,11 @@ async def prepare_chat(context: ServerContext, body: ChatBody, request_id: str) 
     )
     prompt = truncated(prompt, body.truncate_prompt_tokens, context.engine.info.max_model_len)
     forced = body.forced_tools
-    grammar = (context.speech.call_grammar(forced, many=body.parallel_tool_calls), "tools") if forced else None
+    grammar = (
+        (context.speech.call_grammar(forced, context.engine.tokenizer, prompt.text or "", many=body.parallel_tool_calls), "tools")
+        if forced
+        else None
+    )
     params, grammar_field = with_grammar(body, params, grammar)
     open_parser = partial(context.speech.parser, prompt.text or "", tools)
     if open_parser() is not None:
