@@ -87,6 +87,8 @@ def _metrics() -> Iterator[str]:
     yield "Made by `tools/docs.py` from what `GET /metrics` answers; prometheus_client's `process_*` stand beside. A scrape:\n"
     yield '```yaml\nscrape_configs:\n  - job_name: octavo\n    static_configs: [{targets: ["127.0.0.1:8000"]}]\n```\n'
     yield from _table(("metric", "type", "meaning"), ((f"`{name}`", kind, text) for name, kind, text in _families()))
+    yield "\n`octavo_client_*` are there where the server has API keys, one series for each, by the name behind the key in its file."
+    yield "[`examples/grafana-dashboard.json`](examples/grafana-dashboard.json) is a dashboard of these (Grafana: Dashboards, New, Import)."
     yield "\n## For dashboards made for vLLM\n"
     yield from _table(("vLLM", "Octavo"), ((f"`vllm:{theirs}`", f"`octavo_{ours}`") for theirs, ours in _OF_VLLM.items()))
     yield ""
@@ -97,6 +99,7 @@ _OF_VLLM = {
     "num_requests_waiting": "num_requests_waiting",
     "kv_cache_usage_perc": "kv_cache_usage_ratio",
     "prompt_tokens_total": "prompt_tokens_total",
+    "prefix_cache_queries_total": "prompt_tokens_total",
     "generation_tokens_total": "generation_tokens_total",
     "prefix_cache_hits_total": "prefix_cache_hit_tokens_total",
     "num_preemptions_total": "preemptions_total",
@@ -104,6 +107,9 @@ _OF_VLLM = {
     "time_to_first_token_seconds": "time_to_first_token_seconds",
     "inter_token_latency_seconds": "inter_token_latency_seconds",
     "e2e_request_latency_seconds": "e2e_request_latency_seconds",
+    "request_queue_time_seconds": "request_queue_time_seconds",
+    "request_prefill_time_seconds": "request_prefill_time_seconds",
+    "request_decode_time_seconds": "request_decode_time_seconds",
     "request_prompt_tokens": "request_prompt_tokens",
     "request_generation_tokens": "request_generation_tokens",
 }

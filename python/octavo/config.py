@@ -283,6 +283,9 @@ class ServerConfig:
     log_level: str = _option("info", "debug, info, warning or error", choices=("debug", "info", "warning", "error"))
     log_format: str = _option("text", "text, or json: one object a line", choices=("text", "json"))
     access_log: bool = _option(False, "write a line for each request that has ended")
+    otlp_traces_endpoint: str | None = _option(
+        None, "send OpenTelemetry traces there, such as http://127.0.0.1:4318/v1/traces; needs octavo[otel]"
+    )
     shutdown_s: float = _option(30.0, "seconds that running requests get to finish after SIGTERM")
     tls: TlsConfig = field(default_factory=TlsConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)

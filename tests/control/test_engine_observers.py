@@ -61,6 +61,15 @@ async def test_events_of_a_request_in_order(start_engine):
     assert recorder.events[-1][1] == RequestSummary((FinishReason.LENGTH,), 6, 0, 3, ttft_s, 3.0)
 
 
+async def test_a_request_says_how_long_it_waited_for_its_first_step(start_engine):
+    clock, recorder = Clock(), Recorder()
+    engine = await start_engine(TickingRunner(clock), clock=clock, observers=[recorder], max_num_seqs=1)
+    await asyncio.gather(collect(engine, ask("a", max_tokens=5)), collect(engine, ask("b", max_tokens=1)))
+    first, second = [event[1] for event in recorder.events if event[0] == "finished"]
+    assert first.queue_s == 0.0
+    assert 4.0 <= second.queue_s <= second.ttft_s <= second.e2e_s
+
+
 async def test_an_aborted_request_has_a_summary_too(start_engine):
     recorder = Recorder()
     engine = await start_engine()

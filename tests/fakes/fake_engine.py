@@ -43,7 +43,7 @@ def fake_engine(
 
     pace = StepPace(max_step_ms, max_num_batched_tokens)
     rebuild = None if new_runner is None else lambda: (scheduler(), new_runner())
-    engine_core = EngineCore(scheduler(), runner, pace=pace, watchdog=watchdog)
+    engine_core = EngineCore(scheduler(), runner, pace=pace, watchdog=watchdog, clock=clock)
     core = LocalCore(engine_core, max_waiting=max_waiting, max_waiting_tokens=max_waiting_tokens, rebuild=rebuild, grammars=grammars)
     info = ModelInfo("toy", "/models/toy", max_model_len, FakeTokenizer.vocab_size, created=0)
     return AsyncEngine(core, FakeTokenizer(), info, seed=seed, log_stats_s=log_stats_s, observers=observers, clock=clock)

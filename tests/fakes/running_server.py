@@ -19,6 +19,7 @@ class Server:
     url: str
     context: ServerContext
     http: aiohttp.ClientSession
+    stop: Callable[[], Awaitable[None]]
 
     async def post(self, path: str, body: object) -> tuple[int, dict]:
         async with self.http.post(path, json=body) as response:

@@ -131,7 +131,7 @@ class ScriptedEngine:
                 self._ended[request.request_id].add(delta.index)
             stream.put(delta)
         self._live.pop(request.request_id, None)
-        summary = RequestSummary((FinishReason.STOP,), len(request.prompt_token_ids), 4, 5, 0.01, 0.05)
+        summary = RequestSummary((FinishReason.STOP,), len(request.prompt_token_ids), 4, 5, 0.01, 0.05, 0.004)
         for observer in self._observers:
             observer.finished(request, summary)
 

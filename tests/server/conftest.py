@@ -34,7 +34,7 @@ async def start_server() -> AsyncIterator[StartServer]:
         await start_site(runner, app, listener)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         sessions.append(aiohttp.ClientSession(url))
-        return Server(engine, url, app[CONTEXT], sessions[-1])
+        return Server(engine, url, app[CONTEXT], sessions[-1], runner.cleanup)
 
     yield start
     for session in sessions:

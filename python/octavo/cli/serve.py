@@ -31,6 +31,10 @@ def run(args: argparse.Namespace) -> int:
         from octavo.server.edge.tls import Certificates
 
         certificates = Certificates(server_config.tls)
+    if server_config.otlp_traces_endpoint is not None:
+        from octavo.server.tracing import check_tracing
+
+        check_tracing()
     manager = ServiceManager(os.environ)
     with listeners(server_config, os.environ) as sockets:  # a port in use is told before the model is loaded
         from octavo.assemble import build_engine

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
 from octavo.engine.stats import CoreStats
 from octavo.engine.step_pace import StepPace
 from octavo.engine.watchdog import Fault, Watchdog
-from octavo.scheduler import Scheduler, SequenceOutput
+from octavo.scheduler import CoreRequest, Scheduler, SequenceOutput
 from octavo.step import Runner, StepPlan, StepResult
 
 __all__ = ["EngineCore"]
@@ -21,17 +23,27 @@ class EngineCore:
 
     Args:
         pace: chooses each step's token budget; None: always the scheduler's own.
+        clock: seconds; says how long requests wait.
         watchdog: told of each result; asked by `find_fault`.
 
     Attributes:
         scheduler: takes and ends requests; another one after `replace`.
     """
 
-    def __init__(self, scheduler: Scheduler, runner: Runner, *, pace: StepPace | None = None, watchdog: Watchdog | None = None) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        *,
+        pace: StepPace | None = None,
+        watchdog: Watchdog | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.scheduler = scheduler
         self._runner: Runner | None = runner
         self._watchdog = watchdog or Watchdog()
         self._pace = pace
+        self._clock = clock
         self._in_flight: deque[tuple[StepPlan, Future[StepResult]]] = deque()
         self._num_steps = 0
 
@@ -40,6 +52,10 @@ class EngineCore:
         """Whether `step` has anything to do."""
         return bool(self._in_flight) or self.scheduler.has_work
 
+    def add(self, request: CoreRequest) -> None:
+        """Queue a request. Raises what `Scheduler.add` raises."""
+        self.scheduler.add(request).arrived_s = self._clock()
+
     async def step(self) -> list[SequenceOutput]:
         """Submit the next step while the ones before run; once the runner has as many as keep it busy, return what the oldest made.
 
@@ -47,6 +63,8 @@ class EngineCore:
         """
         assert self._runner is not None
         plan = self.scheduler.schedule(self._token_budget())
+        for group in self.scheduler.started:
+            group.queue_s = self._clock() - group.arrived_s
         if plan is not None:
             self._in_flight.append((plan, self._runner.submit(plan)))
         if not self._in_flight or (plan is not None and len(self._in_flight) < self._runner.depth):

@@ -21,6 +21,7 @@ class LiveRequest:
         core_id: the request's name between front and core, which is never used twice.
         num_open: choices that have not ended.
         num_cached_tokens: prompt tokens that the prefix cache served; 0 before the request first ran.
+        queue_s: seconds that it waited for its first step, known from its first output on.
         arrival_s, first_token_s: the engine's clock, seconds.
     """
 
@@ -32,6 +33,7 @@ class LiveRequest:
         self.stream = stream
         self.num_open = request.params.n
         self.num_cached_tokens = 0
+        self.queue_s = 0.0
         self.arrival_s = arrival_s
         self.first_token_s: float | None = None
         self._new_choice = new_choice
@@ -48,6 +50,7 @@ class LiveRequest:
     def take(self, output: SequenceOutput) -> Delta | None:
         """The delta that an output of a choice that goes on makes known; None where that waits for the first token."""
         self.num_cached_tokens = output.num_cached_tokens
+        self.queue_s = output.queue_s
         if output.prompt_logprobs is not None:
             self._prompt_logprobs += output.prompt_logprobs
         index = output.choice
@@ -79,4 +82,5 @@ class LiveRequest:
             num_generation_tokens=sum(choice.num_tokens for choice in choices),
             ttft_s=None if self.first_token_s is None else self.first_token_s - self.arrival_s,
             e2e_s=now_s - self.arrival_s,
+            queue_s=self.queue_s,
         )

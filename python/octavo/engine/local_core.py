@@ -106,7 +106,7 @@ class LocalCore:
         if self._dead is not None or self._closing:
             raise EngineDeadError(f"no request can be served: {self._dead or 'the engine is shutting down'}")
         self._check_queue(request)
-        self.engine_core.scheduler.add(request)
+        self.engine_core.add(request)
         self._wake.set()
 
     def _check_queue(self, request: CoreRequest) -> None:

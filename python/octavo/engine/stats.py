@@ -76,6 +76,7 @@ class RequestSummary:
         num_generation_tokens: outputs of all choices.
         ttft_s: from arrival to the first token, seconds; None where there was none.
         e2e_s: from arrival to the end of the last choice, seconds.
+        queue_s: until its first step, seconds; 0 where it has had none.
     """
 
     finish_reasons: tuple[FinishReason, ...]
@@ -84,6 +85,7 @@ class RequestSummary:
     num_generation_tokens: int
     ttft_s: float | None
     e2e_s: float
+    queue_s: float = 0.0
 
 
 class EngineObserver(Protocol):

@@ -79,6 +79,7 @@ class SequenceOutput(NamedTuple):
         finish_reason: STOP, LENGTH: the last of `token_ids` ends the choice, or `pooled` does; ERROR: it cannot go on. Nothing follows.
         error: what went wrong, with ERROR.
         pooled: float32 bytes of a pooling request's vectors, with STOP.
+        queue_s: seconds from the request's arrival to its first step.
     """
 
     request_id: str
@@ -90,3 +91,4 @@ class SequenceOutput(NamedTuple):
     finish_reason: FinishReason | None = None
     error: str | None = None
     pooled: bytes | None = None
+    queue_s: float = 0.0

@@ -31,6 +31,7 @@ class Scheduler:
 
     Attributes:
         num_preemptions: sequences that lost their blocks to a more urgent one, so far.
+        started: requests of which the last plan computes something for the first time.
     """
 
     def __init__(self, limits: SchedulerLimits, blocks: BlockManager) -> None:
@@ -52,6 +53,7 @@ class Scheduler:
         self._starved: tuple[Sequence, int] | None = None  # a sequence that found too few blocks free, and how many
         self._overtaken: tuple[Sequence, int] | None = None  # head of the queue, and how many started before it
         self.num_preemptions = 0
+        self.started: list[SequenceGroup] = []
 
     @property
     def max_sequence_length(self) -> int:
@@ -182,6 +184,7 @@ class Scheduler:
 
         `token_budget` lowers `max_num_batched_tokens` for this step; each running sequence has its token all the same.
         """
+        self.started.clear()
         step = StepBuilder(self._num_steps, self._limits, self._blocks.num_groups)
         if token_budget is not None:
             step.num_tokens_left = min(step.num_tokens_left, max(token_budget, len(self._running)))
@@ -440,6 +443,7 @@ class Scheduler:
         group = sequence.group
         if group.num_cached_tokens is None:
             group.num_cached_tokens = sequence.num_computed_tokens
+            self.started.append(group)
         self._waiting.remove(sequence)
         self._running.add(sequence)
         sequence.row = self._free_rows.pop()

@@ -42,9 +42,10 @@ class SequenceGroup:
             choices wait for it.
         search: what the sequences have in common where they are beams; else None.
         num_cached_tokens: prompt tokens that choice 0 took from the prefix cache when it first started; None before.
+        arrived_s, queue_s: when it came and how long it waited for its first step, seconds, by the clock of whoever drives the scheduler.
     """
 
-    __slots__ = ("arrival", "num_cached_tokens", "priority", "prompt_computed", "request", "search", "sequences")
+    __slots__ = ("arrival", "arrived_s", "num_cached_tokens", "priority", "prompt_computed", "queue_s", "request", "search", "sequences")
 
     def __init__(self, request: CoreRequest, priority: int, arrival: int) -> None:
         self.request = request
@@ -54,6 +55,7 @@ class SequenceGroup:
         self.search: BeamSearch | None = None
         self.prompt_computed = False
         self.num_cached_tokens: int | None = None
+        self.arrived_s = self.queue_s = 0.0
 
     @property
     def prompt_token_ids(self) -> list[int]:
@@ -230,7 +232,9 @@ class Sequence:
         """What a step made for this sequence, in the request's terms."""
         group = self.group
         cached = group.num_cached_tokens or 0
-        return SequenceOutput(group.request.request_id, self.index, token_ids, logprobs, prompt_logprobs, cached, reason, error, pooled)
+        return SequenceOutput(
+            group.request.request_id, self.index, token_ids, logprobs, prompt_logprobs, cached, reason, error, pooled, group.queue_s
+        )
 
     def publish(self) -> None:
         """Commit the tokens that submitted steps compute and whose values are known, so that others can share their blocks.

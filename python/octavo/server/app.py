@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp import WSCloseCode, web
@@ -65,13 +66,29 @@ def build_app(engine: Engine, config: ServerConfig, *, clients: Clients | None =
         app.add_routes(family.ROUTES)
     for module, routes in _LATE_FAMILIES.items():
         app.add_routes(late_routes(f"octavo.server.{module}", *routes))
-    app.add_routes(metrics_routes(engine, app[CONTEXT].clients))
+    app.add_routes(metrics_routes(app[CONTEXT]))
     app.add_routes(dashboard_routes(engine))
+    if config.otlp_traces_endpoint is not None:
+        _trace(app, config.otlp_traces_endpoint)
     app.on_shutdown.append(_close_sockets)
     keep_responses_in(app)
     app.on_response_prepare.append(add_headers)
     app.on_cleanup.append(_close_workers)
     return app
+
+
+def _trace(app: web.Application, endpoint: str) -> None:
+    from octavo.server.tracing import TraceObserver, otlp_processor, read_traceparent
+
+    engine = app[CONTEXT].engine
+    observer = TraceObserver(engine.info.name, otlp_processor(endpoint))
+    engine.add_observer(observer)
+    app.middlewares.append(read_traceparent)
+
+    async def close(_: web.Application) -> None:
+        await asyncio.to_thread(observer.close)
+
+    app.on_cleanup.append(close)
 
 
 async def _close_sockets(app: web.Application) -> None:

@@ -22,7 +22,7 @@ from prometheus_client.utils import floatToGoString
 if TYPE_CHECKING:
     from octavo.engine.port import Engine
     from octavo.engine.stats import RequestSummary
-    from octavo.server.edge.clients import Client
+    from octavo.server.edge.context import ServerContext
     from octavo.types import GenerationRequest
 
 __all__ = ["LatencyObserver", "metrics_routes"]
@@ -69,6 +69,9 @@ class LatencyObserver:
         self._ttft = histogram("time_to_first_token_seconds", "From arrival to the first token.", _TTFT_S)
         self._itl = histogram("inter_token_latency_seconds", "Between two tokens of a choice.", _ITL_S)
         self._e2e = histogram("e2e_request_latency_seconds", "From arrival to the end of the last choice.", _E2E_S)
+        self._queue = histogram("request_queue_time_seconds", "From arrival to the first step.", _TTFT_S)
+        self._prefill = histogram("request_prefill_time_seconds", "From the first step to the first token.", _TTFT_S)
+        self._decode = histogram("request_decode_time_seconds", "From the first token to the end of the last choice.", _E2E_S)
         self._prompt = histogram("request_prompt_tokens", "Prompt tokens of a request.", _TOKENS)
         self._generation = histogram("request_generation_tokens", "Generated tokens of a request, all choices.", _TOKENS)
 
@@ -86,6 +89,10 @@ class LatencyObserver:
     def finished(self, request: GenerationRequest, summary: RequestSummary) -> None:
         """See `EngineObserver`."""
         self._e2e.observe(summary.e2e_s)
+        if summary.ttft_s is not None:
+            self._queue.observe(summary.queue_s)
+            self._prefill.observe(max(0.0, summary.ttft_s - summary.queue_s))
+            self._decode.observe(summary.e2e_s - summary.ttft_s)
         self._prompt.observe(summary.num_prompt_tokens)
         self._generation.observe(summary.num_generation_tokens)
 
@@ -117,11 +124,12 @@ class EngineCollector(Collector):
         yield finished
 
 
-class ClientsCollector(Collector):
-    """What each client has used, where there are keys to tell them apart."""
+class EdgeCollector(Collector):
+    """What was refused, and what each client has used where there are keys to tell them apart."""
 
-    def __init__(self, clients: Iterable[Client]) -> None:
-        self._clients = clients
+    def __init__(self, context: ServerContext) -> None:
+        self._clients = context.clients
+        self._refused = context.refused
 
     def collect(self) -> Iterable[Metric]:
         """Yield the metric families."""
@@ -135,14 +143,17 @@ class ClientsCollector(Collector):
             tokens.add_metric([client.name], client.num_tokens)
             for limit, count in sorted(client.refused.items()):
                 refused.add_metric([client.name, limit], count)
-        yield from (running, requests, tokens, refused)
+        told = CounterMetricFamily("octavo_refused", "Requests answered 429 or 503, by the error's code.", labels=["code"])
+        for code, count in sorted(self._refused.items()):
+            told.add_metric([code], count)
+        yield from (running, requests, tokens, refused, told)
 
 
-def metrics_routes(engine: Engine, clients: Iterable[Client]) -> list[web.RouteDef]:
-    """Register the observer with `engine` and return the endpoint."""
-    registry = CollectorRegistry(auto_describe=False)
+def metrics_routes(context: ServerContext) -> list[web.RouteDef]:
+    """Register the observer with the engine and return the endpoint."""
+    engine, registry = context.engine, CollectorRegistry(auto_describe=False)
     registry.register(EngineCollector(engine))
-    registry.register(ClientsCollector(clients))
+    registry.register(EdgeCollector(context))
     ProcessCollector(registry=registry)
     engine.add_observer(LatencyObserver(registry))
 

@@ -105,7 +105,7 @@ class StreamSocket:
         except ConnectionError:
             return
         except Exception as error:
-            failure = to_api_error(error)
+            failure = self._context.count(to_api_error(error))
         self._streams[stream_id].ending = True
         if failure is not None:
             await self._send({"type": "error", "id": stream_id} | failure.body())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from html import escape
 from itertools import groupby
@@ -42,7 +43,7 @@ _BOUNDS = {
 def docs_page(document: dict[str, Any]) -> str:
     """Return the page of an OpenAPI document."""
     info = document["info"]
-    lead = f'<p>{_text(info["description"])} The same for programs: <a href="/openapi.json">/openapi.json</a>.</p>'
+    lead = f'<p>{_prose(info["description"])} The same for programs: <a href="/openapi.json">/openapi.json</a>.</p>'
     return "".join((_HEAD, f"<h2>Endpoints of version {_text(info['version'])}</h2>", lead, *_endpoints(document), *_schemas(document)))
 
 
@@ -68,7 +69,7 @@ def _schemas(document: dict[str, Any]) -> Iterator[str]:
     for name, schema in sorted(document["components"]["schemas"].items()):
         yield f'<section id="{_text(name)}"><h4><code>{_text(name)}</code></h4>'
         if "description" in schema:
-            yield f"<p>{_text(schema['description'])}</p>"
+            yield f"<p>{_prose(schema['description'])}</p>"
         yield from _fields(schema)
         yield "</section>"
     yield "</main>\n</body>\n</html>\n"
@@ -117,6 +118,11 @@ def _type(schema: dict[str, Any]) -> str:
 def _bounds(schema: dict[str, Any]) -> str:
     found = [text.format(schema[name]) for name, text in _BOUNDS.items() if name in schema]
     return _text(f", {', '.join(found)}") if found else ""
+
+
+def _prose(text: str) -> str:
+    """Return a text whose `words` are code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", _text(text))
 
 
 def _text(text: str) -> str:

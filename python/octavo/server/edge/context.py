@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from octavo.server.speech import Speech
 if TYPE_CHECKING:
     from octavo.config import ServerConfig
     from octavo.engine.port import Engine
+    from octavo.server.edge.errors import ApiError
 
 __all__ = ["CONTEXT", "ServerContext"]
 
@@ -32,6 +34,7 @@ class ServerContext:
         sockets: open WebSockets, to be closed by the shutdown.
         workers: threads for work on large inputs.
         clients: whoever has a key.
+        refused: code -> requests that were answered 429 or 503.
         speech: how the model's text is read.
         half_closed: connections whose clients have said that they will send no more.
     """
@@ -40,6 +43,7 @@ class ServerContext:
     config: ServerConfig
     stall_s: float
     clients: Clients
+    refused: Counter[str] = field(default_factory=Counter)
     draining: bool = False
     sockets: weakref.WeakSet[web.WebSocketResponse] = field(default_factory=weakref.WeakSet)
     workers: Workers = field(default_factory=Workers)
@@ -50,6 +54,12 @@ class ServerContext:
     def __post_init__(self) -> None:
         template = self.engine.tokenizer.chat_template
         self.speech = Speech(template.source if template is not None else "", self.config.tool_parser)
+
+    def count(self, error: ApiError) -> ApiError:
+        """Count an answer that asks its client to come again; return it."""
+        if error.status in (429, 503):
+            self.refused[error.code or "unavailable"] += 1
+        return error
 
     def unavailable(self) -> str | None:
         """Return why no new request can be served, or None."""

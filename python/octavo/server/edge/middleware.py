@@ -46,6 +46,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except Exception as error:
         told = to_api_error(error)
+        if request.path not in _OPEN:
+            request.app[CONTEXT].count(told)
         other = next((body for prefix, body in _ERROR_BODIES.items() if request.path.startswith(prefix)), None)
         return error_response(told, None if other is None else orjson.dumps(other(told)))
 

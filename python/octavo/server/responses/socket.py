@@ -148,7 +148,7 @@ class ResponsesSocket:
             except ConnectionError:
                 return
             except Exception as error:
-                await self._send_error(to_api_error(error), lane.stream_id)
+                await self._send_error(self._context.count(to_api_error(error)), lane.stream_id)
 
     async def _answer(self, lane: _Lane, body: ResponsesBody, *, generate: bool) -> ResponsesBody | None:
         """Send the events of one response; return the body of its successor where it was steered."""
