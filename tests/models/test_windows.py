@@ -35,8 +35,8 @@ def held(monkeypatch) -> list[list[int]]:
     class Watched(Scheduler):
         def schedule(self, *args):
             plan = super().schedule(*args)
-            if len(self._running):
-                steps.append(self._running.first.table.num_held)
+            if len(self.batch.running):
+                steps.append(self.batch.running.first.table.num_held)
             return plan
 
     monkeypatch.setattr(assemble, "Scheduler", Watched)

@@ -36,7 +36,7 @@ def prefill(driver: StepDriver, budget: int) -> dict[Sequence, tuple[int, int]]:
         plan = driver.step(budget)
         if plan is None or not plan.rows:
             continue
-        owners.update({sequence.row: sequence for sequence in driver.scheduler._running if sequence.row is not None})
+        owners.update({sequence.row: sequence for sequence in driver.scheduler.batch.running if sequence.row is not None})
         prompts = [owners[row] for row, begin in zip(plan.rows, driver.begins(plan), strict=True) if begin < owners[row].num_prompt_tokens]
         for sequence in prompts:
             steps, most = took.get(sequence, (0, 0))

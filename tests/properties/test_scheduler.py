@@ -115,7 +115,7 @@ def play(driver: StepDriver, schedule: list[Arrival]) -> dict[int, SequenceGroup
 def step_and_check(driver: StepDriver) -> None:
     """Every running sequence with work has its share in every step, unless one was preempted; then nobody starts."""
     scheduler = driver.scheduler
-    due = {sequence.row for sequence in scheduler._running if sequence.num_uncomputed_tokens}
+    due = {sequence.row for sequence in scheduler.batch.running if sequence.num_uncomputed_tokens}
     num_preemptions = scheduler.num_preemptions
     plan = driver.step()
     scheduler.check_integrity()
@@ -172,11 +172,11 @@ def test_equal_priorities_start_in_order_but_for_a_bounded_number_of_overtakes(s
         driver.add(arrival.prompt, arrival.max_tokens, n=arrival.n)
     overtaken: Counter[Sequence] = Counter()
     while driver.scheduler.has_work:
-        waiting, running = list(driver.scheduler._waiting), list(driver.scheduler._running)
+        waiting, running = list(driver.scheduler.batch.waiting), list(driver.scheduler.batch.running)
         before = [sequence for sequence in waiting if not sequence.num_in_flight_tokens]  # else its last result is awaited
         wanted = sum(sequence.num_uncomputed_tokens for sequence in running)
         driver.step()
-        still_waiting = set(driver.scheduler._waiting)
+        still_waiting = set(driver.scheduler.batch.waiting)
         started = [sequence not in still_waiting for sequence in before]
         if in_order(started):
             continue

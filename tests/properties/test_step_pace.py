@@ -137,7 +137,7 @@ def test_any_budget_serves_every_request(requests: list[tuple[int, int, int]], t
 
 def check_step(driver: StepDriver, token_budget: int) -> None:
     scheduler = driver.scheduler
-    due = {sequence.row for sequence in scheduler._running if sequence.num_uncomputed_tokens}
+    due = {sequence.row for sequence in scheduler.batch.running if sequence.num_uncomputed_tokens}
     num_decoding = scheduler.num_decoding
     assert num_decoding <= len(due)
     most = max(token_budget, scheduler.num_running)

@@ -46,6 +46,7 @@ class EngineCore:
         self._clock = clock
         self._in_flight: deque[tuple[StepPlan, Future[StepResult]]] = deque()
         self._num_steps = 0
+        self._num_preemptions = 0  # of schedulers before this one
 
     @property
     def has_work(self) -> bool:
@@ -84,7 +85,7 @@ class EngineCore:
             num_running=self.scheduler.num_running,
             num_waiting=self.scheduler.num_waiting,
             kv_usage=self.scheduler.kv_usage,
-            preemptions=self.scheduler.num_preemptions,
+            preemptions=self._num_preemptions + self.scheduler.num_preemptions,
             steps=self._num_steps,
             rebuilds=rebuilds,
         )
@@ -111,7 +112,7 @@ class EngineCore:
 
     def replace(self, scheduler: Scheduler, runner: Runner) -> None:
         """Go on with new ones. The counts stay."""
-        scheduler.num_preemptions = self.scheduler.num_preemptions
+        self._num_preemptions += self.scheduler.num_preemptions
         self.scheduler, self._runner = scheduler, runner
 
     def _token_budget(self) -> int | None:

@@ -14,10 +14,10 @@ from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from octavo.scheduler.request import BeamParams
+from octavo.scheduler.request import BeamParams, SequenceOutput
 from octavo.scheduler.sequence import Sequence, SequenceGroup
 from octavo.step import RowSampling
-from octavo.types import TokenLogprobs
+from octavo.types import FinishReason, TokenLogprobs
 
 if TYPE_CHECKING:
     from octavo._runtime import BlockTable
@@ -150,9 +150,13 @@ class BeamSearch:
         self._living = [placement.beam for placement in placements]
         return placements
 
-    def best(self) -> list[FinishedBeam]:
-        """The texts that are wanted, best first."""
-        return self.finished[: self.params.num_wanted]
+    def outputs(self) -> list[SequenceOutput]:
+        """The texts that are wanted, best first, once the search is over."""
+        outputs = []
+        for choice, best in zip(self.beams, self.finished[: self.params.num_wanted], strict=False):
+            reason = FinishReason.STOP if best.token_ids[-1] in self._end_token_ids else FinishReason.LENGTH
+            outputs.append(choice.output(best.token_ids, best.logprobs or None, None, reason))
+        return outputs
 
     def _candidates(self, barred: frozenset[int]) -> Iterable[_Candidate]:
         for beam in self._living:

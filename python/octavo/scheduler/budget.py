@@ -1,13 +1,48 @@
-"""How a step's tokens are divided among the sequences that compute a prompt."""
+"""How a step's tokens are divided: one for each sequence that decodes, drafts, and shares of the rest for those that compute a prompt."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence as Many
 from math import floor
 
+from octavo.scheduler.limits import SchedulerLimits
 from octavo.scheduler.sequence import Sequence
 
-__all__ = ["share_budget"]
+__all__ = ["divide", "share_budget"]
+
+
+def divide(
+    running: Iterable[Sequence], due: list[int], early: list[Sequence], limits: SchedulerLimits, num_tokens: int
+) -> tuple[dict[Sequence, int], dict[Sequence, int]]:
+    """Drafts of the sequences that decode, and the tokens of each one that computes a prompt or is to start early.
+
+    Where `num_tokens` are too few for all of them, drafts are left out first; then nobody starts early, and `early` is emptied.
+    `due`: of each running sequence, the tokens to compute.
+    """
+    drafts = _drafts(running, due, limits)
+    if not early and not drafts and max(due, default=0) <= 1:
+        return drafts, {}
+    num_decoding = due.count(1)
+    prefilling = [sequence for sequence, num_due in zip(running, due, strict=True) if num_due > 1]
+    num_drafts = sum(drafts.values())
+    if num_decoding + num_drafts + len(prefilling) + len(early) > num_tokens:
+        drafts, num_drafts = {}, 0
+    num_left = num_tokens - num_decoding - num_drafts
+    if len(prefilling) + len(early) > num_left:
+        early.clear()
+    return drafts, share_budget(prefilling + early, num_left)
+
+
+def _drafts(running: Iterable[Sequence], due: list[int], limits: SchedulerLimits) -> dict[Sequence, int]:
+    """Tokens that the runner may propose for each running sequence that decodes. `due` as in `divide`."""
+    if not (limits.max_num_drafts or limits.max_num_forced):
+        return {}
+    forced = max(limits.max_num_drafts, limits.max_num_forced)
+    free = limits.max_num_drafts
+    pairs = zip(running, due, strict=True)
+    decoding = (sequence for sequence, num_due in pairs if num_due == 1 and sequence.group.search is None)
+    return {sequence: free if sequence.sampling.grammar is None else forced for sequence in decoding}
 
 
 def share_budget(prefilling: Many[Sequence], num_tokens: int) -> dict[Sequence, int]:

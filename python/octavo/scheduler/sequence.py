@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from octavo.scheduler.request import CoreRequest, SequenceOutput
-from octavo.step import RowSampling, RowStart
+from octavo.step import BlockCopy, RowFork, RowSampling, RowStart
 from octavo.types import FinishReason, TokenLogprobs
 
 if TYPE_CHECKING:
@@ -186,6 +186,27 @@ class Sequence:
             self.group.request.pooling,
         )
 
+    def row_fork(self, source_row: int) -> RowFork:
+        """How the runner's row takes over the known tokens but the last from `source_row`. The sequence has a row."""
+        assert self.row is not None
+        num_tokens = self.num_known_tokens - 1
+        (token_id,) = self.tokens(num_tokens, num_tokens + 1)
+        return RowFork(self.row, source_row, num_tokens, token_id, self.sampling)
+
+    def fork_from(self, owner: Sequence) -> list[BlockCopy] | None:
+        """Take over the known tokens but the last, whose logits are to draw from, from a running sibling. Returns the blocks to be
+        copied for that; None where it cannot be: the sibling has given blocks back, or the copies find no free ones."""
+        num_tokens = self.num_known_tokens - 1
+        num_shared = self.table.fork(owner.table, num_tokens) if num_tokens else None
+        if num_shared is None:
+            return None
+        copied = self.table.copy_last(owner.table, num_tokens) if num_shared < num_tokens else []
+        if copied is None:
+            self.table.free()
+            return None
+        self.num_computed_tokens = num_tokens
+        return [BlockCopy(group, *blocks) for group, blocks in enumerate(copied)]
+
     def advance(self, chunk: Chunk) -> None:
         """Account for a chunk that the next plan computes."""
         self.num_computed_tokens += chunk.num_tokens
@@ -212,9 +233,9 @@ class Sequence:
 
         This is the one place where a token ends a sequence: by its value, or by being the last that there is room for.
         """
-        num_outputs = len(self.output_token_ids)
+        request, num_outputs = self.group.request, len(self.output_token_ids)
         for count, token_id in enumerate(token_ids, 1):
-            if token_id in self.group.request.end_token_ids and num_outputs + count > self.sampling.min_tokens:
+            if token_id in request.end_token_ids and num_outputs + count > self.sampling.min_tokens:
                 return count, FinishReason.STOP
             if self.num_known_tokens + count == self.max_length:
                 return count, FinishReason.LENGTH

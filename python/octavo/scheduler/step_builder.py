@@ -1,14 +1,16 @@
-"""A step under construction: what is left of its budgets, and the plan so far."""
+"""A step: under construction what is left of its budgets, and the plan so far; then whose its rows were, until the result is back."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from octavo.scheduler.limits import SchedulerLimits
-from octavo.scheduler.sequence import Chunk, Sequence
-from octavo.step import StepPlan
+from octavo.scheduler.sequence import Chunk, Sequence, SequenceGroup
+from octavo.step import StepPlan, StepResult
+from octavo.types import TokenLogprobs
 
-__all__ = ["ScheduledRow", "StepBuilder"]
+__all__ = ["RowResult", "ScheduledRow", "StepBuilder"]
 
 _DECODE = Chunk(num_tokens=1, num_logits=1, draws=True)
 
@@ -21,12 +23,25 @@ class ScheduledRow(NamedTuple):
     chunk: Chunk
 
 
+class RowResult(NamedTuple):
+    """What a step made for a sequence: the parts of `StepResult` that are its row's."""
+
+    sequence: Sequence
+    chunk: Chunk
+    token_ids: list[int]
+    logprobs: list[TokenLogprobs] | None
+    prompt_logprobs: list[TokenLogprobs | None] | None
+    pooled: bytes | None
+    error: str | None
+
+
 class StepBuilder:
     """Divides one step's token budget and logits rows among sequences, in the order of the calls."""
 
     def __init__(self, step_id: int, limits: SchedulerLimits, num_groups: int) -> None:
         self.plan = StepPlan(step_id, new_block_ids=[[] for _ in range(num_groups)])
         self.scheduled: list[ScheduledRow] = []
+        self.new_groups: list[SequenceGroup] = []  # requests that start in this step for the first time
         self.entered: set[int] = set()  # rows that start or fork in this step: the runner does not have their blocks yet
         self.num_tokens_left = limits.max_num_batched_tokens
         self._num_logits_left = limits.max_num_logits
@@ -72,3 +87,19 @@ class StepBuilder:
         self.num_tokens_left -= chunk.num_tokens
         self._num_logits_left -= chunk.num_logits
         sequence.advance(chunk)
+
+    def results(self, result: StepResult) -> Iterator[RowResult]:
+        """Yield what the step made, for each sequence in batch order. Raises RuntimeError where the result is not this step's."""
+        step_id = self.plan.step_id
+        if result.step_id != step_id:
+            raise RuntimeError(f"the runner returned step {result.step_id} where step {step_id} was due")
+        drawn = zip(result.rows, result.token_ids, result.logprobs, strict=True)
+        for row, sequence, chunk in self.scheduled:
+            error = result.errors.get(row)
+            token_ids: list[int] = []
+            logprobs = None
+            if chunk.draws and error is None:
+                drawn_row, token_ids, logprobs = next(drawn, (None, [], None))
+                if drawn_row != row or not 1 <= len(token_ids) <= 1 + chunk.num_drafts:
+                    raise RuntimeError(f"the runner drew {len(token_ids)} tokens for row {row} in step {step_id}")
+            yield RowResult(sequence, chunk, token_ids, logprobs, result.prompt_logprobs.get(row), result.pooled.get(row), error)
