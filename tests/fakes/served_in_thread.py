@@ -8,7 +8,7 @@ from threading import Thread
 from typing import Any
 
 from fakes.scripted_engine import ScriptedEngine
-from octavo.config import ServerConfig
+from octavo.config import ServerConfig, from_flat
 from octavo.server.app import build_app
 from octavo.server.listen import listen
 from octavo.server.serve import make_runner, start_site
@@ -23,9 +23,10 @@ class ServedInThread:
         url: where.
     """
 
-    def __init__(self, engine: ScriptedEngine) -> None:
+    def __init__(self, engine: ScriptedEngine, **settings: object) -> None:
         self.url = ""
         self._engine = engine
+        self._config = from_flat(ServerConfig, {"port": 0, **settings})
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
 
@@ -44,10 +45,9 @@ class ServedInThread:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _start(self) -> None:
-        config = ServerConfig(port=0)
-        app = build_app(self._engine, config)
+        app = build_app(self._engine, self._config)
         self._runner = make_runner(app)
         await self._runner.setup()
-        listener = listen(config)
+        listener = listen(self._config)
         await start_site(self._runner, app, listener)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"

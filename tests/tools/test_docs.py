@@ -8,6 +8,7 @@ from pathlib import Path
 import docs
 import pytest
 
+from octavo.cli.parser import _ELSEWHERE
 from octavo.config import EngineConfig, ServerConfig, settings
 
 ROOT = Path(__file__).parents[2]
@@ -34,3 +35,21 @@ def test_links_lead_somewhere(page: Path):
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
     missing = [link for link in links if "://" not in link and not link.startswith("mailto:") and not (page.parent / link).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", ["coming-from-vllm.md", "coming-from-llama-cpp.md", "troubleshooting.md", "serving.md", "security.md"])
+def test_flags_that_pages_name_exist(page: str):
+    """Of tables about other programs only the right column is ours."""
+    ours = []
+    for line in (ROOT / "docs" / page).read_text().splitlines():
+        ours.append(line.strip("| ").rpartition(" | ")[2] if page.startswith("coming-from") and line.startswith("|") else line)
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(ours)))
+    known = {f"--{name.replace('_', '-')}" for config in (EngineConfig, ServerConfig) for name in settings(config)}
+    known |= {f"--no-{name[2:]}" for name in known}
+    others = {"--help", "--config", "--url", "--max-tokens", "--local-dir", "--jinja", "--mmproj"}
+    assert named - known - others == set()
+
+
+def test_suggestions_lead_to_flags_that_exist():
+    known = {f"--{name.replace('_', '-')}" for config in (EngineConfig, ServerConfig) for name in settings(config)}
+    assert {flag.replace("--no-", "--") for flag in _ELSEWHERE.values()} - known == {"--max-tokens", "--temperature"}

@@ -36,6 +36,15 @@ _ELSEWHERE = {
     "--n-predict": "--max-tokens",
     "--temp": "--temperature",
     "--uvicorn-log-level": "--log-level",
+    "--enable-log-requests": "--access-log",
+    "--disable-log-stats": "--log-stats-s",
+    "--allowed-origins": "--cors-origins",
+    "--tool-call-parser": "--tool-parser",
+    "--kv-cache-memory-bytes": "--kv-cache-bytes",
+    "--ssl-cert-file": "--ssl-certfile",
+    "--ssl-key-file": "--ssl-keyfile",
+    "-ngl": "--device",
+    "--n-gpu-layers": "--device",
 }
 
 
