@@ -126,6 +126,7 @@ def _families() -> list[tuple[str, str, str]]:
 
 def _models() -> Iterator[str]:
     from octavo.models import families
+    from octavo.plugins import available
 
     yield "# Models\n"
     yield "Made by `tools/docs.py` from the files of `python/octavo/models`, one for each family; `octavo models` says the same.\n"
@@ -134,6 +135,10 @@ def _models() -> Iterator[str]:
     yield "small random checkpoint and holds the logits of both executors to the reference within 1e-4 of the largest, and chunks and"
     yield "cached prefixes to the same bits; a GGUF file must give the model of the folder that it was converted from. What runs on GPUs:"
     yield "[gpu.md](gpu.md).\n"
+    towers = ", ".join(f"`{name}`" for name in available("octavo.towers"))
+    yield f"Images are read on processors, by the vision towers of {towers}: [serving.md](serving.md#images). Of other models of text and"
+    yield "images the text half is served."
+    yield ""
     yield "Decoders make text, or vectors: embeddings by their last token, classes and rewards where the files have such a head."
     yield "Encoders make vectors only, of texts, pairs and tokens; hidden states and logits are held to the reference the same way.\n"
     rows = (

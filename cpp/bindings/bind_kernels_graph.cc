@@ -68,8 +68,16 @@ void bind_graph(py::module_& module) {
       .def("paged_kv", &paged_kv, py::arg("kv_heads"), py::arg("head_dim"), py::arg("window"))
       .def(
           "int_input",
-          [](Graph& graph, const std::string& name) { return program::record_input(graph, name, "tokens", 1, program::ValueType::int32); },
-          py::arg("name"))
+          [](Graph& graph, const std::string& name, const std::string& rows, std::int64_t cols) {
+            return program::record_input(graph, name, rows, cols, program::ValueType::int32);
+          },
+          py::arg("name"), py::arg("rows") = "tokens", py::arg("cols") = 1)
+      .def(
+          "float_input",
+          [](Graph& graph, const std::string& name, const std::string& rows, std::int64_t cols) {
+            return program::record_input(graph, name, rows, cols, program::ValueType::activation);
+          },
+          py::arg("name"), py::arg("rows"), py::arg("cols"))
       .def("latent_kv", &latent_kv, py::arg("latent_dim"), py::arg("rope_dim"))
       .def("output", &program::record_output, py::arg("name"), py::arg("x"))
       .def_property_readonly("inputs",

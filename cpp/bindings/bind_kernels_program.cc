@@ -61,13 +61,36 @@ py::array run(CpuProgram& self, batch::Batch& batch, const std::string& wanted) 
   return output(self, wanted);
 }
 
-// Fills an input of one int a token, before a step of as many tokens.
-void write_input(CpuProgram& self, const std::string& name, const py::array& values) {
-  const auto found = self.graph().inputs.find(name);
-  require(found != self.graph().inputs.end(), "program: it has no input ", name);
-  const Span<const std::int32_t> ids = span_arg<std::int32_t>(values, name.c_str());
-  require(ids.size <= self.max_rows("tokens"), "program: ", ids.size, " rows of ", name, ", at most ", self.max_rows("tokens"));
-  std::memcpy(self.data_of(found->second), ids.data, static_cast<std::size_t>(ids.size) * sizeof(std::int32_t));
+// Fills rows of an input, from `first_row` on, before a step.
+void write_input(CpuProgram& self, const std::string& name, const py::array& values, std::int64_t first_row) {
+  const program::Graph& graph = self.graph();
+  const auto found = graph.inputs.find(name);
+  require(found != graph.inputs.end(), "program: it has no input ", name);
+  const program::Storage& storage = graph.storage_of(found->second);
+  storage.type == program::ValueType::int32 ? check_array<std::int32_t>(values, name.c_str(), 2) : check_array<float>(values, name.c_str(), 2);
+  const std::string& count = graph.row_counts[static_cast<std::size_t>(storage.rows)];
+  require(values.shape(1) == storage.cols, "program: ", name, " has ", storage.cols, " columns, not ", values.shape(1));
+  require(first_row >= 0 && first_row + values.shape(0) <= self.max_rows(count), "program: rows ", first_row, " to ",
+          first_row + values.shape(0), " of ", name, ", at most ", self.max_rows(count));
+  std::memcpy(self.data_of(found->second) + first_row * storage.cols * 4, values.data(), static_cast<std::size_t>(values.nbytes()));
+}
+
+// Runs a tower on the patches that were written: its tokens are patches, its sequences tiles.
+py::array run_tower(CpuProgram& self, const py::array& positions, const py::array& tile_indptr, std::int64_t num_media) {
+  const auto at = span_arg<std::int32_t>(positions, "positions"), indptr = span_arg<std::int32_t>(tile_indptr, "tile_indptr");
+  require(indptr.size >= 2 && indptr[0] == 0 && indptr[indptr.size - 1] == at.size, "program: tile_indptr must go from 0 to ", at.size);
+  std::vector<std::int32_t> lengths;
+  for (std::int64_t tile = 0; tile + 1 < indptr.size; ++tile) {
+    lengths.push_back(indptr[tile + 1] - indptr[tile]);
+    require(lengths.back() >= 1, "program: tile ", tile, " has no patches");
+  }
+  const Span<const std::int32_t> sizes{lengths.data(), static_cast<std::int64_t>(lengths.size())};
+  const StepArrays step{at, at, indptr, sizes, {}, {}, num_media};
+  {
+    py::gil_scoped_release release;
+    self.run(step);
+  }
+  return output(self, "media");
 }
 
 // ---- single ops ---------------------------------------------------------------------------------------------------------------
@@ -171,7 +194,8 @@ void bind_program(py::module_& module) {
       .def_property_readonly("num_bytes", &CpuProgram::num_bytes)
       .def("run", &run, py::arg("batch"), py::arg("output") = "logits")
       .def("output", &output, py::arg("name"))
-      .def("write_input", &write_input, py::arg("name"), py::arg("values"))
+      .def("write_input", &write_input, py::arg("name"), py::arg("values"), py::arg("first_row") = 0)
+      .def("run_tower", &run_tower, py::arg("positions"), py::arg("tile_indptr"), py::arg("num_media"))
       .def("profile", &CpuProgram::take_profile);
   module.def("run_op", &run_op, py::arg("name"), py::arg("reads"), py::arg("weights"), py::arg("pool"), py::arg("cache") = py::none(),
              py::arg("layer") = 0, py::arg("window") = py::none(), py::arg("step") = py::dict());

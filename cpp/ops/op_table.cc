@@ -5,8 +5,10 @@
   OP(add)                \
   OP(add_rms_norm)       \
   OP(attention)          \
+  OP(choose_rows)        \
   OP(embedding)          \
   OP(experts)            \
+  OP(gather_rows)        \
   OP(gelu)               \
   OP(gelu_and_mul)       \
   OP(gelu_tanh)          \
@@ -20,6 +22,7 @@
   OP(paged_attention)    \
   OP(pool)               \
   OP(position_embedding) \
+  OP(quick_gelu)         \
   OP(relu)               \
   OP(relu_squared)       \
   OP(rms_norm)           \

@@ -15,6 +15,7 @@ constexpr std::int64_t kAlignment = 64;  // a cache line, and the widest vector
 std::int64_t rows_in(const StepArrays& step, const std::string& count) {
   if (count == "tokens") return step.token_ids.size;
   if (count == "logits") return step.logits_indices.size;
+  if (count == "media") return step.num_media;
   require(count == "sequences", "program: a step has no rows of ", count);
   return step.context_lens.size;
 }

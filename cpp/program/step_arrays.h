@@ -19,6 +19,7 @@ struct StepArrays {
   Span<const std::int32_t> context_lens;    // [R]
   Span<const std::int32_t> logits_indices;  // [L]
   Span<const CacheArrays> caches;           // one for each group
+  std::int64_t num_media = 0;               // rows that a tower makes for a decoder to read
 };
 
 }  // namespace octavo::program

@@ -160,8 +160,10 @@ class Graph:
         """The cache of one more layer, for `record`."""
     def latent_kv(self, latent_dim: int, rope_dim: int) -> int:
         """The same, of one vector per token."""
-    def int_input(self, name: str) -> Value:
-        """An int32 for each token, [tokens, 1], that `CpuProgram.write_input` fills before a step."""
+    def int_input(self, name: str, rows: str = "tokens", cols: int = 1) -> Value:
+        """int32 values [rows, cols] that `CpuProgram.write_input` fills before a step."""
+    def float_input(self, name: str, rows: str, cols: int) -> Value:
+        """The same of floats."""
     def output(self, name: str, x: Value) -> None:
         """Name a value that is read after a step."""
     @property
@@ -184,8 +186,13 @@ class CpuProgram:
         """Compute a prepared batch; one of the outputs, as a view that is valid until the next run."""
     def output(self, name: str) -> NDArray[np.float32]:
         """A further output of the step that ran last."""
-    def write_input(self, name: str, values: NDArray[np.int32]) -> None:
-        """Fill an input with a value for each token of the next step."""
+    def write_input(self, name: str, values: NDArray[Any], first_row: int = 0) -> None:
+        """Fill rows of an input, int32 or float32 [rows, cols], for the next step. Nothing of it is kept behind that step."""
+    def run_tower(self, positions: NDArray[np.int32], tile_indptr: NDArray[np.int32], num_media: int) -> NDArray[np.float32]:
+        """Compute a tower's output "media" [num_media, E] of the patches written; valid until the next run.
+
+        positions [N]: of the patches. tile_indptr: offsets of the tiles, the first 0, the last N.
+        """
     def profile(self) -> dict[str, tuple[int, float]]:
         """op -> (calls, seconds) since the last call of profile(); measured only while OCTAVO_PROFILE=1 is in the environment."""
 

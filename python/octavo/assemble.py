@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from octavo.cache import BlockGroup, BlockManager
@@ -16,6 +17,7 @@ from octavo.errors import ConfigError
 from octavo.fetch import find_model
 from octavo.log import get_logger
 from octavo.models import model_config
+from octavo.multimodal import ImageProcessor, open_image_processor
 from octavo.platforms import Platform, open_platform
 from octavo.runner.executor import StepShape
 from octavo.runner.local_runner import LocalRunner
@@ -23,6 +25,7 @@ from octavo.scheduler import Scheduler, SchedulerLimits
 from octavo.step import Runner
 from octavo.structured import GrammarCompiler
 from octavo.text import open_tokenizer
+from octavo.towers import tower_class
 
 __all__ = ["build_engine", "step_shape"]
 
@@ -46,6 +49,8 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     model = model_config(checkpoint, config.task, config.pooling)
     tokenizer = open_tokenizer(checkpoint)
     platform = open_platform(config)
+    images = _image_processor(checkpoint, platform) if model.pooling is None else None
+    model = replace(model, reads_media=images is not None)
     grammars = GrammarCompiler(tokenizer, model.vocab_size)
     wanted = step_shape(config, model, platform)
     executor, shape = _fitting(lambda: platform.executor(model, checkpoint, wanted, grammars))
@@ -66,7 +71,18 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
         grammars=grammars,
     )
     info = _model_info(model, checkpoint, shape, platform, config.served_model_name or (found.name,))
-    return AsyncEngine(core, tokenizer, info, seed=config.seed, log_stats_s=config.log_stats_s)
+    return AsyncEngine(core, tokenizer, info, images=images, seed=config.seed, log_stats_s=config.log_stats_s)
+
+
+def _image_processor(checkpoint: Checkpoint, platform: Platform) -> ImageProcessor | None:
+    """What prepares pictures, where the model reads them, its family has a tower here and the device runs it."""
+    half = checkpoint.media_half()
+    if half is None or tower_class(str(half.config.get("model_type"))) is None:
+        return None
+    if not platform.reads_media:
+        log.warning("%s: this device reads no images yet; the model's text half is served", checkpoint.path)
+        return None
+    return open_image_processor(half.path, half.config)
 
 
 def step_shape(config: EngineConfig, model: ModelConfig, platform: Platform) -> StepShape:

@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from octavo.types import DrawParams, TokenLogprobs
+from octavo.types import DrawParams, MediaSpan, Picture, TokenLogprobs
 
 __all__ = [
     "BlockCopy",
@@ -89,6 +89,8 @@ class RowStart:
         first_blocks: G; the row's block table in a group begins with this block of the sequence: those before it lie behind the group's
             window and are never read. Empty: 0 in each group.
         pooling: of a row that draws nothing and ends with the last token of its prompt; None: it draws.
+        pictures: that it shows, each once.
+        media: where it shows them, in order.
     """
 
     row: int
@@ -98,6 +100,8 @@ class RowStart:
     num_computed_tokens: int = 0
     first_blocks: tuple[int, ...] = ()
     pooling: RowPooling | None = None
+    pictures: tuple[Picture, ...] = ()
+    media: tuple[MediaSpan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from octavo.errors import InvalidRequestError
 from octavo.neutral_values import neutral_values_taken
@@ -21,6 +21,8 @@ __all__ = [
     "GenerationRequest",
     "KvBlocks",
     "Logprob",
+    "MediaSpan",
+    "Picture",
     "PoolingParams",
     "RequestOutput",
     "SamplingParams",
@@ -286,6 +288,44 @@ class PoolingParams:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture, prepared for the model's tower: plain bytes, little-endian and row-major. N patches make up M rows for a decoder.
+
+    Attributes:
+        key: of its content.
+        patches: float32 [N, values of a patch].
+        positions: int32 [N], the patches' rows in the tower's table of positions.
+        selected: int32 [M, F], the patches that make up each of the rows.
+        tile_sizes: patches of each tile, in order. Those of one tile see each other.
+        num_rows: M.
+    """
+
+    key: bytes
+    patches: bytes = field(repr=False)
+    positions: bytes = field(repr=False)
+    selected: bytes = field(repr=False)
+    tile_sizes: tuple[int, ...]
+    num_rows: int
+
+
+class MediaSpan(NamedTuple):
+    """Tokens of a prompt that stand for a part of a picture.
+
+    Attributes:
+        position, length: of the tokens, in the prompt.
+        token_id: the placeholder.
+        key: of the picture.
+        first: of the picture's rows that stand there.
+    """
+
+    position: int
+    length: int
+    token_id: int
+    key: bytes
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One request as the engine takes it: the prompt is token ids already.
 
@@ -297,6 +337,8 @@ class GenerationRequest:
         cache_salt: requests share prefix-cache blocks only with requests of the same salt.
         grammar_field: the field that asked for `params.grammar`, for an error to name.
         pooling: the request wants vectors of its prompt; `params` say nothing then. None: it wants tokens.
+        pictures: that the prompt shows, each once.
+        media: where it shows them, in order; those tokens are placeholders.
     """
 
     request_id: str
@@ -306,6 +348,8 @@ class GenerationRequest:
     cache_salt: str = ""
     grammar_field: str = "grammar"
     pooling: PoolingParams | None = None
+    pictures: tuple[Picture, ...] = ()
+    media: tuple[MediaSpan, ...] = ()
 
 
 @dataclass(slots=True)

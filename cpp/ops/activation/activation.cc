@@ -53,6 +53,7 @@ void clamped_swiglu(Matrix<const float> x, float alpha, float limit, Matrix<floa
 
 void gelu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) { mapped("gelu", kernels().gelu, x, y, pool); }
 void gelu_tanh(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) { mapped("gelu_tanh", kernels().gelu_tanh, x, y, pool); }
+void quick_gelu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) { mapped("quick_gelu", kernels().quick_gelu, x, y, pool); }
 void silu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) { mapped("silu", kernels().silu, x, y, pool); }
 void relu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) { mapped("relu", kernels().relu, x, y, pool); }
 void relu_squared(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) {

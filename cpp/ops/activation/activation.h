@@ -22,6 +22,7 @@ void clamped_swiglu(Matrix<const float> x, float alpha, float limit, Matrix<floa
 // y = gelu(x) exact and approximate as above, x / (1 + e^-x), max(x, 0), its square, tanh(x); y may be x.
 void gelu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 void gelu_tanh(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
+void quick_gelu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);  // x / (1 + e^(-1.702 x)), an older approximation of gelu
 void silu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 void relu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 void relu_squared(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);

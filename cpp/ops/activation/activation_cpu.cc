@@ -70,6 +70,10 @@ void gelu_tanh(const float* x, float* y, std::int64_t count) {
   map(x, x, y, count, [](Vec z, Vec) { return times_sigmoid(z, fma(z * z, z * 0.044715f, z) * 1.5957691216057308f); });
 }
 
+void quick_gelu(const float* x, float* y, std::int64_t count) {
+  map(x, x, y, count, [](Vec z, Vec) { return times_sigmoid(z, z * 1.702f); });
+}
+
 void silu(const float* x, float* y, std::int64_t count) {
   map(x, x, y, count, [](Vec z, Vec) { return times_sigmoid(z, z); });
 }
@@ -108,8 +112,9 @@ void softcap(const float* x, float cap, float* y, std::int64_t count) {
 }  // namespace
 
 const ActivationKernels& activation_kernels() {
-  static constexpr ActivationKernels kernels{silu_and_mul, gelu_and_mul, gelu_tanh_and_mul, clamped_swiglu, gelu, gelu_tanh,    silu,
-                                             relu,         relu_squared, tanh_of,           scale,          add,  sigmoid_gate, softcap};
+  static constexpr ActivationKernels kernels{silu_and_mul, gelu_and_mul, gelu_tanh_and_mul, clamped_swiglu, gelu,  gelu_tanh, quick_gelu,
+                                             silu,         relu,         relu_squared,      tanh_of,        scale, add,       sigmoid_gate,
+                                             softcap};
   return kernels;
 }
 

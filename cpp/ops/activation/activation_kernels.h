@@ -12,6 +12,7 @@ struct ActivationKernels {
   void (*clamped_swiglu)(const float* gate, const float* up, float alpha, float limit, float* y, std::int64_t count);
   void (*gelu)(const float* x, float* y, std::int64_t count);
   void (*gelu_tanh)(const float* x, float* y, std::int64_t count);
+  void (*quick_gelu)(const float* x, float* y, std::int64_t count);
   void (*silu)(const float* x, float* y, std::int64_t count);
   void (*relu)(const float* x, float* y, std::int64_t count);
   void (*relu_squared)(const float* x, float* y, std::int64_t count);

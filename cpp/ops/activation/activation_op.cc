@@ -75,6 +75,7 @@ OCTAVO_DEFINE_OP(gelu_and_mul, infer_gated, lower_map<octavo::gelu_and_mul>);
 OCTAVO_DEFINE_OP(gelu_tanh_and_mul, infer_gated, lower_map<octavo::gelu_tanh_and_mul>);
 OCTAVO_DEFINE_OP(gelu, infer_elementwise, lower_map<octavo::gelu>);
 OCTAVO_DEFINE_OP(gelu_tanh, infer_elementwise, lower_map<octavo::gelu_tanh>);
+OCTAVO_DEFINE_OP(quick_gelu, infer_elementwise, lower_map<octavo::quick_gelu>);
 OCTAVO_DEFINE_OP(silu, infer_elementwise, lower_map<octavo::silu>);
 OCTAVO_DEFINE_OP(relu, infer_elementwise, lower_map<octavo::relu>);
 OCTAVO_DEFINE_OP(relu_squared, infer_elementwise, lower_map<octavo::relu_squared>);

@@ -51,6 +51,10 @@ class DummyCheckpoint:
         """None: any name will do."""
         return
 
+    def media_half(self) -> None:
+        """None: there is no tower."""
+        return
+
     def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> RawTensor:
         """Return ones for norm weights, else values drawn from N(0, 0.02). Raises CheckpointError when `shape` is not given."""
         if shape is None:

@@ -29,6 +29,7 @@ __all__ = [
     "StoredNames",
     "family_config",
     "gguf_family",
+    "media_name",
     "name_patterns",
     "stored_names",
 ]
@@ -68,13 +69,22 @@ POST_NORM_NAMES = BLOCK_NAMES | {"post_attention_norm": "post_attention_layernor
 SHARED_EXPERTS = ((r"(.*)\.mlp\.shared_experts\.(.*)", r"\1.mlp.shared_expert.\2"),)
 _TOP_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 # Models of text and images keep the language model one level deeper, in the spelling of transformers 4 or 5.
-_TEXT_HALF = re.compile(r"^(?:model\.language_model\.|language_model\.model\.|language_model\.(?=lm_head))")
+_TEXT_HALF = re.compile(r"^(?:model\.(?:language|text)_model\.|language_model\.model\.|language_model\.(?=lm_head))")
 # The body of a decoder saved by itself has no `model.` before its names.
 _BODY = re.compile(r"^(?=(?:layers\.\d+|embed_tokens|norm)\.)")
 _OTHER_HALVES = tuple(
     f"{prefix}{part}."
     for prefix in ("", "model.")
-    for part in ("vision_tower", "vision_model", "visual", "multi_modal_projector", "audio_tower", "embed_vision", "embed_audio")
+    for part in (
+        "vision_tower",
+        "vision_model",
+        "visual",
+        "multi_modal_projector",
+        "connector",
+        "audio_tower",
+        "embed_vision",
+        "embed_audio",
+    )
 )
 
 
@@ -110,6 +120,13 @@ class StoredNames:
             if match:
                 return match.expand(replacement)
         return stored
+
+
+def media_name(stored: str) -> str | None:
+    """A tower's name for a stored tensor, without what transformers puts before it; None when it is of the language model."""
+    if not stored.startswith(_OTHER_HALVES):
+        return None
+    return stored.removeprefix("model.").replace("vision_tower.vision_model.", "vision_tower.", 1)
 
 
 def name_patterns(layers: str, parts: Mapping[str, str], top: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

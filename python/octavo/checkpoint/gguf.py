@@ -67,6 +67,10 @@ class GgufFile:
     def names(self) -> set[str]:
         return set(self._tensors)
 
+    def media_half(self) -> None:
+        """None: there is no tower."""
+        return
+
     def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> RawTensor:
         """Read a tensor; see `Checkpoint.tensor`."""
         entry = self._tensors.get(name)

@@ -12,7 +12,8 @@ import numpy as np
 
 from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.expert_names import StackColumns, TensorPart, tensor_parts
-from octavo.checkpoint.family_files import family_config, stored_names
+from octavo.checkpoint.family_files import family_config, media_name, stored_names
+from octavo.checkpoint.media_half import MediaHalf
 from octavo.checkpoint.raw_tensor import BLOCK_FORMATS, RawTensor, check_shape
 from octavo.checkpoint.row_order import rows_by_kind, rows_in_halves
 from octavo.checkpoint.safetensors import SafetensorsFile
@@ -39,8 +40,12 @@ class HfFolder:
         keys = ConfigKeys(str(self.path / "config.json"), self.config)
         self._stored_names = names = stored_names(keys.name("model_type"))
         self._heads = family_config(keys.source, self.config) if names.paired_rows or names.grouped_qkv or names.rows else None
+        self._media: dict[str, tuple[SafetensorsFile, str]] = {}
         for weights in self._weight_files():
             for stored_name in weights.names():
+                media = media_name(stored_name)
+                if media is not None:
+                    self._media[media] = (weights, stored_name)
                 name = names.name(stored_name) if not self._is_of_drafts(stored_name) else None
                 shape = weights.shape(stored_name)
                 for part in tensor_parts(name, shape, stored_name, names.expert_columns) if name is not None else ():
@@ -56,6 +61,11 @@ class HfFolder:
 
     def names(self) -> set[str]:
         return set(self._tensors)
+
+    def media_half(self) -> MediaHalf | None:
+        """What of the folder makes rows of pictures; None in a model of text."""
+        whole = read_json(self.path / "config.json")
+        return MediaHalf(self.path, whole, self._media) if self._media and "text_config" in whole else None
 
     def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> RawTensor:
         """Read a tensor; see `Checkpoint.tensor`."""

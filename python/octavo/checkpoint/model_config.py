@@ -129,6 +129,7 @@ class ModelConfig:
         position_offset: rows of the table of positions before that of the first one.
         classifier_bias, classifier_activation: of the layer before a classifier's last, where the family has one.
         pooling: how the model makes vectors; None: it makes tokens.
+        reads_media: whether rows of a vision tower may stand in place of embeddings.
         swiglu: alpha and limit of the clamped activation of experts (`Ops.experts`).
         qk_norm: whether queries and keys are normalised, in families where that is a setting.
         mla: the attention over latents; None in models without.
@@ -174,3 +175,4 @@ class ModelConfig:
     classifier_bias: bool = True
     classifier_activation: str = "gelu"
     pooling: PoolingConfig | None = None
+    reads_media: bool = False

@@ -74,6 +74,10 @@ class Checkpoint(Protocol):
         """Names of all tensors; None where the checkpoint makes up whatever is asked for (`load_format=dummy`)."""
         ...
 
+    def media_half(self) -> Checkpoint | None:
+        """What makes rows of pictures, whose `config` is config.json, whole; None in a model of text."""
+        ...
+
     def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> RawTensor:
         """Read one tensor. When `shape` is given, it must be the stored one.
 

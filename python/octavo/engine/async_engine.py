@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from octavo.engine.admission import admit, admit_pooling, check_constraints
 from octavo.engine.beams import beam_params, max_length_of
 from octavo.engine.choice import Choice, ChoiceRules, NoText
+from octavo.engine.content_ids import with_content_ids
 from octavo.engine.live_request import LiveRequest
 from octavo.engine.model_info import ModelInfo
 from octavo.engine.port import Core
@@ -28,6 +29,7 @@ from octavo.step import RowSampling
 from octavo.types import Delta, FinishReason, GenerationRequest, KvBlocks, PoolingParams
 
 if TYPE_CHECKING:
+    from octavo.multimodal import ImageProcessor
     from octavo.text.tokenizer import Tokenizer
 
 __all__ = ["AsyncEngine"]
@@ -40,6 +42,7 @@ class AsyncEngine:
 
     Args:
         core: not started; closed with the engine.
+        images: see `Engine`.
         seed: requests without a seed draw theirs from this, in order of submission; 0: from the operating system.
         log_stats_s: seconds between lines of throughput in the log; 0: none.
         clock: seconds from an arbitrary origin; only differences are used.
@@ -51,6 +54,7 @@ class AsyncEngine:
         tokenizer: Tokenizer,
         info: ModelInfo,
         *,
+        images: ImageProcessor | None = None,
         seed: int = 0,
         log_stats_s: float = 0.0,
         observers: Iterable[EngineObserver] = (),
@@ -58,6 +62,7 @@ class AsyncEngine:
     ) -> None:
         self.tokenizer = tokenizer
         self.info = info
+        self.images = images
         self.core = core
         self._log_stats_s = log_stats_s
         self._clock = clock
@@ -154,7 +159,7 @@ class AsyncEngine:
         check_constraints(samplings[0], self.info.vocab_size)
         return CoreRequest(
             request_id=str(next(self._core_ids)),
-            prompt_token_ids=request.prompt_token_ids,
+            prompt_token_ids=with_content_ids(request.prompt_token_ids, request.media, self.info.vocab_size),
             samplings=samplings,
             max_tokens=max_tokens,
             end_token_ids=end_token_ids,
@@ -162,6 +167,8 @@ class AsyncEngine:
             cache_extras=request.cache_salt.encode(),
             grammar_field=request.grammar_field,
             beams=beam_params(params),
+            pictures=request.pictures,
+            media=request.media,
         )
 
     def _pooling_request(self, request: GenerationRequest, pooling: PoolingParams) -> CoreRequest:

@@ -17,6 +17,7 @@ from octavo.scheduler import CoreRequest, SequenceOutput
 if TYPE_CHECKING:
     from octavo.engine.model_info import ModelInfo
     from octavo.engine.request_stream import RequestStream
+    from octavo.multimodal import ImageProcessor
     from octavo.text.tokenizer import Tokenizer
     from octavo.types import GenerationRequest, KvBlocks
 
@@ -31,10 +32,12 @@ class Engine(Protocol):
     Attributes:
         tokenizer: that of the model.
         info: facts of the model.
+        images: prepares pictures for the model; None: it reads none.
     """
 
     tokenizer: Tokenizer
     info: ModelInfo
+    images: ImageProcessor | None
 
     @property
     def dead(self) -> str | None:

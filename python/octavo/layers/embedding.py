@@ -13,15 +13,17 @@ _TABLE = "model.embed_tokens"
 
 
 class Embedding:
-    """[T, E] rows of the table, times `scale`."""
+    """[T, E] rows of the table, times `scale`; in models that read pictures a tower's rows in place of placeholders."""
 
     def __init__(self, weights: Weights, config: ModelConfig, *, scale: float = 1.0) -> None:
         self.ops = weights.ops
         self.weight = weights.embedding(f"{_TABLE}.weight", config.vocab_size, config.hidden_size)
         self.scale = scale
+        self.reads_media = config.reads_media
 
     def __call__(self, step: Step) -> Tensor:
-        return self.ops.embedding(step, self.weight, self.scale)
+        x = self.ops.embedding(step, self.weight, self.scale)
+        return self.ops.insert_media(step, x) if self.reads_media else x
 
 
 class PositionedEmbedding(Embedding):

@@ -54,11 +54,20 @@ class PlainMLP:
     """down(act(up(x)))."""
 
     def __init__(
-        self, weights: Weights, up: str, down: str, hidden_size: int, intermediate_size: int, activation: str, *, bias: bool = False
+        self,
+        weights: Weights,
+        up: str,
+        down: str,
+        hidden_size: int,
+        intermediate_size: int,
+        activation: str,
+        *,
+        bias: bool = False,
+        out_size: int | None = None,
     ) -> None:
         self.activate = self.activation(weights, activation)
         self.up = Linear(weights, {up: intermediate_size}, hidden_size, bias=bias)
-        self.down = Linear(weights, {down: hidden_size}, intermediate_size, bias=bias)
+        self.down = Linear(weights, {down: out_size or hidden_size}, intermediate_size, bias=bias)
 
     @staticmethod
     def activation(weights: Weights, name: str, key: str = "hidden_act") -> Callable[[Tensor], Tensor]:
@@ -68,6 +77,7 @@ class PlainMLP:
             "gelu": ops.gelu,
             "gelu_pytorch_tanh": ops.gelu_tanh,
             "gelu_new": ops.gelu_tanh,
+            "quick_gelu": ops.quick_gelu,
             "silu": ops.silu,
             "relu": ops.relu,
             "relu2": ops.relu_squared,

@@ -45,6 +45,10 @@ class Weights(Protocol):
         """A computed table, such as rotary cosines and sines."""
         ...
 
+    def table(self, values: NDArray[np.float32]) -> Any:
+        """A computed table [rows, cols] whose rows are looked up."""
+        ...
+
     def cache(self, spec: CacheSpec) -> Cache:
         """The cache of one more layer."""
         ...

@@ -45,6 +45,22 @@ class Ops(Protocol):
         """[rows, E]: rows of the table [V, E] for int32 ids [rows, 1]."""
         ...
 
+    def patches(self, step: Step, num_values: int) -> Tensor:
+        """[T, num_values]: the pixels of a tower's patches, which are its tokens."""
+        ...
+
+    def selected(self, step: Step, num_side_by_side: int) -> Tensor:
+        """int32 [M, num_side_by_side]: the patches that make up each of the M rows that a decoder reads."""
+        ...
+
+    def gather_rows(self, x: Tensor, ids: Tensor) -> Tensor:
+        """[M, F * E]: rows ids[m, 0], ids[m, 1], ... of x [rows, E] side by side; ids [M, F] of `selected`."""
+        ...
+
+    def insert_media(self, step: Step, x: Tensor) -> Tensor:
+        """[T, E]: a tower's rows in place of those of x that belong to placeholder tokens."""
+        ...
+
     def linear(self, x: Tensor, weight: Any, bias: Any | None) -> Tensor:
         """x @ weight.T + bias: [rows, in] -> [rows, out]."""
         ...
@@ -82,6 +98,10 @@ class Ops(Protocol):
 
     def gelu_tanh(self, x: Tensor) -> Tensor:
         """gelu(x) with the tanh approximation."""
+        ...
+
+    def quick_gelu(self, x: Tensor) -> Tensor:
+        """x * sigmoid(1.702 x), an approximation of gelu that is not that of `gelu_tanh` (Hendrycks & Gimpel 2016)."""
         ...
 
     def silu(self, x: Tensor) -> Tensor:

@@ -39,6 +39,19 @@ class RecordOps:
     def lookup(self, ids: int, weight: Any) -> int:
         return self._record("lookup", (ids,), (weight,))
 
+    def patches(self, step: None, num_values: int) -> int:
+        return self._graph.float_input("patches", "tokens", num_values)
+
+    def selected(self, step: None, num_side_by_side: int) -> int:
+        return self._graph.int_input("selected", "media", num_side_by_side)
+
+    def gather_rows(self, x: int, ids: int) -> int:
+        return self._record("gather_rows", (x, ids))
+
+    def insert_media(self, step: None, x: int) -> int:
+        media = self._graph.float_input("media", "tokens", self._graph.num_cols(x))
+        return self._record("choose_rows", (x, media, self._graph.int_input("is_media")))
+
     def linear(self, x: int, weight: Any, bias: Any | None) -> int:
         return self._record("linear", (x,), (weight, bias))
 
@@ -65,6 +78,9 @@ class RecordOps:
 
     def gelu_tanh(self, x: int) -> int:
         return self._record("gelu_tanh", (x,))
+
+    def quick_gelu(self, x: int) -> int:
+        return self._record("quick_gelu", (x,))
 
     def silu(self, x: int) -> int:
         return self._record("silu", (x,))

@@ -35,6 +35,8 @@ class TorchStep:
         pools: of each cache, the pool that its blocks are of.
         block_size: tokens in a block.
         token_types: int64 [T, 1]; of models that ask for them.
+        patches_of_tower, selected_of_tower: float32 [T, values of a patch] and int64 [M, F]; of towers.
+        media: indices of placeholder tokens, int64, and a tower's rows for them; None where the step has none.
     """
 
     token_ids: Tensor
@@ -48,6 +50,9 @@ class TorchStep:
     pools: list[int]
     block_size: int
     token_types: Tensor | None = None
+    patches_of_tower: Tensor | None = None
+    selected_of_tower: Tensor | None = None
+    media: tuple[Tensor, Tensor] | None = None
 
 
 class ReferenceOps:
@@ -72,6 +77,20 @@ class ReferenceOps:
 
     def lookup(self, ids: Tensor, weight: Tensor) -> Tensor:
         return weight[ids.squeeze(1)]
+
+    def patches(self, step: TorchStep, num_values: int) -> Tensor:
+        assert step.patches_of_tower is not None
+        return step.patches_of_tower
+
+    def selected(self, step: TorchStep, num_side_by_side: int) -> Tensor:
+        assert step.selected_of_tower is not None
+        return step.selected_of_tower
+
+    def gather_rows(self, x: Tensor, ids: Tensor) -> Tensor:
+        return x[ids].flatten(1)
+
+    def insert_media(self, step: TorchStep, x: Tensor) -> Tensor:
+        return x if step.media is None else x.index_copy(0, *step.media)
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return functional.linear(x, weight, bias)
@@ -102,6 +121,9 @@ class ReferenceOps:
 
     def gelu_tanh(self, x: Tensor) -> Tensor:
         return functional.gelu(x, approximate="tanh")
+
+    def quick_gelu(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
 
     def silu(self, x: Tensor) -> Tensor:
         return functional.silu(x)

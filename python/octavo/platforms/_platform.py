@@ -24,12 +24,14 @@ class Platform(Protocol):
 
     Attributes:
         max_num_seqs, max_num_batched_tokens: those that suit the device, where the configuration names none.
+        reads_media: whether its executors run vision towers.
         kv_cache_dtype: element type of the KV cache where the configuration says `auto`.
         facts: what to tell about it (executor, kernels); plain JSON values.
     """
 
     max_num_seqs: int
     max_num_batched_tokens: int
+    reads_media: bool
     kv_cache_dtype: str
     facts: dict[str, Any]
 

@@ -14,6 +14,7 @@ from octavo.platforms._kv_share import step_bytes, with_blocks
 from octavo.platforms._processor import available_memory_bytes, place_threads
 from octavo.runner.executor import CacheGroupBytes, Executor, StepShape
 from octavo.runner.host_executor import HostExecutor
+from octavo.runner.media import MediaStore, TowerProgram
 from octavo.runner.pooling_executor import PoolingExecutor
 from octavo.runner.step_program import StepProgramExecutor
 from octavo.structured import GrammarCompiler
@@ -22,12 +23,15 @@ __all__ = ["Platform", "build_pool"]
 
 log = get_logger(__name__)
 
+_MEDIA_BYTES = 256 << 20  # of pictures' rows that are kept for the next request that shows them
+
 
 class Platform:
     """Implements `platforms.Platform` over one thread pool, which outlives its executors."""
 
     max_num_seqs = 64
     max_num_batched_tokens = 256
+    reads_media = True
 
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
@@ -40,10 +44,16 @@ class Platform:
         self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, grammars: GrammarCompiler
     ) -> tuple[Executor, StepShape]:
         """See `Platform.executor`."""
+        media = self._media_store(checkpoint) if model.reads_media else None  # its weights first, then what they leave is divided
         forward = self.forward(model, checkpoint, shape)
         if model.pooling is not None:
             return PoolingExecutor(forward, model.pooling, forward.shape, self._pool), forward.shape
-        return HostExecutor(forward, forward.shape, model.vocab_size, self._pool, grammars), forward.shape
+        return HostExecutor(forward, forward.shape, model.vocab_size, self._pool, grammars, media), forward.shape
+
+    def _media_store(self, checkpoint: Checkpoint) -> MediaStore:
+        half = checkpoint.media_half()
+        assert half is not None
+        return MediaStore(TowerProgram(half, self._pool), _MEDIA_BYTES)
 
     def forward(self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> StepProgramExecutor:
         """The model alone: no sampler."""

@@ -22,6 +22,7 @@ class Platform:
 
     max_num_seqs = 1024
     max_num_batched_tokens = 8192
+    reads_media = False
 
     def __init__(self, config: EngineConfig) -> None:
         status = gpu_status()

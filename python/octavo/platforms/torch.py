@@ -28,6 +28,7 @@ class Platform:
 
     max_num_seqs = 64
     max_num_batched_tokens = 256
+    reads_media = False
     kv_cache_dtype = "fp32"
 
     def __init__(self, config: EngineConfig) -> None:

@@ -18,6 +18,7 @@ from octavo.ops.cache import CacheSpec, LatentKV
 from octavo.ops.reference import ReferenceOps, TorchStep
 from octavo.ops.reference_kv import TorchKVCache
 from octavo.runner.executor import CacheGroupBytes, StepShape, build_model
+from octavo.runner.media_rows import MediaRows
 from octavo.step import BlockCopy
 
 __all__ = ["EagerExecutor", "TorchPlacement"]
@@ -79,9 +80,14 @@ class EagerExecutor:
         ]
 
     @torch.inference_mode()
-    def execute(self, batch: Batch) -> NDArray[np.float32]:
+    def execute(self, batch: Batch, media: Sequence[MediaRows] = ()) -> NDArray[np.float32]:
         """See `ForwardPass.execute`."""
-        return self._outputs(self._step(batch))["logits"]
+        step = self._step(batch)
+        if media:
+            at = np.concatenate([np.arange(first, first + len(rows), dtype=np.int32) for first, rows in media])
+            made = torch.from_numpy(np.concatenate([rows for _, rows in media])).to(self._device)
+            step = replace(step, media=(self._indices(at), made))
+        return self._outputs(step)["logits"]
 
     @torch.inference_mode()
     def pool(self, batch: Batch, token_types: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:

@@ -22,6 +22,7 @@ from octavo.models import model_class
 from octavo.models._decoder import Decoder
 from octavo.models._pooled import PooledModel
 from octavo.ops.ops import Ops
+from octavo.runner.media_rows import MediaRows
 from octavo.runner.weights import CheckpointWeights, Placement
 from octavo.step import BlockCopy, Command, StepPlan, StepResult
 
@@ -121,8 +122,12 @@ class Executor(Protocol):
 class ForwardPass(Protocol):
     """A model whose logits reach the host."""
 
-    def execute(self, batch: Batch) -> NDArray[np.float32]:
-        """Return float32 [L, V], valid until the next call; writes the step's keys and values to the KV cache."""
+    def execute(self, batch: Batch, media: Sequence[MediaRows] = ()) -> NDArray[np.float32]:
+        """Return float32 [L, V], valid until the next call; writes the step's keys and values to the KV cache.
+
+        Args:
+            media: what stands in place of embeddings; of a model that reads pictures.
+        """
         ...
 
     def pool(self, batch: Batch, token_types: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:

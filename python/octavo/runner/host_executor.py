@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -16,10 +17,12 @@ from octavo._runtime import Batch
 from octavo.log import get_logger
 from octavo.runner.draws import NO_TOKEN, drawing, token_logprobs, with_drafts
 from octavo.runner.executor import ForwardPass, StepShape
+from octavo.runner.media import MediaStore
+from octavo.runner.media_rows import MediaRows
 from octavo.step import Command, Profile, RowFork, RowSampling, RowStart, StepPlan, StepResult
 from octavo.structured import GrammarCompiler
 from octavo.structured.matchers import Matchers
-from octavo.types import TokenLogprobs
+from octavo.types import MediaSpan, TokenLogprobs
 
 __all__ = ["HostExecutor"]
 
@@ -40,11 +43,18 @@ class HostExecutor:
     depth = 1
 
     def __init__(
-        self, forward: ForwardPass, shape: StepShape, vocab_size: int, pool: ThreadPool, grammars: GrammarCompiler | None = None
+        self,
+        forward: ForwardPass,
+        shape: StepShape,
+        vocab_size: int,
+        pool: ThreadPool,
+        grammars: GrammarCompiler | None = None,
+        media: MediaStore | None = None,
     ) -> None:
         """
         Args:
             grammars: for rows whose text follows one; None: such a row is an error of its request.
+            media: for rows that show pictures; None: the model reads none.
         """
         self._forward = forward
         self._batch = Batch(
@@ -58,6 +68,7 @@ class HostExecutor:
         self._sampler = Sampler(shape.max_num_seqs, vocab_size, pool)
         self._pool = pool
         self._vocab_size = vocab_size
+        self._media = media
         self._matchers = None if grammars is None else Matchers(grammars, pool.num_threads)
         self._forced: dict[int, list[int]] = {}  # tokens that a row's grammar has added in the step under way
         self._prompt_logprobs: dict[int, _PromptLogprobs] = {}
@@ -78,8 +89,9 @@ class HostExecutor:
         if any(plan.num_drafts):
             self._add_forced(plan)
             plan = with_drafts(plan, self._forced)
+        media = self._media_of(plan) if self._media is not None else []
         self._batch.prepare(plan.rows, plan.num_scheduled_tokens, plan.new_block_ids, plan.num_logits)
-        logits = self._forward.execute(self._batch)
+        logits = self._forward.execute(self._batch, media)
         self._results.append(self._draw(plan, logits, started))
 
     def collect(self) -> StepResult:
@@ -105,6 +117,8 @@ class HostExecutor:
             self._batch.end_row(row)
             self._end_sampling(row)
             self._prompt_logprobs.pop(row, None)
+            if self._media is not None:
+                self._media.end_row(row)
         for start in plan.started:
             self._start(start)
         for fork in plan.forked:
@@ -116,12 +130,21 @@ class HostExecutor:
         """Fill a row. Where its request's parameters cannot be used it draws nothing, but its keys and values are computed all the same:
         the blocks that the plan fills count as filled, and other sequences may share them."""
         token_ids = start.token_ids
+        if start.media:
+            assert self._media is not None
+            self._media.start_row(start.row, start.pictures, start.media)
+            token_ids = _with_placeholders(token_ids, start.media)
         if not self._start_sampling(start.row, token_ids, start.num_prompt_tokens, start.sampling):
             token_ids = [token_id if 0 <= token_id < self._vocab_size else 0 for token_id in token_ids]
         self._batch.start_row(start.row, token_ids, start.num_prompt_tokens, start.num_computed_tokens, start.first_blocks)
         if start.sampling.num_prompt_logprobs is not None:
             prompt = token_ids[: start.num_prompt_tokens]
             self._prompt_logprobs[start.row] = _PromptLogprobs(prompt, start.sampling.num_prompt_logprobs)
+
+    def _media_of(self, plan: StepPlan) -> list[MediaRows]:
+        assert self._media is not None
+        num_computed = [self._batch.num_computed_tokens(row) for row in plan.rows]
+        return self._media.of_step(plan.rows, num_computed, plan.num_scheduled_tokens)
 
     def _fork(self, fork: RowFork) -> None:
         if fork.row == fork.source_row:
@@ -230,3 +253,10 @@ class HostExecutor:
         targets = wanted.prompt_token_ids[first + 1 : first + 1 + len(logits)]
         reports = self._sampler.score(logits[: len(targets)], targets, wanted.num_top)
         return [None if report is None else token_logprobs(token, report) for token, report in zip(targets, reports, strict=True)]
+
+
+def _with_placeholders(token_ids: list[int], media: Sequence[MediaSpan]) -> list[int]:
+    token_ids = list(token_ids)
+    for span in media:
+        token_ids[span.position : span.position + span.length] = [span.token_id] * span.length
+    return token_ids

@@ -7,41 +7,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from octavo._kernels import ArrayWeight, CpuProgram, EmbeddingWeight, ExpertsWeight, Graph, KVCache, LinearWeight, ThreadPool
+from octavo._kernels import CpuProgram, Graph, KVCache, ThreadPool
 from octavo._runtime import Batch
-from octavo.checkpoint import Checkpoint, RawTensor
+from octavo.checkpoint import Checkpoint
 from octavo.checkpoint.model_config import ModelConfig
-from octavo.checkpoint.raw_linear import RawLinear
 from octavo.ops.record import RecordOps
 from octavo.runner.executor import CacheGroupBytes, StepShape, build_model
+from octavo.runner.media_rows import MediaRows
+from octavo.runner.packed_placement import PackedPlacement
 from octavo.step import BlockCopy
 
-__all__ = ["PackedPlacement", "StepProgramExecutor"]
-
-
-class PackedPlacement:
-    """Matrices repacked for the processor's kernels, tables left where they are mapped, small arrays in float32.
-
-    Args:
-        arithmetic: how matrices of quantised weights are multiplied, "exact" or "int8"; see `_kernels.LinearWeight`.
-    """
-
-    def __init__(self, pool: ThreadPool, arithmetic: str) -> None:
-        self._pool = pool
-        self._arithmetic = arithmetic
-
-    def linear(self, parts: list[RawLinear]) -> LinearWeight:
-        raws = [part.values() for part in parts]
-        return LinearWeight([(raw.data, raw.format, raw.shape[0]) for raw in raws], raws[0].shape[1], self._pool, self._arithmetic)
-
-    def embedding(self, table: RawTensor) -> EmbeddingWeight:
-        return EmbeddingWeight(table.data, table.format, table.shape[0], table.shape[1])
-
-    def experts(self, experts: list[tuple[LinearWeight, LinearWeight]]) -> ExpertsWeight:
-        return ExpertsWeight(experts)
-
-    def array(self, values: NDArray[np.float32]) -> ArrayWeight:
-        return ArrayWeight(values)
+__all__ = ["StepProgramExecutor"]
 
 
 class StepProgramExecutor:
@@ -71,6 +47,7 @@ class StepProgramExecutor:
             graph.output(name, value)
         self._outputs = tuple(outputs)
         self._has_token_types = "token_types" in graph.inputs
+        self._reads_media = "media" in graph.inputs
         self.shape = shape = shape if sized is None else sized(_cache_groups(graph, shape))
         self.caches = [
             KVCache(
@@ -87,14 +64,20 @@ class StepProgramExecutor:
         limits = {"tokens": shape.max_num_tokens, "logits": shape.max_num_logits, "sequences": shape.max_num_seqs}
         self.program = CpuProgram(graph, pool, self.caches, limits)
 
-    def execute(self, batch: Batch) -> NDArray[np.float32]:
+    def execute(self, batch: Batch, media: Sequence[MediaRows] = ()) -> NDArray[np.float32]:
         """See `ForwardPass.execute`."""
+        if self._reads_media:
+            is_media = np.zeros((len(batch.token_ids), 1), np.int32)
+            for first_token, rows in media:
+                self.program.write_input("media", rows, first_token)
+                is_media[first_token : first_token + len(rows)] = 1
+            self.program.write_input("is_media", is_media)
         return self.program.run(batch)
 
     def pool(self, batch: Batch, token_types: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
         """See `ForwardPass.pool`."""
         if self._has_token_types:
-            self.program.write_input("token_types", token_types)
+            self.program.write_input("token_types", token_types.reshape(-1, 1))
         self.program.run(batch, self._outputs[0])
         return {name: self.program.output(name) for name in self._outputs}
 

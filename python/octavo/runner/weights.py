@@ -107,6 +107,11 @@ class CheckpointWeights:
         """See `Weights.constant`."""
         return self._placement.array(np.ascontiguousarray(values, dtype=np.float32))
 
+    def table(self, values: NDArray[np.float32]) -> Any:
+        """See `Weights.table`."""
+        data = np.ascontiguousarray(values, dtype=np.float32).view(np.uint8).reshape(-1)
+        return self._placement.embedding(RawTensor("computed", values.shape, "F32", data))
+
     def cache(self, spec: CacheSpec) -> Cache:
         """See `Weights.cache`."""
         return self.ops.cache(spec)

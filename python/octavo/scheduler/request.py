@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from octavo.step import RowPooling, RowSampling
-from octavo.types import FinishReason, TokenLogprobs
+from octavo.types import FinishReason, MediaSpan, Picture, TokenLogprobs
 
 __all__ = ["BeamParams", "CoreRequest", "SequenceOutput"]
 
@@ -37,6 +37,9 @@ class CoreRequest:
         request_id: unique; an output that comes late must not look like another request's.
         prompt_token_ids: not copied, never changed.
         samplings: one per choice, or per beam with `beams`; at most the first asks for prompt log-probabilities.
+        prompt_token_ids: not copied, never changed. In place of placeholders it has numbers that follow from what a picture shows, and
+            that no token has: so equal prompts with other pictures share no blocks behind them.
+        samplings: one per choice; at most the first asks for prompt log-probabilities.
         max_tokens: most outputs of each choice; prompt and outputs together fit `Scheduler.max_sequence_length`.
         end_token_ids: end a choice that has more than its sampling's `min_tokens` outputs, themselves included.
         priority: lower is served first.
@@ -46,6 +49,7 @@ class CoreRequest:
         reuses_prefix: whether tokens that the prefix cache holds need not be computed.
         grammar_field: the field that asked for the samplings' grammar, for an error to name.
         beams: the sequences are beams of one search, whose texts are the choices. None: each sequence is a choice.
+        pictures, media: see `GenerationRequest`.
     """
 
     request_id: str
@@ -65,6 +69,9 @@ class CoreRequest:
     def num_choices(self) -> int:
         """Choices that outputs come for."""
         return len(self.samplings) if self.beams is None else self.beams.num_wanted
+
+    pictures: tuple[Picture, ...] = ()
+    media: tuple[MediaSpan, ...] = ()
 
 
 class SequenceOutput(NamedTuple):

@@ -184,6 +184,8 @@ class Sequence:
             self.num_computed_tokens,
             first_blocks if any(first_blocks) else (),
             self.group.request.pooling,
+            self.group.request.pictures,
+            self.group.request.media,
         )
 
     def row_fork(self, source_row: int) -> RowFork:

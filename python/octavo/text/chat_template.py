@@ -55,7 +55,7 @@ class ChatTemplate:
         """Return the prompt text.
 
         Args:
-            messages: OpenAI's shape; content parts of type text are joined with newlines.
+            messages: OpenAI's shape; content parts of type text are joined with newlines, unless a part of type image is among them.
             tools: OpenAI's tool definitions.
             add_generation_prompt: end with the beginning of an assistant turn.
             kwargs: further variables, such as `enable_thinking`.
@@ -107,11 +107,18 @@ def _short(error: Exception) -> str:
 
 
 def _plain(message: dict[str, Any]) -> dict[str, Any]:
-    """A copy whose content is one string and whose tool-call arguments are objects: what templates are written for."""
-    plain = {**message, "content": _content_text(message.get("content"))}
+    """A copy whose content is one string, parts where it shows images, and whose tool-call arguments are objects: what templates are
+    written for."""
+    content = message.get("content")
+    plain = {**message, "content": content if _shows_images(content) else _content_text(content)}
     if message.get("tool_calls"):
         plain["tool_calls"] = [_with_parsed_arguments(call) for call in message["tool_calls"]]
     return plain
+
+
+def _shows_images(content: Any) -> bool:
+    """Whether the content is parts of text and images, as templates of models that read images take them."""
+    return isinstance(content, list) and any(part == {"type": "image"} for part in content)
 
 
 def _content_text(content: Any) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from octavo.server.edge.clients import spend_tokens
 from octavo.server.edge.errors import ApiError
-from octavo.types import Delta, FinishReason, GenerationRequest, TokenLogprobs
+from octavo.types import Delta, FinishReason, GenerationRequest, MediaSpan, Picture, TokenLogprobs
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -28,10 +28,16 @@ _AT_ONCE = 16  # submissions before others get a turn
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Token ids and, where the client sent a text, that text."""
+    """Token ids and, where the client sent a text, that text.
+
+    Attributes:
+        pictures, media: see `GenerationRequest`.
+    """
 
     token_ids: list[int]
     text: str | None = None
+    pictures: tuple[Picture, ...] = ()
+    media: tuple[MediaSpan, ...] = ()
 
 
 class Usage:

@@ -75,7 +75,9 @@ async def prepare_chat(context: ServerContext, body: ChatBody, request_id: str) 
     open_parser = partial(context.speech.parser, prompt.text or "", tools)
     if open_parser() is not None:
         params = replace(params, skip_special_tokens=False)  # what marks a call or a thought may be a special token
-    request = GenerationRequest(request_id, prompt.token_ids, params, body.priority, body.cache_salt, grammar_field)
+    request = GenerationRequest(
+        request_id, prompt.token_ids, params, body.priority, body.cache_salt, grammar_field, pictures=prompt.pictures, media=prompt.media
+    )
     return PreparedChat(model, prompt, request, open_parser)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, FailFast, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, FailFast, Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from octavo.server.edge.body import RequestBody
@@ -16,7 +17,7 @@ _MAX_PARTS = 4096  # of the content of a message
 _MAX_ROLE = 64  # characters
 _MAX_KEY = 20  # characters of a part's type that a message repeats
 _TEXTS = {"text": "text", "refusal": "refusal"}  # a part's type and the field with its text
-_FORM = '{"type": "text", "text": ...}'
+_FORM = '{"type": "text", "text": ...} or {"type": "image_url", "image_url": {"url": ...}}'
 
 
 class FirstFault(FailFast):
@@ -26,20 +27,33 @@ class FirstFault(FailFast):
 
 
 def _content(value: Any) -> Any:
-    """Join text parts with newlines; other parts (images, audio) are refused by name."""
+    """Join text parts with newlines; what is neither text nor an image is refused by name."""
     if not isinstance(value, list):
         return value
     if len(value) > _MAX_PARTS:
         raise PydanticCustomError("parts", "has more than {most} parts", {"most": _MAX_PARTS})
-    texts = []
-    for index, part in enumerate(value):
-        kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-        text = part.get(_TEXTS.get(kind, "")) if isinstance(part, dict) and isinstance(kind, str) else None
-        if not isinstance(text, str):
-            shown = {"index": index, "kind": repr(kind)[:_MAX_KEY], "form": _FORM}
-            raise PydanticCustomError("content_part", "part {index} is {kind}; it must be {form}", shown)
-        texts.append(text)
-    return "\n".join(texts)
+    return "\n".join(part for part in map(_part, range(len(value)), value) if isinstance(part, str))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUrl:
+    """A part of a message that shows an image."""
+
+    url: str
+
+
+def _part(index: int, part: Any) -> str | ImageUrl:
+    kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+    if kind == "image_url":
+        image = part.get("image_url")
+        url = image.get("url") if isinstance(image, dict) else image
+        if isinstance(url, str):
+            return ImageUrl(url)
+    elif isinstance(part, dict) and isinstance(kind, str) and isinstance(text := part.get(_TEXTS.get(kind, "")), str):
+        return text
+    raise PydanticCustomError(
+        "content_part", "part {index} is {kind}; it must be {form}", {"index": index, "kind": repr(kind)[:_MAX_KEY], "form": _FORM}
+    )
 
 
 class Message(RequestBody):
@@ -49,6 +63,18 @@ class Message(RequestBody):
 
     role: str = Field(min_length=1, max_length=_MAX_ROLE)
     content: Annotated[str, BeforeValidator(_content, json_schema_input_type=str | list[dict[str, Any]])] = ""
+    _parts: list[str | ImageUrl] = PrivateAttr(default_factory=list)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_images(cls, data: Any, handler: ModelWrapValidatorHandler[Message]) -> Message:
+        message = handler(data)
+        content = data.get("content") if isinstance(data, dict) else None
+        if isinstance(content, list):
+            parts = [_part(index, part) for index, part in enumerate(content)]
+            if any(isinstance(part, ImageUrl) for part in parts):
+                message._parts = parts
+        return message
 
     @model_validator(mode="after")
     def _content_needed(self) -> Message:
@@ -62,8 +88,14 @@ class Message(RequestBody):
         return len(self.content)
 
     def turn(self) -> dict[str, Any]:
-        """Return the turn as a template takes it."""
-        return {"role": self.role, "content": self.content, **(self.model_extra or {})}
+        """Return the turn as a template takes it: its content is parts where it shows images."""
+        parts = [{"type": "text", "text": part} if isinstance(part, str) else {"type": "image"} for part in self._parts]
+        return {"role": self.role, "content": parts or self.content, **(self.model_extra or {})}
+
+    @property
+    def image_urls(self) -> list[str]:
+        """Of the images that the turn shows, in order."""
+        return [part.url for part in self._parts if isinstance(part, ImageUrl)]
 
 
 Messages = Annotated[list[Message], Field(min_length=1, max_length=_MAX_MESSAGES), FirstFault()]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from octavo.errors import CONTEXT_LENGTH_EXCEEDED, CheckpointError, InvalidRequestError
 from octavo.server.edge.generation import Prompt
+from octavo.server.openai.pictures import place, read_images
 
 if TYPE_CHECKING:
+    from octavo.multimodal import ImageInputs
     from octavo.server.edge.context import ServerContext
     from octavo.server.openai.messages import Message
     from octavo.server.openai.protocol import TemplateOptions
@@ -87,6 +90,8 @@ async def chat_prompt(
         raise InvalidRequestError("continue_final_message and add_generation_prompt exclude each other", "continue_final_message")
     known = {name: value for name, value in (variables or {}).items() if value is not None and name in template.source}
 
+    images = await read_images(context, messages)
+
     def render() -> str:
         turns = [message.turn() for message in messages]
         if "developer" not in template.source:
@@ -94,7 +99,8 @@ async def chat_prompt(
         generates = body.add_generation_prompt and not continues
         turns, told = context.speech.prompt_of(turns, tools or [])
         text = template.render(turns, tools=told, add_generation_prompt=generates, **{**known, **body.chat_template_kwargs})
-        return _without_end(text, messages[-1].content) if continues else text
+        text = _without_end(text, messages[-1].content) if continues else text
+        return _with_images(context, text, images) if images else text
 
     size = sum(message.size + _TURN for message in messages)
     try:
@@ -103,7 +109,18 @@ async def chat_prompt(
         if body.chat_template is None:
             raise
         raise InvalidRequestError(f"chat_template: {error}", "chat_template") from error
-    return await _tokenized(context, text, "messages", add_special_tokens=add_special_tokens)
+    prompt = await _tokenized(context, text, "messages", add_special_tokens=add_special_tokens)
+    if not images:
+        return prompt
+    pictures, media = place(context, prompt.token_ids, images)
+    return replace(prompt, pictures=pictures, media=media)
+
+
+def _with_images(context: ServerContext, text: str, images: Sequence[ImageInputs]) -> str:
+    from octavo.multimodal import with_placeholders
+
+    assert context.engine.images is not None
+    return with_placeholders(text, context.engine.images.image_token, images, "messages")
 
 
 def _template(context: ServerContext, source: str | None) -> ChatTemplate:
@@ -146,6 +163,8 @@ def truncated(prompt: Prompt, most: int | None, window: int) -> Prompt:
     most = window - 1 if most == -1 else most
     if len(prompt.token_ids) <= most:
         return prompt
+    if prompt.media:
+        raise InvalidRequestError("truncate_prompt_tokens cannot cut a prompt that shows images; leave it out", "truncate_prompt_tokens")
     if most == 0:
         raise InvalidRequestError("truncate_prompt_tokens is 0; at least one token must stay", "truncate_prompt_tokens")
     return Prompt(prompt.token_ids[-most:])

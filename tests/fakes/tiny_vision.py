@@ -1,0 +1,127 @@
+"""Tiny random models of text and pictures, with a tokenizer and a chat template, made by transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["VISION_MODELS", "TinyVision", "make_tiny_vision", "noise"]
+
+_SPECIAL = ["<|bos|>", "<|eos|>", "<image>", "<fake_token_around_image>", "<global-img>"]
+_SPECIAL += [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
+_IMAGE_TOKEN = 256 + _SPECIAL.index("<image>")
+_TEMPLATE = (
+    "{% for message in messages %}[{{ message['role'] }}]{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+_TEXT = {
+    "vocab_size": 288,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "bos_token_id": 256,
+    "eos_token_id": 257,
+}
+_VISION = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "image_size": 28, "patch_size": 7}
+
+
+@dataclass(frozen=True, slots=True)
+class TinyVision:
+    """A model's folder, and transformers' model and image processor that it was made with."""
+
+    folder: Path
+    model: Any
+    processor: Any
+
+    def pixel_values(self, pictures: list[np.ndarray]) -> Any:
+        """What transformers' model reads of a prompt's pictures."""
+        import torch
+        from PIL import Image
+
+        images = [Image.fromarray(picture) for picture in pictures]
+        nested = "Llava" not in type(self.processor).__name__
+        values = self.processor([images] if nested else images, return_tensors="np")["pixel_values"]
+        return torch.from_numpy(np.asarray(values))
+
+
+def _llava(tower: str) -> tuple[Any, Any]:
+    import transformers
+
+    vision = {"clip": transformers.CLIPVisionConfig, "siglip": transformers.SiglipVisionConfig}[tower](**_VISION, num_hidden_layers=3)
+    config = transformers.LlavaConfig(
+        vision_config=vision,
+        text_config=transformers.LlamaConfig(**_TEXT),
+        image_token_index=_IMAGE_TOKEN,
+        vision_feature_select_strategy="default" if tower == "clip" else "full",
+    )
+    processor = transformers.LlavaImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
+    return transformers.LlavaForConditionalGeneration(config), processor
+
+
+def _idefics3(name: str) -> tuple[Any, Any]:
+    import transformers
+
+    config = getattr(transformers, f"{name}Config")(
+        vision_config=getattr(transformers, f"{name}VisionConfig")(**_VISION, num_hidden_layers=2),
+        text_config=transformers.LlamaConfig(**_TEXT),
+        image_token_id=_IMAGE_TOKEN,
+        scale_factor=2,
+    )
+    make = getattr(transformers, f"{name}ImageProcessorPil")
+    processor = make(size={"longest_edge": 84}, max_image_size={"longest_edge": 28})
+    return getattr(transformers, f"{name}ForConditionalGeneration")(config), processor
+
+
+VISION_MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "llava-clip": lambda: _llava("clip"),
+    "llava-siglip": lambda: _llava("siglip"),
+    "idefics3": lambda: _idefics3("Idefics3"),
+    "smolvlm": lambda: _idefics3("SmolVLM"),
+}
+
+
+def make_tiny_vision(name: str, folder: Path) -> TinyVision:
+    """Make one of `VISION_MODELS`; no bias or norm of it is neutral."""
+    import torch
+
+    torch.manual_seed(0)
+    model, processor = VISION_MODELS[name]()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    model.eval().save_pretrained(folder)
+    processor.save_pretrained(folder)
+    _write_tokenizer(folder)
+    return TinyVision(folder, model, processor)
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A picture, uint8 [height, width, 3], of noise, so that no resampling is forgiving."""
+    return np.random.default_rng([height, width, seed]).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def _write_tokenizer(folder: Path) -> None:
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    tokenizer = Tokenizer(models.BPE({symbol: index for index, symbol in enumerate(sorted(ByteLevel.alphabet()))}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in _SPECIAL])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": _SPECIAL[0],
+        "eos_token": _SPECIAL[1],
+        "chat_template": _TEMPLATE,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))

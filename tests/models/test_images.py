@@ -1,0 +1,136 @@
+"""Chats about pictures, through the whole server: the words of transformers, whatever the chunks, the cache and the neighbours are."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from PIL import Image
+
+from fakes.tiny_vision import TinyVision, make_tiny_vision, noise
+from octavo.assemble import build_engine
+from octavo.config import EngineConfig, PlacementConfig, SchedulingConfig, ServerConfig
+from octavo.server.app import build_app
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+NUM_TOKENS = 12
+BUDGET = 24  # tokens of a step: every picture is cut
+
+
+@pytest.fixture(scope="module", params=["llava-clip", "idefics3"])  # one tile, and many
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyVision:
+    return make_tiny_vision(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture
+async def client(model: TinyVision) -> AsyncIterator[TestClient]:
+    config = EngineConfig(
+        str(model.folder),
+        scheduling=SchedulingConfig(max_num_batched_tokens=BUDGET, max_num_seqs=8),
+        placement=PlacementConfig(device="cpu", arithmetic="exact", threads=2),
+    )
+    engine = build_engine(config)
+    await engine.start()
+    async with TestClient(TestServer(build_app(engine, ServerConfig()))) as client:
+        yield client
+    await engine.close()
+
+
+def shown(pixels: np.ndarray) -> dict[str, Any]:
+    """A part of a message."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return {"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()}}
+
+
+def said(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+async def answer(client: TestClient, parts: list[dict[str, Any]], **fields: Any) -> dict[str, Any]:
+    body = {"messages": [{"role": "user", "content": parts}], "max_tokens": NUM_TOKENS, "temperature": 0, "ignore_eos": True}
+    response = await client.post("/v1/chat/completions", json={**body, "return_token_ids": True, **fields})
+    document = await response.json()
+    assert response.status == 200, document
+    return document
+
+
+def expected(model: TinyVision, prompt_token_ids: list[int], pictures: list[np.ndarray]) -> list[int]:
+    """Of transformers, for the same prompt."""
+    pixels = model.pixel_values(pictures)
+    with torch.no_grad():
+        ids = torch.tensor([prompt_token_ids])
+        settings = {"max_new_tokens": NUM_TOKENS, "min_new_tokens": NUM_TOKENS, "do_sample": False, "eos_token_id": None}
+        return model.model.generate(ids, pixel_values=pixels, **settings)[0, len(prompt_token_ids) :].tolist()
+
+
+async def test_answers_are_those_of_transformers(model: TinyVision, client: TestClient) -> None:
+    first, second = noise(40, 60), noise(60, 40)
+    chats: list[tuple[list[dict[str, Any]], list[np.ndarray]]] = [
+        ([shown(first), said("What is it?")], [first]),
+        ([said("What is it?"), shown(first)], [first]),
+        ([said("Compare "), shown(first), said(" with "), shown(second), said(".")], [first, second]),
+        ([shown(first), shown(first), said("Equal?")], [first, first]),
+    ]
+    together = await asyncio.gather(*(answer(client, parts) for parts, _ in chats))
+    for (parts, pictures), document in zip(chats, together, strict=True):
+        ours = document["choices"][0]["token_ids"]
+        assert ours == expected(model, document["prompt_token_ids"], pictures)
+        again = await answer(client, parts)
+        assert again["choices"][0]["token_ids"] == ours
+        assert again["usage"]["prompt_tokens_details"]["cached_tokens"] >= again["usage"]["prompt_tokens"] - 16
+
+
+async def test_the_prefix_cache_tells_pictures_apart(model: TinyVision, client: TestClient) -> None:
+    prompt = [said("The same words before it, more than a block of them."), shown(noise(40, 60)), said("What is it?")]
+    await answer(client, prompt)
+    other = [prompt[0], shown(noise(40, 60, seed=1)), prompt[2]]
+    document = await answer(client, other)
+    assert 0 < document["usage"]["prompt_tokens_details"]["cached_tokens"] <= 64
+    assert document["choices"][0]["token_ids"] == expected(model, document["prompt_token_ids"], [noise(40, 60, seed=1)])
+
+
+async def test_several_choices_and_log_probabilities_of_the_prompt(client: TestClient) -> None:
+    parts = [shown(noise(40, 60)), said("What is it?")]
+    document = await answer(client, parts, n=2, logprobs=True, prompt_logprobs=0)
+    first, second = (choice["token_ids"] for choice in document["choices"])
+    assert first == second
+    assert len(document["prompt_logprobs"]) == document["usage"]["prompt_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        ({"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}, "data URIs only"),
+        ({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}, "not an image"),
+        ({"type": "image_url", "image_url": {"url": "data:image/png;base64,?"}}, "base64"),
+        ({"type": "image_url", "image_url": {"url": "data:image/png,abc"}}, "base64"),
+        ({"type": "image_url"}, "image_url"),
+        ({"type": "input_audio", "input_audio": {}}, "input_audio"),
+        (said("<image>"), "<image>"),
+    ],
+)
+async def test_what_cannot_be_shown_is_a_400(client: TestClient, part: dict[str, Any], says: str) -> None:
+    body = {"messages": [{"role": "user", "content": [shown(noise(9, 9)), part]}], "max_tokens": 1}
+    response = await client.post("/v1/chat/completions", json=body)
+    error = (await response.json())["error"]
+    assert response.status == 400, error
+    assert says in error["message"]
+
+
+async def test_a_decompression_bomb_is_a_400(client: TestClient) -> None:
+    file = io.BytesIO()
+    Image.new("1", (30_000, 30_000)).save(file, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    body = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]}
+    response = await client.post("/v1/chat/completions", json=body)
+    assert response.status == 400
+    assert "pixels" in (await response.json())["error"]["message"]
