@@ -36,7 +36,7 @@ EXPLAINED: dict[str, Callable[[], bool]] = {
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "smollm2" in getattr(item, "fixturenames", ()):
+        if {"smollm2", "minilm"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.real_model)
         if item.get_closest_marker("gpu") and not GPU.exists():
             item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU here"))

@@ -20,12 +20,14 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from make_tiny_checkpoint import VOCAB_SIZE, make_tiny_checkpoint
 
+from fakes.tiny_encoder import write_encoder
 from octavo.assemble import build_engine
 from octavo.config import EngineConfig, ServerConfig
 from octavo.engine import AsyncEngine
 from octavo.errors import InvalidRequestError
 from octavo.server.app import build_app
 from octavo.server.openai.protocol import ChatBody, CompletionBody
+from octavo.server.pooling.protocol import ClassifyBody, EmbeddingBody, PoolingBody, RerankBody, ScoreBody
 from octavo.types import FinishReason, GenerationRequest, SamplingParams
 
 NUM_PAIRS = 300
@@ -189,6 +191,35 @@ async def test_every_field_of_a_body_at_its_worst(
         assert engine.dead is None, f"{change} ended the engine: {engine.dead}"
         served += response.status == 200
     assert served > 100
+
+
+@pytest.mark.parametrize(
+    ("path", "body_type", "head", "needed"),
+    [
+        ("/v1/embeddings", EmbeddingBody, "BertModel", {"input": "ab"}),
+        ("/pooling", PoolingBody, "BertModel", {"input": ["ab", "c"]}),
+        ("/classify", ClassifyBody, "BertForSequenceClassification", {"input": "ab"}),
+        ("/score", ScoreBody, "BertForSequenceClassification", {"text_1": "ab", "text_2": "c"}),
+        ("/rerank", RerankBody, "BertModel", {"query": "ab", "documents": ["c", "d"]}),
+    ],
+)
+async def test_every_field_of_a_body_for_vectors_at_its_worst(tmp_path, path: str, body_type: Any, head: str, needed: dict[str, Any]):
+    folder = write_encoder(tmp_path, head, num_labels=1)
+    engine = build_engine(EngineConfig.of(model=str(folder), load_format="dummy", threads=1, log_stats_s=0))
+    await engine.start()
+    kinds = {name: field.rebuild_annotation() for name, field in body_type.model_fields.items() if name not in needed}
+    inputs = [{name: value} for name in needed for value in (*TEXTS, list(TEXTS), [[token_id] for token_id in TOKEN_IDS], [2**70], 1.5, {})]
+    served = 0
+    async with TestClient(TestServer(build_app(engine, ServerConfig()))) as client:
+        for change in itertools.chain(changes(kinds, json_only=True), inputs):
+            async with client.post(path, data=json.dumps(needed | change), headers={"Content-Type": "application/json"}) as response:
+                text = await response.text()
+            assert response.status == 200 or 400 <= response.status < 500, f"{change}: {response.status} {text}"
+            assert engine.dead is None, f"{change} ended the engine: {engine.dead}"
+            served += response.status == 200
+    assert served > 10
+    assert engine.stats().num_running == engine.stats().num_waiting == 0
+    await engine.close()
 
 
 async def test_a_socket_is_refused_what_http_is_refused(client: TestClient, engine: AsyncEngine):
