@@ -19,7 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-WORDS = "the of and to in a is that for it as was with be by on not he his but at are this have from or had an they which one you were all her"
+WORDS = (
+    "the of and to in a is that for it as was with be by on not he his but at are this have from or had an they which one you were all her"
+)
 SIDES = ("octavo", "sentence-transformers", "onnxruntime")
 BATCH = 32
 Embed = Callable[[list[str]], object]
@@ -82,7 +84,10 @@ def exported(folder: str) -> Path:
     import torch
     from transformers import AutoModel
 
-    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"octavo-bench-{Path(folder).resolve().name}-{abs(hash(Path(folder).resolve())) % 10**8}.onnx"
+    path = (
+        Path(os.environ.get("TMPDIR", "/tmp"))
+        / f"octavo-bench-{Path(folder).resolve().name}-{abs(hash(Path(folder).resolve())) % 10**8}.onnx"
+    )
     if path.exists():
         return path
     model = AutoModel.from_pretrained(folder, attn_implementation="eager").eval().requires_grad_(False)
@@ -94,11 +99,15 @@ def exported(folder: str) -> Path:
 
     inputs = (torch.ones(2, 8, dtype=torch.long), torch.ones(2, 8, dtype=torch.long), torch.zeros(2, 8, dtype=torch.long))
     axes = {name: {0: "batch", 1: "tokens"} for name in (*names, "hidden")}
-    torch.onnx.export(Hidden(), inputs, str(path), input_names=names, output_names=["hidden"], dynamic_axes=axes, opset_version=17, dynamo=False)
+    torch.onnx.export(
+        Hidden(), inputs, str(path), input_names=names, output_names=["hidden"], dynamic_axes=axes, opset_version=17, dynamo=False
+    )
     return path
 
 
-def run_side(side: str, folder: str, count: int, lengths: tuple[int, int], threads: int, settings: dict[str, object]) -> tuple[float, float]:
+def run_side(
+    side: str, folder: str, count: int, lengths: tuple[int, int], threads: int, settings: dict[str, object]
+) -> tuple[float, float]:
     """Sentences per second, and per second of a core, of one side, in this process."""
     make = {"octavo": octavo_side, "sentence-transformers": sentence_transformers_side, "onnxruntime": onnxruntime_side}[side]
     embed, texts = make(folder, threads, settings), texts_of(count, *lengths)
