@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
@@ -49,7 +49,7 @@ def entry_points(group: str) -> EntryPoints:
 def _all_entry_points(_path: tuple[str, ...]) -> EntryPoints:
     from importlib import metadata
 
-    return metadata.entry_points()
+    return cast("EntryPoints", metadata.entry_points())
 
 
 def _listing(package: str) -> list[str]:

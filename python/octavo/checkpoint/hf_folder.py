@@ -84,7 +84,9 @@ class HfFolder:
     def _is_of_drafts(self, stored_name: str) -> bool:
         """Whether a tensor is of the layers behind the last, which guess further tokens ahead and take no part in the logits."""
         match = _LAYER.match(stored_name)
-        return bool(match and self.config.get("num_nextn_predict_layers")) and int(match[1]) >= self.config.get("num_hidden_layers", 0)
+        if match is None or not self.config.get("num_nextn_predict_layers"):
+            return False
+        return int(match[1]) >= self.config.get("num_hidden_layers", 0)
 
     def _is_transposed(self, name: str) -> bool:
         return self._stored_names.transposed is not None and re.fullmatch(self._stored_names.transposed, name) is not None

@@ -27,7 +27,7 @@ class _Experts:
     def __init__(self, weights: Weights, config: ModelConfig, prefix: str) -> None:
         moe = config.moe
         assert moe is not None
-        self.ops, self.moe, self.clamped = weights.ops, moe, {"alpha": config.swiglu[0], "limit": config.swiglu[1]}
+        self.ops, self.moe, self.swiglu = weights.ops, moe, config.swiglu
         self.router = Linear(weights, {f"{prefix}.gate": moe.num_experts}, config.hidden_size, bias=True)
         self.experts = weights.experts(f"{prefix}.experts", moe.num_experts, config.hidden_size, moe.expert_size)
         self.biases = (
@@ -37,7 +37,8 @@ class _Experts:
 
     def __call__(self, x: Tensor) -> Tensor:
         ids, weights = self.ops.route(self.router(x), None, top_k=self.moe.top_k, routing=self.moe.routing)
-        return self.ops.experts(x, ids, weights, self.experts, activation="clamped_swiglu", biases=self.biases, **self.clamped)
+        alpha, limit = self.swiglu
+        return self.ops.experts(x, ids, weights, self.experts, activation="clamped_swiglu", biases=self.biases, alpha=alpha, limit=limit)
 
 
 class Model(Decoder):

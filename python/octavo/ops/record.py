@@ -109,9 +109,7 @@ class RecordOps:
     def route(self, router_logits: int, bias: Any | None, *, top_k: int, routing: Routing) -> tuple[int, int]:
         return self._record("route", (router_logits,), (bias,), top_k=top_k, **asdict(routing))
 
-    def experts(
-        self, x: int, ids: int, weights: int, experts: Any, *, biases: tuple[Any, Any] | None = None, **settings: bool | float | str | None
-    ) -> int:
+    def experts(self, x: int, ids: int, weights: int, experts: Any, *, biases: tuple[Any, Any] | None = None, **settings: Any) -> int:
         return self._record("experts", (x, ids, weights), (experts, *(biases or ())), **settings)
 
     def columns(self, x: int, start: int, count: int) -> int:

@@ -5,6 +5,7 @@ Written to be read, not to be fast. Tensors are float32; products are true float
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -168,8 +169,13 @@ class ReferenceOps:
         alpha: float | None = None,
         limit: float | None = None,
     ) -> Tensor:
-        activations = {"silu": self.silu_and_mul, "gelu": self.gelu_and_mul, "gelu_pytorch_tanh": self.gelu_tanh_and_mul}
-        activations["clamped_swiglu"] = lambda z: clamped_swiglu(z, alpha, limit)
+        activations: dict[str, Callable[[Tensor], Tensor]] = {
+            "silu": self.silu_and_mul,
+            "gelu": self.gelu_and_mul,
+            "gelu_pytorch_tanh": self.gelu_tanh_and_mul,
+        }
+        if alpha is not None and limit is not None:
+            activations["clamped_swiglu"] = lambda z: clamped_swiglu(z, alpha, limit)
         y = torch.zeros_like(x)
         for index, (gate_up, down) in enumerate(experts):
             rows, ranks = torch.nonzero(ids == index, as_tuple=True)

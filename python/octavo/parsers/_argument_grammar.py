@@ -200,7 +200,7 @@ def _properties(schema: dict[str, Any], field: str) -> Iterator[tuple[str, dict[
     for keyword in sorted(schema.keys() - known):
         raise InvalidRequestError(f"{field}: /{keyword} cannot be honoured in this model's format of calls; leave it out", field)
     embedded_schema(schema, field)  # which checks it
-    shared = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
+    shared: dict[str, Any] = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
     properties: dict[str, Any] = schema.get("properties") or {}
     required = schema.get("required") or []
     for key in [*properties, *(key for key in required if key not in properties)]:

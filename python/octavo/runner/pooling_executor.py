@@ -91,6 +91,10 @@ class PoolingExecutor:
         """See `Executor.collect`."""
         return self._results.popleft()
 
+    def finished(self) -> bool:
+        """See `Executor.finished`: `launch` has computed the step."""
+        return True
+
     def call(self, command: Command) -> Any:
         """See `Executor.call`."""
         assert isinstance(command, Profile)

@@ -6,7 +6,7 @@ Two models are known: `gpt2`, byte-level byte-pair merges, and `llama`, Sentence
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -93,7 +93,7 @@ def _merging_backend(checkpoint: GgufFile, vocabulary: _Vocabulary, rules: Preto
     from tokenizers import Tokenizer as Backend
     from tokenizers import models
 
-    merges = [tuple(merge.split(" ", 1)) for merge in vocabulary.keys.texts("ggml.merges")]
+    merges: Any = [tuple(merge.split(" ", 1)) for merge in vocabulary.keys.texts("ggml.merges")]
     ids = dict(zip(vocabulary.tokens, range(len(vocabulary.tokens)), strict=True))
     try:
         return Backend(models.BPE(ids, merges, ignore_merges=rules.ignore_merges))

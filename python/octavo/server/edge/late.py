@@ -20,7 +20,8 @@ def late_routes(module: str, *routes: str) -> list[web.RouteDef]:
         module: its `ROUTES` hold the handlers.
         routes: "METHOD /path", spelled as there.
     """
-    return [web.route(*route.split(" ", 1), _late_handler(module, route)) for route in routes]
+    places = ((route, *route.split(" ", 1)) for route in routes)
+    return [web.route(method, path, _late_handler(module, route)) for route, method, path in places]
 
 
 def _late_handler(module: str, route: str) -> Handler:
