@@ -158,7 +158,7 @@ void experts_of(std::int64_t tokens, int tile) {
                      hidden = matrix(rows, kSize), made = matrix(rows, kHidden), y = matrix(tokens, kHidden);
   const auto ids = device_array<std::int32_t>(static_cast<std::size_t>(rows), "ids");
   const DeviceMatrix id_rows{ids.get(), tokens, kTopK, kTopK, DType::i32};
-  route(logits, true, id_rows, weights, nullptr);
+  route(logits, Routing{Scoring::softmax, true}, id_rows, weights, nullptr);
   std::vector<std::int32_t> chosen(static_cast<std::size_t>(rows));
   check(cudaMemcpy(chosen.data(), ids.get(), chosen.size() * 4, cudaMemcpyDeviceToHost), "ids");
   const double read = static_cast<double>(std::set<std::int32_t>(chosen.begin(), chosen.end()).size()), per_row = 2.0 * 3 * kHidden * kSize;
@@ -168,11 +168,11 @@ void experts_of(std::int64_t tokens, int tile) {
     report(concat("experts ", part, " of ", tokens, tile ? concat(", tiles of ", tile) : std::string(", few tokens")),
            median_seconds(run, 10), share * read * per_row, share * static_cast<double>(rows) * per_row);
   };
-  if (tile == 0) return tell("all", 1, [&] { few_token_experts(Gate::silu, x, id_rows, weights, up, out, hidden, y, nullptr); });
-  tell("sort", 0, [&] { sort_choices(id_rows, kExperts, tile, sorted, nullptr); });
-  tell("gate_up", 2.0 / 3, [&] { gated_grouped_product(Gate::silu, x, up, sorted, tile, hidden, nullptr); });
-  tell("down", 1.0 / 3, [&] { grouped_product(hidden, false, out, sorted, tile, made, nullptr); });
-  tell("combine", 0, [&] { combine(made, weights, sorted, y, nullptr); });
+  if (tile == 0) return tell("all", 1, [&] { few_token_experts(Gate::silu, false, x, id_rows, weights, up, out, hidden, y, nullptr); });
+  tell("sort", 0, [&] { sort_choices(id_rows, weights, kExperts, tile, sorted, nullptr); });
+  tell("gate_up", 2.0 / 3, [&] { gated_grouped_product(Gate::silu, false, x, up, sorted, tile, hidden, nullptr); });
+  tell("down", 1.0 / 3, [&] { grouped_product(hidden, out, sorted, tile, made, nullptr); });
+  tell("combine", 0, [&] { combine(made, weights, false, sorted, y, nullptr); });
 }
 
 void experts() {
@@ -184,7 +184,6 @@ void experts() {
 }
 
 void ops(Products& products) {
-
   for (const std::int64_t rows : {1, 4, 16, 64, 256, 2048}) {
     products_of(products, rows, 6144, 4096);
     products_of(products, rows, 28672, 4096);

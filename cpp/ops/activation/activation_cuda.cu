@@ -23,13 +23,14 @@ struct GateOp {
   const T* x;
   std::int64_t stride;
   int half_cols;
+  Gating gating;
 
   template <int kPack>
   __device__ Pack<T, kPack> apply(std::int64_t row, int col) const {
     const auto g = Pack<T, kPack>::load(x + row * stride + col), u = Pack<T, kPack>::load(x + row * stride + half_cols + col);
     Pack<T, kPack> y;
 #pragma unroll
-    for (int i = 0; i < kPack; ++i) y.set(i, activated<kGate>(g[i]) * u[i]);
+    for (int i = 0; i < kPack; ++i) y.set(i, gated<kGate>(g[i], u[i], gating));
     return y;
   }
 };
@@ -103,20 +104,14 @@ const T* data(const DeviceMatrix& x) {
 
 }  // namespace
 
-void gate_and_mul(Gate gate, const DeviceMatrix& x, const DeviceMatrix& y, Stream stream) {
+void gate_and_mul(const Gating& gating, const DeviceMatrix& x, const DeviceMatrix& y, Stream stream) {
   require(x.cols == 2 * y.cols, "gate_and_mul: x has ", x.cols, " columns and y ", y.cols);
   dispatch_float(x.type, "gate_and_mul", [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
-    const bool vectors = x.in_vectors() && y.in_vectors();
-    const int half_cols = static_cast<int>(y.cols);
-    switch (gate) {
-      case Gate::silu:
-        return map<T>(y, vectors, GateOp<T, Gate::silu>{data<T>(x), x.stride, half_cols}, stream);
-      case Gate::gelu_tanh:
-        return map<T>(y, vectors, GateOp<T, Gate::gelu_tanh>{data<T>(x), x.stride, half_cols}, stream);
-      case Gate::gelu_erf:
-        return map<T>(y, vectors, GateOp<T, Gate::gelu_erf>{data<T>(x), x.stride, half_cols}, stream);
-    }
+    dispatch_gate(gating.gate, [&](auto gate) {
+      const GateOp<T, decltype(gate)::value> op{data<T>(x), x.stride, static_cast<int>(y.cols), gating};
+      map<T>(y, x.in_vectors() && y.in_vectors(), op, stream);
+    });
   });
 }
 

@@ -24,6 +24,7 @@ struct Product {
   int rows, outputs, depth;
   const std::int32_t* offsets;  // null: one matrix
   const std::int32_t* sources;
+  const float* scales;
 };
 
 // Copies kTile rows of kDepth elements into shared memory; what lies outside is zero.
@@ -138,7 +139,8 @@ __global__ void __launch_bounds__(kThreads) product_kernel(const Product<T> p) {
   for (int index = threadIdx.x; index < kTile * kTile; index += kThreads) {
     const int r = row0 + index / kTile, c = col0 + index % kTile;
     if (r >= num_rows || c >= p.outputs) continue;
-    const float value = tiles.out[index / kTile][index % kTile] + (p.bias ? p.bias[c] : 0.0f);
+    const float scale = p.scales ? p.scales[r] : 1.0f, bias = p.bias ? p.bias[blockIdx.z * static_cast<std::int64_t>(p.outputs) + c] : 0.0f;
+    const float value = scale * tiles.out[index / kTile][index % kTile] + bias;
     const std::int64_t at = r * p.y_stride + c;
     if (p.y_is_float) {
       static_cast<float*>(p.y)[at] = value;
@@ -167,7 +169,8 @@ void launch(const char* name, const DeviceMatrix& x, const DeviceMatrix& weight,
                              static_cast<int>(weight.rows),
                              static_cast<int>(weight.cols),
                              experts ? experts->offsets : nullptr,
-                             experts ? experts->sources : nullptr};
+                             experts ? experts->sources : nullptr,
+                             experts ? experts->scales : nullptr};
     const dim3 grid(tiles(weight.rows), tiles(experts ? experts->most_rows : y.rows),
                     static_cast<unsigned>(weights ? weights->num_experts : 1));
     product_kernel<T><<<grid, kThreads, 0, stream>>>(product);
@@ -182,7 +185,7 @@ void tiled_product(const DeviceMatrix& x, const DeviceMatrix& weight, const floa
 }
 
 void grouped_product(const DeviceMatrix& x, const GroupedWeights& weights, const ExpertRows& rows, const DeviceMatrix& y, Stream stream) {
-  launch("grouped_product", x, weights.first, &weights, nullptr, y, &rows, stream);
+  launch("grouped_product", x, weights.first, &weights, weights.bias, y, &rows, stream);
 }
 
 }  // namespace octavo::cuda

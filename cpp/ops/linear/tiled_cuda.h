@@ -12,6 +12,7 @@ void tiled_product(const DeviceMatrix& x, const DeviceMatrix& weight, const floa
 struct ExpertRows {
   const std::int32_t* offsets = nullptr;  // [X + 1]
   const std::int32_t* sources = nullptr;  // [n] the row of x for each row of y; null: the row of the same number
+  const float* scales = nullptr;          // [n] of the rows of x; null: 1
   std::int64_t most_rows = 0;             // of one expert
 };
 
@@ -19,10 +20,11 @@ struct ExpertRows {
 struct GroupedWeights {
   const void* const* pointers = nullptr;  // [X] on the device
   std::int64_t num_experts = 0;
-  DeviceMatrix first;  // shape, stride and type of all of them
+  DeviceMatrix first;           // shape, stride and type of all of them
+  const float* bias = nullptr;  // [X, N]; null: none
 };
 
-// y[i] = x[sources[i]] @ weights[e]^T for the rows of each expert e.
+// y[i] = scales[i] * x[sources[i]] @ weights[e]^T + bias[e] for the rows of each expert e.
 void grouped_product(const DeviceMatrix& x, const GroupedWeights& weights, const ExpertRows& rows, const DeviceMatrix& y, Stream stream);
 
 }  // namespace octavo::cuda

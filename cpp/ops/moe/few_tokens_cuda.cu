@@ -47,23 +47,34 @@ __device__ __forceinline__ void dot(const T* x, const T* const (&rows)[kRows], i
 // A warp to a column of `hidden`; blockIdx.y is the choice.
 template <typename T, Gate kGate>
 __global__ void __launch_bounds__(kThreads)
-    gate_up_kernel(const T* x, std::int64_t x_stride, const void* const* weights, std::int64_t weight_stride, const std::int32_t* ids,
-                   int top_k, T* hidden, int expert_size, int packs) {
+    gate_up_kernel(const T* x, std::int64_t x_stride, const void* const* weights, std::int64_t weight_stride, const float* bias,
+                   const std::int32_t* ids, const float* scales, int top_k, T* hidden, int expert_size, int packs, Gating gating) {
   const int column = blockIdx.x * kWarps + threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize, choice = blockIdx.y;
   if (column >= expert_size) return;
-  const T* weight = static_cast<const T*>(weights[ids[choice]]);
+  const std::int32_t expert = ids[choice];
+  const T* weight = static_cast<const T*>(weights[expert]);
   const T* const rows[2] = {weight + column * weight_stride, weight + (expert_size + column) * weight_stride};
   float sums[2] = {};
   dot(x + choice / top_k * x_stride, rows, lane, kWarpSize, packs, sums);
-  const float gate = warp_sum(sums[0]), up = warp_sum(sums[1]);
-  if (lane == 0) hidden[static_cast<std::int64_t>(choice) * expert_size + column] = from_float<T>(activated<kGate>(gate) * up);
+  float gate = warp_sum(sums[0]), up = warp_sum(sums[1]);
+  if (lane != 0) return;
+  if (scales) {
+    gate *= scales[choice];
+    up *= scales[choice];
+  }
+  if (bias) {
+    bias += expert * 2 * static_cast<std::int64_t>(expert_size) + column;
+    gate += bias[0];
+    up += bias[expert_size];
+  }
+  hidden[static_cast<std::int64_t>(choice) * expert_size + column] = from_float<T>(gated<kGate>(gate, up, gating));
 }
 
 // kSplit warps to two columns of y, each with a part of the depth; blockIdx.y is the token. Sums are joined in a fixed order.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    down_kernel(const T* hidden, const void* const* weights, std::int64_t weight_stride, const std::int32_t* ids, const float* shares,
-                int top_k, T* y, std::int64_t y_stride, int outputs, int expert_size) {
+    down_kernel(const T* hidden, const void* const* weights, std::int64_t weight_stride, const float* bias, const std::int32_t* ids,
+                const float* shares, int top_k, T* y, std::int64_t y_stride, int outputs, int expert_size) {
   constexpr int kPairs = kWarps / kSplit;
   const int warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize, part = warp % kSplit;
   const int first = (blockIdx.x * kPairs + warp / kSplit) * 2, token = blockIdx.y, packs = expert_size / kVectorElements<T>;
@@ -75,7 +86,10 @@ __global__ void __launch_bounds__(kThreads)
       const T* const rows[2] = {weight + first * weight_stride, weight + min(first + 1, outputs - 1) * weight_stride};
       float products[2] = {};
       dot(hidden + static_cast<std::int64_t>(choice) * expert_size, rows, part * kWarpSize + lane, kSplit * kWarpSize, packs, products);
-      const float share = shares[choice];
+      const float share = shares ? shares[choice] : 1.0f;
+      if (bias && part == 0 && lane == 0) {
+        for (int n = 0; n < 2; ++n) products[n] += bias[ids[choice] * static_cast<std::int64_t>(outputs) + min(first + n, outputs - 1)];
+      }
       sums[0] += share * products[0];
       sums[1] += share * products[1];
     }
@@ -97,12 +111,12 @@ __global__ void __launch_bounds__(kThreads)
 unsigned blocks_of(std::int64_t count, int each) { return static_cast<unsigned>((count + each - 1) / each); }
 
 template <typename T, Gate kGate>
-void launch_gate_up(const DeviceMatrix& x, const DeviceMatrix& ids, const GroupedWeights& gate_up, const DeviceMatrix& hidden,
-                    Stream stream) {
+void launch_gate_up(const Gating& gating, const float* scales, const DeviceMatrix& x, const DeviceMatrix& ids,
+                    const GroupedWeights& gate_up, const DeviceMatrix& hidden, Stream stream) {
   gate_up_kernel<T, kGate><<<dim3(blocks_of(hidden.cols, kWarps), static_cast<unsigned>(hidden.rows)), kThreads, 0, stream>>>(
-      static_cast<const T*>(x.data), x.stride, gate_up.pointers, gate_up.first.stride, static_cast<const std::int32_t*>(ids.data),
-      static_cast<int>(ids.cols), static_cast<T*>(hidden.data), static_cast<int>(hidden.cols),
-      static_cast<int>(x.cols / kVectorElements<T>));
+      static_cast<const T*>(x.data), x.stride, gate_up.pointers, gate_up.first.stride, gate_up.bias,
+      static_cast<const std::int32_t*>(ids.data), scales, static_cast<int>(ids.cols), static_cast<T*>(hidden.data),
+      static_cast<int>(hidden.cols), static_cast<int>(x.cols / kVectorElements<T>), gating);
   check_launch("experts' gate and up");
 }
 
@@ -112,19 +126,19 @@ bool few_tokens_take(const DeviceMatrix& x, const GroupedWeights& gate_up, const
   return x.rows <= kMostFewTokens && x.in_vectors() && gate_up.first.in_vectors() && down.first.in_vectors();
 }
 
-void few_token_experts(Gate gate, const DeviceMatrix& x, const DeviceMatrix& ids, const DeviceMatrix& weights,
+void few_token_experts(const Gating& gating, bool weighs, const DeviceMatrix& x, const DeviceMatrix& ids, const DeviceMatrix& weights,
                        const GroupedWeights& gate_up, const GroupedWeights& down, const DeviceMatrix& hidden, const DeviceMatrix& y,
                        Stream stream) {
   if (x.rows == 0) return;
   dispatch_float(x.type, "experts", [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
-    const auto launch = gate == Gate::silu        ? launch_gate_up<T, Gate::silu>
-                        : gate == Gate::gelu_tanh ? launch_gate_up<T, Gate::gelu_tanh>
-                                                  : launch_gate_up<T, Gate::gelu_erf>;
-    launch(x, ids, gate_up, hidden, stream);
+    const auto* shares = static_cast<const float*>(weights.data);
+    dispatch_gate(gating.gate, [&](auto gate) {
+      launch_gate_up<T, decltype(gate)::value>(gating, weighs ? shares : nullptr, x, ids, gate_up, hidden, stream);
+    });
     down_kernel<T><<<dim3(blocks_of(y.cols, kWarps / kSplit * 2), static_cast<unsigned>(y.rows)), kThreads, 0, stream>>>(
-        static_cast<const T*>(hidden.data), down.pointers, down.first.stride, static_cast<const std::int32_t*>(ids.data),
-        static_cast<const float*>(weights.data), static_cast<int>(ids.cols), static_cast<T*>(y.data), y.stride, static_cast<int>(y.cols),
+        static_cast<const T*>(hidden.data), down.pointers, down.first.stride, down.bias, static_cast<const std::int32_t*>(ids.data),
+        weighs ? nullptr : shares, static_cast<int>(ids.cols), static_cast<T*>(y.data), y.stride, static_cast<int>(y.cols),
         static_cast<int>(hidden.cols));
     check_launch("experts' down");
   });

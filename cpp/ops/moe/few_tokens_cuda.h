@@ -13,8 +13,8 @@ constexpr std::int64_t kMostFewTokens = 4;
 bool few_tokens_take(const DeviceMatrix& x, const GroupedWeights& gate_up, const GroupedWeights& down);
 
 // hidden [T * K, F] = act(gate_e(x[t])) * up_e(x[t]) for each choice (t, k) of expert e = ids[t, k]; then
-// y[t] = sum over k of weights[t, k] * down_e(hidden[t, k]).
-void few_token_experts(Gate gate, const DeviceMatrix& x, const DeviceMatrix& ids, const DeviceMatrix& weights,
+// y[t] = sum over k of weights[t, k] * down_e(hidden[t, k]). `weighs`: the weights are those of x instead.
+void few_token_experts(const Gating& gating, bool weighs, const DeviceMatrix& x, const DeviceMatrix& ids, const DeviceMatrix& weights,
                        const GroupedWeights& gate_up, const GroupedWeights& down, const DeviceMatrix& hidden, const DeviceMatrix& y,
                        Stream stream);
 

@@ -24,6 +24,9 @@ struct Grouped {
   const std::int32_t* sources;  // null: rows of x are sorted already
   const ExpertTile* tiles;
   const std::int32_t* num_tiles;
+  const float* bias;    // [X, rows of a matrix]; null: none
+  const float* scales;  // of the rows of x; null: 1
+  Gating gating;
 };
 
 // A block computes kRows rows of one expert times kCols rows of its matrix. Warps stand kWarpsM by kWarpsN; where kWarpsN is 1, a warp
@@ -163,9 +166,10 @@ __device__ __forceinline__ void store_two(T* to, float x, float y) {
 }
 
 template <typename T, typename S, bool kGated, Gate kGate>
-__device__ __forceinline__ void store_rows(const Sums<S>& sums, const Grouped<T>& p, int row0, int row_end, int col0) {
+__device__ __forceinline__ void store_rows(const Sums<S>& sums, const Grouped<T>& p, int expert, int row0, int row_end, int col0) {
   const int warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize;
   constexpr int kBlocks = kGated ? S::kColBlocks / 2 : S::kColBlocks;
+  const float* bias = p.bias ? p.bias + static_cast<std::int64_t>(expert) * (kGated ? 2 : 1) * p.outputs : nullptr;
   const int first_row = row0 + warp / S::kWarpsN * S::kRowBlocks * 16 + lane / 4,
             first_col = col0 + warp % S::kWarpsN * kBlocks * 8 + lane % 4 * 2;
 #pragma unroll
@@ -175,6 +179,8 @@ __device__ __forceinline__ void store_rows(const Sums<S>& sums, const Grouped<T>
       const int row = first_row + 16 * m + 8 * half;
       if (row >= row_end) continue;
       T* to = p.y + row * p.y_stride;
+      const float scale = p.scales ? p.scales[row] : 1.0f;
+      const auto value = [&](float sum, int output) { return scale * sum + (bias ? bias[output] : 0.0f); };
 #pragma unroll
       for (int n = 0; n < kBlocks; ++n) {
         const int col = first_col + 8 * n;
@@ -182,9 +188,10 @@ __device__ __forceinline__ void store_rows(const Sums<S>& sums, const Grouped<T>
         if (col >= p.outputs) continue;
         if constexpr (kGated) {
           const float* up = &sums[m][n + kBlocks][2 * half];
-          store_two(to + col, activated<kGate>(sum[0]) * up[0], activated<kGate>(sum[1]) * up[1]);
+          const auto at = [&](int i) { return gated<kGate>(value(sum[i], col + i), value(up[i], p.outputs + col + i), p.gating); };
+          store_two(to + col, at(0), at(1));
         } else {
-          store_two(to + col, sum[0], sum[1]);
+          store_two(to + col, value(sum[0], col), value(sum[1], col + 1));
         }
       }
     }
@@ -204,7 +211,7 @@ __global__ void __launch_bounds__(S::kThreads) grouped_kernel(const Grouped<T> p
   Sums<S> sums = {};
   const Copies<T, S, kGated> copies(p, static_cast<const T*>(p.weights[tile.expert]), tile.first_row, row_end, col0, shared);
   multiply_rows<T, S, kGated>(sums, copies, shared, (p.depth_pieces + 7) / 8);
-  store_rows<T, S, kGated, kGate>(sums, p, tile.first_row, row_end, col0);
+  store_rows<T, S, kGated, kGate>(sums, p, tile.expert, tile.first_row, row_end, col0);
 }
 
 template <typename T, typename S, bool kGated, Gate kGate>
@@ -218,8 +225,8 @@ void launch(Grouped<T> p, std::int64_t most_tiles, Stream stream) {
 }
 
 template <bool kGated, Gate kGate>
-void launch_typed(const DeviceMatrix& x, bool gather, const GroupedWeights& weights, const SortedChoices& sorted, int tile_rows,
-                  const DeviceMatrix& y, Stream stream) {
+void launch_typed(const Gating& gating, const float* scales, const DeviceMatrix& x, const GroupedWeights& weights,
+                  const SortedChoices& sorted, int tile_rows, const DeviceMatrix& y, Stream stream) {
   if (y.rows == 0) return;
   const DeviceMatrix& w = weights.first;
   require(grouped_takes(weights) && x.in_vectors() && w.type == x.type && w.cols == x.cols && w.rows == (kGated ? 2 : 1) * y.cols &&
@@ -239,9 +246,12 @@ void launch_typed(const DeviceMatrix& x, bool gather, const GroupedWeights& weig
                        static_cast<int>(x.cols / kPiece),
                        0,
                        sorted.offsets,
-                       gather ? sorted.sources : nullptr,
+                       kGated ? sorted.sources : nullptr,
                        sorted.tiles,
-                       sorted.num_tiles};
+                       sorted.num_tiles,
+                       weights.bias,
+                       scales,
+                       gating};
     if (tile_rows == 16) return launch<T, Tile16, kGated, kGate>(p, most_tiles, stream);
     if (tile_rows == 32) return launch<T, Tile32, kGated, kGate>(p, most_tiles, stream);
     if (tile_rows == 64) return launch<T, Tile64, kGated, kGate>(p, most_tiles, stream);
@@ -271,16 +281,16 @@ int tile_rows(std::int64_t num_choices, std::int64_t num_experts) {
   return each <= 48 || most_shared_bytes() < Tile128::kSharedBytes ? Tile64::kRows : Tile128::kRows;
 }
 
-void grouped_product(const DeviceMatrix& x, bool gather, const GroupedWeights& weights, const SortedChoices& sorted, int tile_rows,
+void grouped_product(const DeviceMatrix& x, const GroupedWeights& weights, const SortedChoices& sorted, int tile_rows,
                      const DeviceMatrix& y, Stream stream) {
-  launch_typed<false, Gate::silu>(x, gather, weights, sorted, tile_rows, y, stream);
+  launch_typed<false, Gate::silu>(Gate::silu, nullptr, x, weights, sorted, tile_rows, y, stream);
 }
 
-void gated_grouped_product(Gate gate, const DeviceMatrix& x, const GroupedWeights& weights, const SortedChoices& sorted, int tile_rows,
-                           const DeviceMatrix& y, Stream stream) {
-  if (gate == Gate::silu) return launch_typed<true, Gate::silu>(x, true, weights, sorted, tile_rows, y, stream);
-  if (gate == Gate::gelu_tanh) return launch_typed<true, Gate::gelu_tanh>(x, true, weights, sorted, tile_rows, y, stream);
-  launch_typed<true, Gate::gelu_erf>(x, true, weights, sorted, tile_rows, y, stream);
+void gated_grouped_product(const Gating& gating, bool weighs, const DeviceMatrix& x, const GroupedWeights& weights,
+                           const SortedChoices& sorted, int tile_rows, const DeviceMatrix& y, Stream stream) {
+  dispatch_gate(gating.gate, [&](auto gate) {
+    launch_typed<true, decltype(gate)::value>(gating, weighs ? sorted.weights : nullptr, x, weights, sorted, tile_rows, y, stream);
+  });
 }
 
 }  // namespace octavo::cuda

@@ -15,12 +15,12 @@ bool grouped_takes(const GroupedWeights& weights);
 // then the weights' bytes are what takes time, and a tile that holds all of an expert's rows reads them once.
 int tile_rows(std::int64_t num_choices, std::int64_t num_experts);
 
-// y[i] = x[sources[i]] @ weights[e]^T for the rows of each expert e; x[i] itself where `gather` is false.
-void grouped_product(const DeviceMatrix& x, bool gather, const GroupedWeights& weights, const SortedChoices& sorted, int tile_rows,
+// y[i] = x[i] @ weights[e]^T + bias[e] for the rows of each expert e.
+void grouped_product(const DeviceMatrix& x, const GroupedWeights& weights, const SortedChoices& sorted, int tile_rows,
                      const DeviceMatrix& y, Stream stream);
 
-// y[i] = act(g) * u with g, u the halves of x[sources[i]] @ weights[e]^T.
-void gated_grouped_product(Gate gate, const DeviceMatrix& x, const GroupedWeights& weights, const SortedChoices& sorted, int tile_rows,
-                           const DeviceMatrix& y, Stream stream);
+// y[i] = act(g) * u with g, u the halves of x[sources[i]] @ weights[e]^T + bias[e]; `weighs`: of x times the sorted row's weight.
+void gated_grouped_product(const Gating& gating, bool weighs, const DeviceMatrix& x, const GroupedWeights& weights,
+                           const SortedChoices& sorted, int tile_rows, const DeviceMatrix& y, Stream stream);
 
 }  // namespace octavo::cuda

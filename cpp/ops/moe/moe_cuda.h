@@ -2,11 +2,12 @@
 #pragma once
 #include "cuda/device_matrix.h"
 #include "cuda/gpu_runtime.h"
+#include "ops/moe/routing.h"
 
 namespace octavo::cuda {
 
-// router_logits [T, X] of any float type -> ids int32 [T, K], weights float32 [T, K]; see route.h.
-void route(const DeviceMatrix& router_logits, bool renormalise, const DeviceMatrix& ids, const DeviceMatrix& weights, Stream stream);
+// router_logits [T, X] of any float type -> ids int32 [T, K], weights float32 [T, K]; see route.h. The bias is on the device.
+void route(const DeviceMatrix& router_logits, const Routing& routing, const DeviceMatrix& ids, const DeviceMatrix& weights, Stream stream);
 
 // Neighbouring rows of one expert that a block computes together.
 struct ExpertTile {
@@ -22,6 +23,7 @@ struct SortedChoices {
   std::int32_t* offsets = nullptr;    // [X + 1] rows offsets[e] .. offsets[e + 1] - 1 are those of expert e
   std::int32_t* sources = nullptr;    // [n] the token of each sorted row
   std::int32_t* places = nullptr;     // [T, K] the sorted row of each choice
+  float* weights = nullptr;           // [n] of each sorted row
   ExpertTile* tiles = nullptr;        // [num_tiles] by expert
   std::int32_t* num_tiles = nullptr;  // [1]
 
@@ -29,10 +31,12 @@ struct SortedChoices {
   static SortedChoices in(void* memory, std::int64_t num_choices, std::int64_t num_experts);
 };
 
-// ids [T, K] -> the rest, with tiles of `tile_rows` rows, from kFewestTileRows on.
-void sort_choices(const DeviceMatrix& ids, std::int64_t num_experts, int tile_rows, const SortedChoices& sorted, Stream stream);
+// ids, weights [T, K] -> the rest, with tiles of `tile_rows` rows, from kFewestTileRows on.
+void sort_choices(const DeviceMatrix& ids, const DeviceMatrix& weights, std::int64_t num_experts, int tile_rows,
+                  const SortedChoices& sorted, Stream stream);
 
-// y[t] = sum over k of weights[t, k] * rows[places[t, k]], k ascending.
-void combine(const DeviceMatrix& rows, const DeviceMatrix& weights, const SortedChoices& sorted, const DeviceMatrix& y, Stream stream);
+// y[t] = sum over k of weights[t, k] * rows[places[t, k]], k ascending; every weight is 1 where the inputs were weighed.
+void combine(const DeviceMatrix& rows, const DeviceMatrix& weights, bool weighed, const SortedChoices& sorted, const DeviceMatrix& y,
+             Stream stream);
 
 }  // namespace octavo::cuda

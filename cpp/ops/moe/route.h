@@ -21,24 +21,9 @@
 
 #include "base/tensor_view.h"
 #include "cpu/thread_pool.h"
+#include "ops/moe/routing.h"
 
 namespace octavo {
-
-constexpr int kMaxExperts = 8192;
-
-enum class Scoring : std::uint8_t { softmax, sigmoid, sparsemixer };
-
-struct Routing {
-  Scoring scoring = Scoring::softmax;
-  bool renormalise = false;
-  const float* bias = nullptr;  // [X]; null: none
-  int num_groups = 1;           // X is a multiple of it
-  int top_groups = 1;           // their experts are at least top_k
-  int group_best = 1;           // at most X / num_groups
-  float scale = 1.0f;
-  float least_sum = 0.0f;
-  float jitter = 0.0f;  // of the sparsemixer
-};
 
 // router_logits [T, X] -> ids, weights [T, top_k], by rank; top_k is that of ids. Throws std::invalid_argument when shapes or groups
 // disagree.
