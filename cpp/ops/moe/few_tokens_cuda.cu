@@ -1,5 +1,5 @@
-#include "cuda/check.h"
 #include "cuda/element.h"
+#include "cuda/launch.h"
 #include "cuda/reduce.h"
 #include "ops/activation/activation_device.h"
 #include "ops/moe/few_tokens_cuda.h"
@@ -10,7 +10,8 @@ namespace {
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * kWarpSize;
 constexpr int kUnroll = 4;  // packs of each row that are under way
-constexpr int kSplit = 4;   // warps that share a pair of the second product's outputs
+constexpr int kLineBytes = 128;
+constexpr int kSplit = 4;  // warps that share a pair of the second product's outputs
 
 // sums[n] += the dot product of x with rows[n], over packs first, first + step, ... below `packs`.
 template <typename T, int kRows>
@@ -49,6 +50,8 @@ template <typename T, Gate kGate>
 __global__ void __launch_bounds__(kThreads)
     gate_up_kernel(const T* x, std::int64_t x_stride, const void* const* weights, std::int64_t weight_stride, const float* bias,
                    const std::int32_t* ids, const float* scales, int top_k, T* hidden, int expert_size, int packs, Gating gating) {
+  wait_for_previous();
+  let_next_start();  // once the choice is there to be read: down_kernel reads it before it waits
   const int column = blockIdx.x * kWarps + threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize, choice = blockIdx.y;
   if (column >= expert_size) return;
   const std::int32_t expert = ids[choice];
@@ -70,6 +73,8 @@ __global__ void __launch_bounds__(kThreads)
   hidden[static_cast<std::int64_t>(choice) * expert_size + column] = from_float<T>(gated<kGate>(gate, up, gating));
 }
 
+__device__ __forceinline__ void prefetch(const void* address) { asm volatile("prefetch.global.L2 [%0];" ::"l"(address)); }
+
 // kSplit warps to two columns of y, each with a part of the depth; blockIdx.y is the token. Sums are joined in a fixed order.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
@@ -78,6 +83,16 @@ __global__ void __launch_bounds__(kThreads)
   constexpr int kPairs = kWarps / kSplit;
   const int warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize, part = warp % kSplit;
   const int first = (blockIdx.x * kPairs + warp / kSplit) * 2, token = blockIdx.y, packs = expert_size / kVectorElements<T>;
+  let_next_start();
+  for (int k = 0; k < top_k && first < outputs; ++k) {  // the weights come while gate_up_kernel ends
+    const char* rows = static_cast<const char*>(weights[ids[token * top_k + k]]) + first * weight_stride * static_cast<int>(sizeof(T));
+    const int bytes = static_cast<int>(sizeof(T)) * expert_size;
+    for (int n = 0; n < min(2, outputs - first); ++n) {
+      for (int at = (part * kWarpSize + lane) * kLineBytes; at < bytes; at += kSplit * kWarpSize * kLineBytes)
+        prefetch(rows + n * weight_stride * static_cast<int>(sizeof(T)) + at);
+    }
+  }
+  wait_for_previous();
   float sums[2] = {};
   if (first < outputs) {
     for (int k = 0; k < top_k; ++k) {
@@ -113,11 +128,10 @@ unsigned blocks_of(std::int64_t count, int each) { return static_cast<unsigned>(
 template <typename T, Gate kGate>
 void launch_gate_up(const Gating& gating, const float* scales, const DeviceMatrix& x, const DeviceMatrix& ids,
                     const GroupedWeights& gate_up, const DeviceMatrix& hidden, Stream stream) {
-  gate_up_kernel<T, kGate><<<dim3(blocks_of(hidden.cols, kWarps), static_cast<unsigned>(hidden.rows)), kThreads, 0, stream>>>(
-      static_cast<const T*>(x.data), x.stride, gate_up.pointers, gate_up.first.stride, gate_up.bias,
-      static_cast<const std::int32_t*>(ids.data), scales, static_cast<int>(ids.cols), static_cast<T*>(hidden.data),
-      static_cast<int>(hidden.cols), static_cast<int>(x.cols / kVectorElements<T>), gating);
-  check_launch("experts' gate and up");
+  launch_kernel(gate_up_kernel<T, kGate>, dim3(blocks_of(hidden.cols, kWarps), static_cast<unsigned>(hidden.rows)), kThreads, 0, stream,
+                static_cast<const T*>(x.data), x.stride, gate_up.pointers, gate_up.first.stride, gate_up.bias,
+                static_cast<const std::int32_t*>(ids.data), scales, static_cast<int>(ids.cols), static_cast<T*>(hidden.data),
+                static_cast<int>(hidden.cols), static_cast<int>(x.cols / kVectorElements<T>), gating);
 }
 
 }  // namespace
@@ -136,11 +150,10 @@ void few_token_experts(const Gating& gating, bool weighs, const DeviceMatrix& x,
     dispatch_gate(gating.gate, [&](auto gate) {
       launch_gate_up<T, decltype(gate)::value>(gating, weighs ? shares : nullptr, x, ids, gate_up, hidden, stream);
     });
-    down_kernel<T><<<dim3(blocks_of(y.cols, kWarps / kSplit * 2), static_cast<unsigned>(y.rows)), kThreads, 0, stream>>>(
-        static_cast<const T*>(hidden.data), down.pointers, down.first.stride, down.bias, static_cast<const std::int32_t*>(ids.data),
-        weighs ? nullptr : shares, static_cast<int>(ids.cols), static_cast<T*>(y.data), y.stride, static_cast<int>(y.cols),
-        static_cast<int>(hidden.cols));
-    check_launch("experts' down");
+    launch_kernel(down_kernel<T>, dim3(blocks_of(y.cols, kWarps / kSplit * 2), static_cast<unsigned>(y.rows)), kThreads, 0, stream,
+                  static_cast<const T*>(hidden.data), down.pointers, down.first.stride, down.bias,
+                  static_cast<const std::int32_t*>(ids.data), weighs ? nullptr : shares, static_cast<int>(ids.cols),
+                  static_cast<T*>(y.data), y.stride, static_cast<int>(y.cols), static_cast<int>(hidden.cols));
   });
 }
 

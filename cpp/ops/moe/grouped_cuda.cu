@@ -1,5 +1,5 @@
-#include "cuda/check.h"
 #include "cuda/element.h"
+#include "cuda/launch.h"
 #include "cuda/reduce.h"
 #include "cuda/tensor_core.h"
 #include "ops/activation/activation_device.h"
@@ -103,21 +103,26 @@ class Copies {
     }
   }
   __device__ void stage(int step) const {
-    const std::uint32_t x_tile = shared_ + step % S::kStages * S::kStageBytes, w_tile = x_tile + S::kRows * kTileRowBytes;
-    const int piece = step * (kTileDepth / kPiece) + piece_;
-    const bool inside = piece < depth_pieces_;
+    rows(step);
+    weights(step);
+  }
+  __device__ void rows(int step) const {
 #pragma unroll
-    for (int i = 0; i < kXRows; ++i) copy(x_tile, i, x_, x_rows_[i], piece, inside);
+    for (int i = 0; i < kXRows; ++i) copy(tile(step), i, x_, x_rows_[i], step);
+  }
+  __device__ void weights(int step) const {
 #pragma unroll
-    for (int i = 0; i < kWeightRows; ++i) copy(w_tile, i, weight_, w_rows_[i], piece, inside);
+    for (int i = 0; i < kWeightRows; ++i) copy(tile(step) + S::kRows * kTileRowBytes, i, weight_, w_rows_[i], step);
   }
 
  private:
   static constexpr int kStep = S::kThreads / 8, kXRows = S::kRows / kStep, kWeightRows = S::kCols / kStep;
   static_assert(kXRows * kStep == S::kRows && kWeightRows * kStep == S::kCols, "every thread copies whole rows' worth");
 
-  __device__ void copy(std::uint32_t tile, int i, const T* from, std::uint32_t row, int piece, bool inside) const {
-    const bool real = inside && row != kNone;
+  __device__ std::uint32_t tile(int step) const { return shared_ + step % S::kStages * S::kStageBytes; }
+  __device__ void copy(std::uint32_t tile, int i, const T* from, std::uint32_t row, int step) const {
+    const int piece = step * (kTileDepth / kPiece) + piece_;
+    const bool real = piece < depth_pieces_ && row != kNone;
     const std::int64_t at = real ? static_cast<std::int64_t>(row) + piece : 0;
     copy_async(tile + tile_offset(first_ + i * kStep, piece_), from + at * kPiece, real);
   }
@@ -132,9 +137,18 @@ class Copies {
 // Fills sums with the block's product.
 template <typename T, typename S, bool kGated>
 __device__ __forceinline__ void multiply_rows(Sums<S>& sums, const Copies<T, S, kGated>& copies, std::uint32_t shared, int steps) {
+  if constexpr (!kGated) {  // what the rows are made of was written two launches ago, the rows by the one before: weights come first
+    let_next_start();
+#pragma unroll
+    for (int step = 0; step < S::kAhead; ++step) {
+      if (step < steps) copies.weights(step);
+    }
+    wait_for_previous();
+  }
 #pragma unroll
   for (int step = 0; step < S::kAhead; ++step) {
-    if (step < steps) copies.stage(step);
+    if (step < steps) copies.rows(step);
+    if (kGated && step < steps) copies.weights(step);
     commit_copies();
   }
   for (int step = 0; step < steps; ++step) {
@@ -201,8 +215,15 @@ __device__ __forceinline__ void store_rows(const Sums<S>& sums, const Grouped<T>
 template <typename T, typename S, bool kGated, Gate kGate>
 __global__ void __launch_bounds__(S::kThreads) grouped_kernel(const Grouped<T> p) {
   extern __shared__ unsigned char memory[];
+  if constexpr (kGated) {
+    wait_for_previous();
+    let_next_start();  // once the tiles are there to be read: the product after this one reads them before it waits
+  }
   const int num_tiles = *p.num_tiles, block = static_cast<int>(blockIdx.x);
-  if (block >= num_tiles * p.col_tiles) return;  // the grid is for the most tiles that the choices can make
+  if (block >= num_tiles * p.col_tiles) {  // the grid is for the most tiles that the choices can make
+    if constexpr (!kGated) wait_for_previous();
+    return;
+  }
   const int group = block / (kNeighbours * p.col_tiles) * kNeighbours, in_group = block % (kNeighbours * p.col_tiles),
             group_tiles = min(kNeighbours, num_tiles - group);
   const ExpertTile tile = p.tiles[group + in_group % group_tiles];
@@ -220,8 +241,7 @@ void launch(Grouped<T> p, std::int64_t most_tiles, Stream stream) {
   p.col_tiles = (p.outputs + kOutputs - 1) / kOutputs;
   const auto kernel = grouped_kernel<T, S, kGated, kGate>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kSharedBytes), "grouped_product");
-  kernel<<<static_cast<unsigned>(most_tiles * p.col_tiles), S::kThreads, S::kSharedBytes, stream>>>(p);
-  check_launch("grouped_product");
+  launch_kernel(kernel, static_cast<unsigned>(most_tiles * p.col_tiles), S::kThreads, S::kSharedBytes, stream, p);
 }
 
 template <bool kGated, Gate kGate>

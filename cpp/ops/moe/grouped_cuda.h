@@ -15,7 +15,8 @@ bool grouped_takes(const GroupedWeights& weights);
 // then the weights' bytes are what takes time, and a tile that holds all of an expert's rows reads them once.
 int tile_rows(std::int64_t num_choices, std::int64_t num_experts);
 
-// y[i] = x[i] @ weights[e]^T + bias[e] for the rows of each expert e.
+// y[i] = x[i] @ weights[e]^T + bias[e] for the rows of each expert e. The launch before it is the gated product of the same tiles, which
+// it reads before that has ended.
 void grouped_product(const DeviceMatrix& x, const GroupedWeights& weights, const SortedChoices& sorted, int tile_rows,
                      const DeviceMatrix& y, Stream stream);
 

@@ -1,7 +1,7 @@
 #include <algorithm>
 
-#include "cuda/check.h"
 #include "cuda/element.h"
+#include "cuda/launch.h"
 #include "cuda/reduce.h"
 #include "ops/moe/moe_cuda.h"
 
@@ -137,6 +137,8 @@ template <typename T>
 __global__ void choose_kernel(const T* logits, std::int64_t stride, std::int64_t num_tokens, int num_experts, int top_k, Routing routing,
                               std::int32_t* ids, float* weights) {
   extern __shared__ float shared[];  // [warps][2][num_experts]
+  let_next_start();
+  wait_for_previous();
   const int warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize;
   const std::int64_t token = blockIdx.x * static_cast<std::int64_t>(blockDim.x / kWarpSize) + warp;
   if (token >= num_tokens) return;
@@ -168,6 +170,8 @@ __device__ std::int32_t exclusive_sums(std::int32_t* counts, int count) {
 // A counting sort by expert, in one block: a step's choices are few beside its products, and no other launch is needed.
 __global__ void __launch_bounds__(kSortThreads) sort_kernel(const std::int32_t* ids, const float* weights, std::int32_t num_choices,
                                                             int top_k, int num_experts, int tile_rows, SortedChoices sorted) {
+  let_next_start();
+  wait_for_previous();
   extern __shared__ std::int32_t memory[];
   std::int32_t *cursors = memory, *first_tiles = memory + num_experts;
   for (int e = threadIdx.x; e < num_experts; e += kSortThreads) cursors[e] = 0;
@@ -203,6 +207,8 @@ __global__ void __launch_bounds__(kSortThreads) sort_kernel(const std::int32_t* 
 template <typename T, int kPack>
 __global__ void __launch_bounds__(kThreads) combine_kernel(const T* rows, std::int64_t stride, const float* weights, int top_k,
                                                            const std::int32_t* places, T* y, std::int64_t y_stride, int cols) {
+  let_next_start();
+  wait_for_previous();
   const std::int64_t token = blockIdx.x;
   const int col = (blockIdx.y * kThreads + threadIdx.x) * kPack;
   if (col >= cols) return;
@@ -262,11 +268,10 @@ void route(const DeviceMatrix& router_logits, const Routing& routing, const Devi
   if (num_tokens == 0) return;
   dispatch_float(router_logits.type, "route", [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
-    choose_kernel<T><<<blocks_of(num_tokens, warps), warps * kWarpSize, static_cast<std::size_t>(warps * bytes), stream>>>(
-        static_cast<const T*>(router_logits.data), router_logits.stride, num_tokens, num_experts, top_k, routing,
-        static_cast<std::int32_t*>(ids.data), static_cast<float*>(weights.data));
+    launch_kernel(choose_kernel<T>, blocks_of(num_tokens, warps), warps * kWarpSize, static_cast<std::size_t>(warps * bytes), stream,
+                  static_cast<const T*>(router_logits.data), router_logits.stride, num_tokens, num_experts, top_k, routing,
+                  static_cast<std::int32_t*>(ids.data), static_cast<float*>(weights.data));
   });
-  check_launch("route");
 }
 
 void sort_choices(const DeviceMatrix& ids, const DeviceMatrix& weights, std::int64_t num_experts, int tile_rows,
@@ -274,10 +279,9 @@ void sort_choices(const DeviceMatrix& ids, const DeviceMatrix& weights, std::int
   const std::int64_t num_choices = ids.rows * ids.cols;
   require(tile_rows >= kFewestTileRows, "sort_choices: tiles of ", tile_rows, " rows");
   if (num_choices == 0) return;
-  sort_kernel<<<1, kSortThreads, static_cast<std::size_t>(2 * num_experts) * 4, stream>>>(
-      static_cast<const std::int32_t*>(ids.data), static_cast<const float*>(weights.data), static_cast<std::int32_t>(num_choices),
-      static_cast<int>(ids.cols), static_cast<int>(num_experts), tile_rows, sorted);
-  check_launch("sort_choices");
+  launch_kernel(sort_kernel, 1, kSortThreads, static_cast<std::size_t>(2 * num_experts) * 4, stream,
+                static_cast<const std::int32_t*>(ids.data), static_cast<const float*>(weights.data), static_cast<std::int32_t>(num_choices),
+                static_cast<int>(ids.cols), static_cast<int>(num_experts), tile_rows, sorted);
 }
 
 void combine(const DeviceMatrix& rows, const DeviceMatrix& weights, bool weighed, const SortedChoices& sorted, const DeviceMatrix& y,
@@ -287,14 +291,13 @@ void combine(const DeviceMatrix& rows, const DeviceMatrix& weights, bool weighed
     using T = std::remove_pointer_t<decltype(tag)>;
     const auto launch = [&](auto kernel, std::int64_t pack) {
       const dim3 grid(static_cast<unsigned>(y.rows), blocks_of(y.cols, static_cast<int>(kThreads * pack)));
-      kernel<<<grid, kThreads, 0, stream>>>(static_cast<const T*>(rows.data), rows.stride,
-                                            weighed ? nullptr : static_cast<const float*>(weights.data), static_cast<int>(weights.cols),
-                                            sorted.places, static_cast<T*>(y.data), y.stride, static_cast<int>(y.cols));
+      launch_kernel(kernel, grid, kThreads, 0, stream, static_cast<const T*>(rows.data), rows.stride,
+                    weighed ? nullptr : static_cast<const float*>(weights.data), static_cast<int>(weights.cols), sorted.places,
+                    static_cast<T*>(y.data), y.stride, static_cast<int>(y.cols));
     };
     if (rows.in_vectors() && y.in_vectors()) return launch(combine_kernel<T, kVectorElements<T>>, kVectorElements<T>);
     launch(combine_kernel<T, 1>, 1);
   });
-  check_launch("combine");
 }
 
 }  // namespace octavo::cuda
