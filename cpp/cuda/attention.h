@@ -24,13 +24,18 @@ struct AttentionShape {
   float scale = 1.0f;
   int window = 0;        // tokens that a query sees, its own included; 0: all
   float softcap = 0.0f;  // 0: none
+  int chunk = 0;         // a query sees no key before the last multiple of it; 0: all
+  bool alibi = false;    // layers have slopes
+  bool sinks = false;    // layers have sinks
 
+  bool is_plain() const { return chunk == 0 && !alibi && !sinks; }
   std::int64_t layer_elements(std::int64_t num_blocks) const {
     return num_blocks * 2 * kPageTokens * num_kv_heads * static_cast<std::int64_t>(head_dim);
   }
   friend bool operator==(const AttentionShape& a, const AttentionShape& b) {
     return a.activation == b.activation && a.kv == b.kv && a.num_heads == b.num_heads && a.num_kv_heads == b.num_kv_heads &&
-           a.head_dim == b.head_dim && a.scale == b.scale && a.window == b.window && a.softcap == b.softcap;
+           a.head_dim == b.head_dim && a.scale == b.scale && a.window == b.window && a.softcap == b.softcap && a.chunk == b.chunk &&
+           a.alibi == b.alibi && a.sinks == b.sinks;
   }
 };
 
@@ -56,6 +61,16 @@ struct AttentionStep {
   bool captured = false;
 };
 
+// What is a layer's own.
+struct AttentionLayer {
+  const void* pages;
+  const float* alibi_slopes;  // [H], where its shape has alibi
+  const float* sinks;         // [H], where its shape has sinks
+
+  AttentionLayer(const void* pages, const float* alibi_slopes = nullptr, const float* sinks = nullptr)  // NOLINT: pages may be all
+      : pages(pages), alibi_slopes(alibi_slopes), sinks(sinks) {}
+};
+
 class Attention {
  public:
   virtual ~Attention() = default;
@@ -66,7 +81,7 @@ class Attention {
   // steps may be under way.
   virtual void plan(const AttentionStep& step, Stream stream) = 0;
   // y [T, H * D] of q [T, H * D] over a layer's pages, which the planned step's own keys and values have entered.
-  virtual void run(const DeviceMatrix& q, const void* layer_pages, const DeviceMatrix& y, Stream stream) = 0;
+  virtual void run(const DeviceMatrix& q, const AttentionLayer& layer, const DeviceMatrix& y, Stream stream) = 0;
   virtual std::int64_t num_bytes() const { return 0; }  // of workspace on the device
 };
 

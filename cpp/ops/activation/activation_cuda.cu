@@ -35,6 +35,40 @@ struct GateOp {
   }
 };
 
+// y = f(x), element by element.
+template <typename T, typename F>
+struct EachOp {
+  const T* x;
+  std::int64_t stride;
+  F f;
+
+  template <int kPack>
+  __device__ Pack<T, kPack> apply(std::int64_t row, int col) const {
+    const auto a = Pack<T, kPack>::load(x + row * stride + col);
+    Pack<T, kPack> y;
+#pragma unroll
+    for (int i = 0; i < kPack; ++i) y.set(i, f(a[i]));
+    return y;
+  }
+};
+
+template <Activation kActivation>
+struct Activate {
+  __device__ float operator()(float x) const {
+    if constexpr (kActivation == Activation::gelu) return activated<Gate::gelu_erf>(x);
+    if constexpr (kActivation == Activation::gelu_tanh) return activated<Gate::gelu_tanh>(x);
+    if constexpr (kActivation == Activation::silu) return activated<Gate::silu>(x);
+    if constexpr (kActivation == Activation::tanh) return tanhf(x);
+    const float positive = x < 0.0f ? 0.0f : x;  // NaN stays NaN
+    return kActivation == Activation::relu ? positive : positive * positive;
+  }
+};
+
+struct Scale {
+  float factor;
+  __device__ float operator()(float x) const { return factor * x; }
+};
+
 template <typename T>
 struct AddOp {
   const T* x;
@@ -112,6 +146,34 @@ void gate_and_mul(const Gating& gating, const DeviceMatrix& x, const DeviceMatri
       const GateOp<T, decltype(gate)::value> op{data<T>(x), x.stride, static_cast<int>(y.cols), gating};
       map<T>(y, x.in_vectors() && y.in_vectors(), op, stream);
     });
+  });
+}
+
+void activate(Activation activation, const DeviceMatrix& x, const DeviceMatrix& y, Stream stream) {
+  dispatch_float(x.type, "activate", [&](auto* tag) {
+    using T = std::remove_pointer_t<decltype(tag)>;
+    const auto run = [&](auto f) { map<T>(y, x.in_vectors() && y.in_vectors(), EachOp<T, decltype(f)>{data<T>(x), x.stride, f}, stream); };
+    switch (activation) {
+      case Activation::gelu:
+        return run(Activate<Activation::gelu>{});
+      case Activation::gelu_tanh:
+        return run(Activate<Activation::gelu_tanh>{});
+      case Activation::silu:
+        return run(Activate<Activation::silu>{});
+      case Activation::relu:
+        return run(Activate<Activation::relu>{});
+      case Activation::relu_squared:
+        return run(Activate<Activation::relu_squared>{});
+      case Activation::tanh:
+        return run(Activate<Activation::tanh>{});
+    }
+  });
+}
+
+void scale(const DeviceMatrix& x, float factor, const DeviceMatrix& y, Stream stream) {
+  dispatch_float(x.type, "scale", [&](auto* tag) {
+    using T = std::remove_pointer_t<decltype(tag)>;
+    map<T>(y, x.in_vectors() && y.in_vectors(), EachOp<T, Scale>{data<T>(x), x.stride, {factor}}, stream);
   });
 }
 

@@ -9,7 +9,25 @@ void lower_gate(OpLowering& op, Gate gate) {
   op.launch(op.op.name, [=](const Frame& f) { gate_and_mul(gate, f[x], f[y], f.stream); });
 }
 
+void lower_activation(OpLowering& op, Activation activation) {
+  const auto x = op.read(0), y = op.write();
+  op.launch(op.op.name, [=](const Frame& f) { activate(activation, f[x], f[y], f.stream); });
+}
+
 }  // namespace
+
+void lower_gelu(OpLowering& op) { lower_activation(op, Activation::gelu); }
+void lower_gelu_tanh(OpLowering& op) { lower_activation(op, Activation::gelu_tanh); }
+void lower_silu(OpLowering& op) { lower_activation(op, Activation::silu); }
+void lower_relu(OpLowering& op) { lower_activation(op, Activation::relu); }
+void lower_relu_squared(OpLowering& op) { lower_activation(op, Activation::relu_squared); }
+void lower_tanh(OpLowering& op) { lower_activation(op, Activation::tanh); }
+
+void lower_scale(OpLowering& op) {
+  const auto x = op.read(0), y = op.write();
+  const auto factor = static_cast<float>(op.op.attributes.number("factor"));
+  op.launch("scale", [=](const Frame& f) { scale(f[x], factor, f[y], f.stream); });
+}
 
 void lower_silu_and_mul(OpLowering& op) { lower_gate(op, Gate::silu); }
 void lower_gelu_tanh_and_mul(OpLowering& op) { lower_gate(op, Gate::gelu_tanh); }

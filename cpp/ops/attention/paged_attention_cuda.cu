@@ -33,6 +33,9 @@ struct Arguments {
   float scale;
   int window;
   float softcap;
+  int chunk;
+  const float* alibi_slopes;
+  const float* sinks;
   int splits;
   float* partial;  // [T, H, splits, head_dim + 2]: values, then the maximum and the sum
 };
@@ -55,6 +58,9 @@ struct State {
   }
 };
 
+// The score of a head's position without a value, in powers of two; -inf: none.
+__device__ float sink_of(const Arguments& a, int head) { return a.sinks ? a.sinks[head] * kLog2e : -INFINITY; }
+
 template <typename T, int kLanes, int kPacks, int kHeads>
 __global__ void __launch_bounds__(kThreads) paged_attention_kernel(const Arguments a) {
   constexpr int kVec = kVectorElements<T>, kElements = kPacks * kVec, kStreams = kThreads / kLanes;
@@ -72,7 +78,8 @@ __global__ void __launch_bounds__(kThreads) paged_attention_kernel(const Argumen
   const unsigned mask = (0xffffffffu >> (kLaneCount - kLanes)) << (threadIdx.x % kLaneCount / kLanes * kLanes);
 
   const int position = a.arrays.positions[token];
-  const int begin = a.window > 0 ? max(0, position + 1 - a.window) : 0;
+  int begin = a.window > 0 ? max(0, position + 1 - a.window) : 0;
+  if (a.chunk > 0) begin = max(begin, position / a.chunk * a.chunk);
   const int share = (position + 1 - begin + a.splits - 1) / a.splits;
   const int first = begin + share * blockIdx.z, end = min(position + 1, first + share);
 
@@ -130,6 +137,7 @@ __global__ void __launch_bounds__(kThreads) paged_attention_kernel(const Argumen
         for (int offset = kLanes / 2; offset > 0; offset /= 2) dot += __shfl_xor_sync(mask, dot, offset, kLanes);
         dot *= a.scale;
         if (a.softcap > 0.0f) dot = a.softcap * tanhf(dot / a.softcap);
+        if (a.alibi_slopes) dot += a.alibi_slopes[first_head + h] * static_cast<float>(start + b * kStreams - position);
         scores[b] = start + b * kStreams < end ? dot * kLog2e : -INFINITY;
         top = fmaxf(top, scores[b]);
       }
@@ -171,21 +179,25 @@ __global__ void __launch_bounds__(kThreads) paged_attention_kernel(const Argumen
       mine[head_dim + 1] = states[h].sum;
     }
     __syncthreads();
-    float top = -INFINITY, sum = 0.0f;
+    const bool joined = a.splits == 1;  // else merge_splits_kernel joins, and adds the sink
+    float top = joined ? sink_of(a, first_head + h) : -INFINITY;
+    float sum = top == -INFINITY ? 0.0f : 1.0f;
+    const float sink = top;
     for (int s = 0; s < kStreams; ++s) top = fmaxf(top, shared[s * record + head_dim]);
     const bool empty = top == -INFINITY;
+    sum *= exp2f(sink == -INFINITY ? 0.0f : sink - top);
     for (int s = 0; s < kStreams; ++s) sum += empty ? 0.0f : shared[s * record + head_dim + 1] * exp2f(shared[s * record + head_dim] - top);
     const std::int64_t head = first_head + h;
     for (int d = threadIdx.x; d < head_dim; d += kThreads) {
       float total = 0.0f;
       for (int s = 0; s < kStreams; ++s) total += empty ? 0.0f : shared[s * record + d] * exp2f(shared[s * record + head_dim] - top);
-      if (a.splits == 1) {
+      if (joined) {
         static_cast<T*>(a.y)[token * a.y_stride + head * head_dim + d] = from_float<T>(total / sum);
       } else {
         a.partial[((token * a.num_heads + head) * a.splits + blockIdx.z) * record + d] = total;
       }
     }
-    if (a.splits > 1 && threadIdx.x == 0) {
+    if (!joined && threadIdx.x == 0) {
       float* to = a.partial + ((token * a.num_heads + head) * a.splits + blockIdx.z) * record + head_dim;
       to[0] = top;
       to[1] = sum;
@@ -201,8 +213,10 @@ __global__ void merge_splits_kernel(const Arguments a) {
   if (a.arrays.token_rows[token] < 0) return;
   const int record = a.head_dim + 2;
   const float* partial = a.partial + (token * a.num_heads + head) * a.splits * record;
-  float top = -INFINITY, sum = 0.0f;
+  const float sink = sink_of(a, static_cast<int>(head));
+  float top = sink;
   for (int s = 0; s < a.splits; ++s) top = fmaxf(top, partial[s * record + a.head_dim]);
+  float sum = exp2f(sink - top);  // no sink: 0
   for (int s = 0; s < a.splits; ++s) sum += partial[s * record + a.head_dim + 1] * exp2f(partial[s * record + a.head_dim] - top);
   for (int d = threadIdx.x; d < a.head_dim; d += blockDim.x) {
     float total = 0.0f;
@@ -270,13 +284,27 @@ class PagedAttention final : public Attention {
     if (!step.captured) splits_ = std::min(splits_, std::max(1, step.max_context_len / 64));
   }
 
-  void run(const DeviceMatrix& q, const void* layer_pages, const DeviceMatrix& y, Stream stream) override {
+  void run(const DeviceMatrix& q, const AttentionLayer& layer, const DeviceMatrix& y, Stream stream) override {
     if (q.rows == 0) return;
-    const Arguments arguments{q.data,           q.stride,         layer_pages,
-                              y.data,           y.stride,         step_.device,
-                              step_.max_blocks, shape_.num_heads, shape_.num_kv_heads,
-                              shape_.head_dim,  shape_.scale,     shape_.window,
-                              shape_.softcap,   splits_,          partial_};
+    Arguments arguments{};
+    arguments.q = q.data;
+    arguments.q_stride = q.stride;
+    arguments.pages = layer.pages;
+    arguments.y = y.data;
+    arguments.y_stride = y.stride;
+    arguments.arrays = step_.device;
+    arguments.max_blocks = step_.max_blocks;
+    arguments.num_heads = shape_.num_heads;
+    arguments.num_kv_heads = shape_.num_kv_heads;
+    arguments.head_dim = shape_.head_dim;
+    arguments.scale = shape_.scale;
+    arguments.window = shape_.window;
+    arguments.softcap = shape_.softcap;
+    arguments.chunk = shape_.chunk;
+    arguments.alibi_slopes = shape_.alibi ? layer.alibi_slopes : nullptr;
+    arguments.sinks = shape_.sinks ? layer.sinks : nullptr;
+    arguments.splits = splits_;
+    arguments.partial = partial_;
     dispatch_float(shape_.activation, "paged_attention",
                    [&](auto* tag) { launch_lanes<std::remove_pointer_t<decltype(tag)>>(arguments, static_cast<int>(q.rows), stream); });
   }

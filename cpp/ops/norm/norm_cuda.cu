@@ -94,6 +94,42 @@ __global__ void rms_norm_heads_kernel(const T* x, std::int64_t x_stride, const f
   for (int i = lane; i < group; i += kWarpSize) y[i] = from_float<T>(to_float(x[i]) * scale * weight[i]);
 }
 
+// A block to a group; deviations from the mean are squared in a second pass, so that nothing cancels.
+template <typename T, int kPack>
+__global__ void __launch_bounds__(kThreads) layer_norm_kernel(const T* x, std::int64_t x_stride, const float* weight, const float* bias,
+                                                              int group, float eps, T* y, std::int64_t y_stride) {
+  using P = Pack<T, kPack>;
+  const std::int64_t first = static_cast<std::int64_t>(blockIdx.y) * group;
+  x += static_cast<std::int64_t>(blockIdx.x) * x_stride + first;
+  y += static_cast<std::int64_t>(blockIdx.x) * y_stride + first;
+  let_next_start();
+  wait_for_previous();
+  const int packs = group / kPack;
+  float sum = 0.0f, squares = 0.0f;
+  for (int pack = threadIdx.x; pack < packs; pack += kThreads) {
+    const P values = P::load(x + pack * kPack);
+#pragma unroll
+    for (int i = 0; i < kPack; ++i) sum += values[i];
+  }
+  const float mean = block_sum<kThreads>(sum) / static_cast<float>(group);
+  for (int pack = threadIdx.x; pack < packs; pack += kThreads) {
+    const P values = P::load(x + pack * kPack);
+#pragma unroll
+    for (int i = 0; i < kPack; ++i) squares += (values[i] - mean) * (values[i] - mean);
+  }
+  const float scale = rsqrtf(block_sum<kThreads>(squares) / static_cast<float>(group) + eps);
+  for (int pack = threadIdx.x; pack < packs; pack += kThreads) {
+    const P values = P::load(x + pack * kPack);
+    P normed;
+#pragma unroll
+    for (int i = 0; i < kPack; ++i) {
+      const int at = pack * kPack + i;
+      normed.set(i, (values[i] - mean) * scale * weight[at] + (bias ? bias[at] : 0.0f));
+    }
+    normed.store(y + pack * kPack);
+  }
+}
+
 template <bool kAdd>
 void launch(const DeviceMatrix& x, const DeviceMatrix* residual, const float* weight, std::int64_t group, float eps, const DeviceMatrix& y,
             const DeviceMatrix* sum, Stream stream) {
@@ -128,6 +164,18 @@ void rms_norm(const DeviceMatrix& x, const float* weight, std::int64_t group, fl
 void add_rms_norm(const DeviceMatrix& x, const DeviceMatrix& residual, const float* weight, float eps, const DeviceMatrix& y,
                   const DeviceMatrix& sum, Stream stream) {
   launch<true>(x, &residual, weight, x.cols, eps, y, &sum, stream);
+}
+
+void layer_norm(const DeviceMatrix& x, const float* weight, const float* bias, std::int64_t group, float eps, const DeviceMatrix& y,
+                Stream stream) {
+  if (x.rows == 0) return;
+  dispatch_float(x.type, "layer_norm", [&](auto* tag) {
+    using T = std::remove_pointer_t<decltype(tag)>;
+    constexpr int kPack = kVectorElements<T>;
+    const auto kernel = x.in_vectors() && y.in_vectors() && group % kPack == 0 ? layer_norm_kernel<T, kPack> : layer_norm_kernel<T, 1>;
+    launch_kernel(kernel, dim3(static_cast<unsigned>(x.rows), static_cast<unsigned>(x.cols / group)), kThreads, 0, stream,
+                  static_cast<const T*>(x.data), x.stride, weight, bias, static_cast<int>(group), eps, static_cast<T*>(y.data), y.stride);
+  });
 }
 
 }  // namespace octavo::cuda

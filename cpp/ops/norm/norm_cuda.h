@@ -12,4 +12,8 @@ void rms_norm(const DeviceMatrix& x, const float* weight, std::int64_t group, fl
 void add_rms_norm(const DeviceMatrix& x, const DeviceMatrix& residual, const float* weight, float eps, const DeviceMatrix& y,
                   const DeviceMatrix& sum, Stream stream);
 
+// y = (x - mean) / sqrt(variance + eps) * weight + bias over groups of G columns; bias float32 [G] or null. See norm.h.
+void layer_norm(const DeviceMatrix& x, const float* weight, const float* bias, std::int64_t group, float eps, const DeviceMatrix& y,
+                Stream stream);
+
 }  // namespace octavo::cuda

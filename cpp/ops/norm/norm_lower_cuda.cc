@@ -12,6 +12,15 @@ void lower_rms_norm(OpLowering& op) {
   op.launch("rms_norm", [=, &weight](const Frame& f) { rms_norm(f[x], weight.values(), group, eps, f[y], f.stream); });
 }
 
+void lower_layer_norm(OpLowering& op) {
+  const auto& weight = op.weight<ArrayWeight>(0);
+  const float* bias = op.has_weight(1) ? op.weight<ArrayWeight>(1).values() : nullptr;
+  const auto x = op.read(0), y = op.write();
+  const std::int64_t group = weight.shape().back();
+  const auto eps = static_cast<float>(op.op.attributes.number("eps"));
+  op.launch("layer_norm", [=, &weight](const Frame& f) { layer_norm(f[x], weight.values(), bias, group, eps, f[y], f.stream); });
+}
+
 void lower_add_rms_norm(OpLowering& op) {
   const auto& weight = op.weight<ArrayWeight>(0);
   const auto x = op.read(0), residual = op.read(1), y = op.write(0), sum = op.write(1);

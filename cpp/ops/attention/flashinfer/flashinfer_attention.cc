@@ -86,7 +86,8 @@ class FlashInferAttention final : public Attention {
     slot.copied.record(stream);
   }
 
-  void run(const DeviceMatrix& q, const void* layer_pages, const DeviceMatrix& y, Stream stream) override {
+  void run(const DeviceMatrix& q, const AttentionLayer& of, const DeviceMatrix& y, Stream stream) override {
+    const void* layer_pages = of.pages;
     require(y.stride == y.cols && q.in_vectors(), "attention: rows of y must lie side by side, rows of q begin at 16-byte boundaries");
     const Layer layer = layer_of(q, layer_pages, y);
     try {
@@ -197,6 +198,10 @@ class FlashInferAttention final : public Attention {
 }  // namespace
 
 std::unique_ptr<Attention> make_flashinfer_attention(const AttentionShape& shape, const AttentionLimits& limits, std::string& why_not) {
+  if (!shape.is_plain()) {
+    why_not = "FlashInfer's instances know no linear biases, sinks and chunks";
+    return nullptr;
+  }
   const Fa2Unit* fa2 = find_fa2(shape);
   if (fa2 == nullptr) {
     why_not = concat("FlashInfer has no compiled instance for head_dim ", shape.head_dim, ", ", name_of(shape.activation), " queries, ",
