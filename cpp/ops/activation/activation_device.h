@@ -24,4 +24,18 @@ __device__ __forceinline__ float gated(float gate, float up, const Gating& gatin
   }
 }
 
+// The same with the gate known at run time: a branch that all threads take alike, where an instance for each gate would not pay.
+__device__ __forceinline__ float gated_by(const Gating& gating, float gate, float up) {
+  switch (gating.gate) {
+    case Gate::silu:
+      return gated<Gate::silu>(gate, up, gating);
+    case Gate::gelu_tanh:
+      return gated<Gate::gelu_tanh>(gate, up, gating);
+    case Gate::gelu_erf:
+      return gated<Gate::gelu_erf>(gate, up, gating);
+    default:
+      return gated<Gate::clamped_swiglu>(gate, up, gating);
+  }
+}
+
 }  // namespace octavo::cuda

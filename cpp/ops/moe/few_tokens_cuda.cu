@@ -46,7 +46,7 @@ __device__ __forceinline__ void dot(const T* x, const T* const (&rows)[kRows], i
 }
 
 // A warp to a column of `hidden`; blockIdx.y is the choice.
-template <typename T, Gate kGate>
+template <typename T>
 __global__ void __launch_bounds__(kThreads)
     gate_up_kernel(const T* x, std::int64_t x_stride, const void* const* weights, std::int64_t weight_stride, const float* bias,
                    const std::int32_t* ids, const float* scales, int top_k, T* hidden, int expert_size, int packs, Gating gating) {
@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(kThreads)
     gate += bias[0];
     up += bias[expert_size];
   }
-  hidden[static_cast<std::int64_t>(choice) * expert_size + column] = from_float<T>(gated<kGate>(gate, up, gating));
+  hidden[static_cast<std::int64_t>(choice) * expert_size + column] = from_float<T>(gated_by(gating, gate, up));
 }
 
 __device__ __forceinline__ void prefetch(const void* address) { asm volatile("prefetch.global.L2 [%0];" ::"l"(address)); }
@@ -125,10 +125,10 @@ __global__ void __launch_bounds__(kThreads)
 
 unsigned blocks_of(std::int64_t count, int each) { return static_cast<unsigned>((count + each - 1) / each); }
 
-template <typename T, Gate kGate>
+template <typename T>
 void launch_gate_up(const Gating& gating, const float* scales, const DeviceMatrix& x, const DeviceMatrix& ids,
                     const GroupedWeights& gate_up, const DeviceMatrix& hidden, Stream stream) {
-  launch_kernel(gate_up_kernel<T, kGate>, dim3(blocks_of(hidden.cols, kWarps), static_cast<unsigned>(hidden.rows)), kThreads, 0, stream,
+  launch_kernel(gate_up_kernel<T>, dim3(blocks_of(hidden.cols, kWarps), static_cast<unsigned>(hidden.rows)), kThreads, 0, stream,
                 static_cast<const T*>(x.data), x.stride, gate_up.pointers, gate_up.first.stride, gate_up.bias,
                 static_cast<const std::int32_t*>(ids.data), scales, static_cast<int>(ids.cols), static_cast<T*>(hidden.data),
                 static_cast<int>(hidden.cols), static_cast<int>(x.cols / kVectorElements<T>), gating);
@@ -147,9 +147,7 @@ void few_token_experts(const Gating& gating, bool weighs, const DeviceMatrix& x,
   dispatch_float(x.type, "experts", [&](auto* tag) {
     using T = std::remove_pointer_t<decltype(tag)>;
     const auto* shares = static_cast<const float*>(weights.data);
-    dispatch_gate(gating.gate, [&](auto gate) {
-      launch_gate_up<T, decltype(gate)::value>(gating, weighs ? shares : nullptr, x, ids, gate_up, hidden, stream);
-    });
+    launch_gate_up<T>(gating, weighs ? shares : nullptr, x, ids, gate_up, hidden, stream);
     launch_kernel(down_kernel<T>, dim3(blocks_of(y.cols, kWarps / kSplit * 2), static_cast<unsigned>(y.rows)), kThreads, 0, stream,
                   static_cast<const T*>(hidden.data), down.pointers, down.first.stride, down.bias,
                   static_cast<const std::int32_t*>(ids.data), weighs ? nullptr : shares, static_cast<int>(ids.cols),

@@ -179,7 +179,7 @@ __device__ __forceinline__ void store_two(T* to, float x, float y) {
   pack.store(to);
 }
 
-template <typename T, typename S, bool kGated, Gate kGate>
+template <typename T, typename S, bool kGated>
 __device__ __forceinline__ void store_rows(const Sums<S>& sums, const Grouped<T>& p, int expert, int row0, int row_end, int col0) {
   const int warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize;
   constexpr int kBlocks = kGated ? S::kColBlocks / 2 : S::kColBlocks;
@@ -202,7 +202,7 @@ __device__ __forceinline__ void store_rows(const Sums<S>& sums, const Grouped<T>
         if (col >= p.outputs) continue;
         if constexpr (kGated) {
           const float* up = &sums[m][n + kBlocks][2 * half];
-          const auto at = [&](int i) { return gated<kGate>(value(sum[i], col + i), value(up[i], p.outputs + col + i), p.gating); };
+          const auto at = [&](int i) { return gated_by(p.gating, value(sum[i], col + i), value(up[i], p.outputs + col + i)); };
           store_two(to + col, at(0), at(1));
         } else {
           store_two(to + col, value(sum[0], col), value(sum[1], col + 1));
@@ -212,7 +212,7 @@ __device__ __forceinline__ void store_rows(const Sums<S>& sums, const Grouped<T>
   }
 }
 
-template <typename T, typename S, bool kGated, Gate kGate>
+template <typename T, typename S, bool kGated>
 __global__ void __launch_bounds__(S::kThreads) grouped_kernel(const Grouped<T> p) {
   extern __shared__ unsigned char memory[];
   if constexpr (kGated) {
@@ -232,19 +232,19 @@ __global__ void __launch_bounds__(S::kThreads) grouped_kernel(const Grouped<T> p
   Sums<S> sums = {};
   const Copies<T, S, kGated> copies(p, static_cast<const T*>(p.weights[tile.expert]), tile.first_row, row_end, col0, shared);
   multiply_rows<T, S, kGated>(sums, copies, shared, (p.depth_pieces + 7) / 8);
-  store_rows<T, S, kGated, kGate>(sums, p, tile.expert, tile.first_row, row_end, col0);
+  store_rows<T, S, kGated>(sums, p, tile.expert, tile.first_row, row_end, col0);
 }
 
-template <typename T, typename S, bool kGated, Gate kGate>
+template <typename T, typename S, bool kGated>
 void launch(Grouped<T> p, std::int64_t most_tiles, Stream stream) {
   constexpr int kOutputs = kGated ? S::kCols / 2 : S::kCols;
   p.col_tiles = (p.outputs + kOutputs - 1) / kOutputs;
-  const auto kernel = grouped_kernel<T, S, kGated, kGate>;
+  const auto kernel = grouped_kernel<T, S, kGated>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kSharedBytes), "grouped_product");
   launch_kernel(kernel, static_cast<unsigned>(most_tiles * p.col_tiles), S::kThreads, S::kSharedBytes, stream, p);
 }
 
-template <bool kGated, Gate kGate>
+template <bool kGated>
 void launch_typed(const Gating& gating, const float* scales, const DeviceMatrix& x, const GroupedWeights& weights,
                   const SortedChoices& sorted, int tile_rows, const DeviceMatrix& y, Stream stream) {
   if (y.rows == 0) return;
@@ -272,10 +272,10 @@ void launch_typed(const Gating& gating, const float* scales, const DeviceMatrix&
                        weights.bias,
                        scales,
                        gating};
-    if (tile_rows == 16) return launch<T, Tile16, kGated, kGate>(p, most_tiles, stream);
-    if (tile_rows == 32) return launch<T, Tile32, kGated, kGate>(p, most_tiles, stream);
-    if (tile_rows == 64) return launch<T, Tile64, kGated, kGate>(p, most_tiles, stream);
-    launch<T, Tile128, kGated, kGate>(p, most_tiles, stream);
+    if (tile_rows == 16) return launch<T, Tile16, kGated>(p, most_tiles, stream);
+    if (tile_rows == 32) return launch<T, Tile32, kGated>(p, most_tiles, stream);
+    if (tile_rows == 64) return launch<T, Tile64, kGated>(p, most_tiles, stream);
+    launch<T, Tile128, kGated>(p, most_tiles, stream);
   };
   if (x.type == DType::bf16) return run(static_cast<bf16*>(nullptr));
   run(static_cast<half*>(nullptr));
@@ -303,14 +303,12 @@ int tile_rows(std::int64_t num_choices, std::int64_t num_experts) {
 
 void grouped_product(const DeviceMatrix& x, const GroupedWeights& weights, const SortedChoices& sorted, int tile_rows,
                      const DeviceMatrix& y, Stream stream) {
-  launch_typed<false, Gate::silu>(Gate::silu, nullptr, x, weights, sorted, tile_rows, y, stream);
+  launch_typed<false>(Gate::silu, nullptr, x, weights, sorted, tile_rows, y, stream);
 }
 
 void gated_grouped_product(const Gating& gating, bool weighs, const DeviceMatrix& x, const GroupedWeights& weights,
                            const SortedChoices& sorted, int tile_rows, const DeviceMatrix& y, Stream stream) {
-  dispatch_gate(gating.gate, [&](auto gate) {
-    launch_typed<true, decltype(gate)::value>(gating, weighs ? sorted.weights : nullptr, x, weights, sorted, tile_rows, y, stream);
-  });
+  launch_typed<true>(gating, weighs ? sorted.weights : nullptr, x, weights, sorted, tile_rows, y, stream);
 }
 
 }  // namespace octavo::cuda

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
 #include <numeric>
 
 #include "cuda/attention.h"
@@ -110,6 +111,60 @@ TEST_P(CudaOps, GatesAndElementwise) {
   }
 }
 
+TEST_P(CudaOps, Activations) {
+  const double pi = 3.14159265358979323846;
+  const std::vector<std::pair<Activation, std::function<double(double)>>> known{
+      {Activation::gelu, [](double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); }},
+      {Activation::gelu_tanh, [=](double x) { return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / pi) * (x + 0.044715 * x * x * x))); }},
+      {Activation::silu, [](double x) { return x / (1.0 + std::exp(-x)); }},
+      {Activation::relu, [](double x) { return std::max(x, 0.0); }},
+      {Activation::relu_squared, [](double x) { return std::max(x, 0.0) * std::max(x, 0.0); }},
+      {Activation::tanh, [](double x) { return std::tanh(x); }}};
+  for (const std::int64_t cols : {512, 33}) {
+    const auto x = DeviceTensor::random(5, cols, type(), 1, 2.0f);
+    for (const auto& [activation, formula] : known) {
+      DeviceTensor y(5, cols, type());
+      activate(activation, x.view(), y.view(), nullptr);
+      Values expected;
+      for (float value : x.values()) expected.push_back(formula(value));
+      expect_near(y, expected);
+    }
+    DeviceTensor y(5, cols, type());
+    scale(x.view(), 0.3f, y.view(), nullptr);
+    Values expected;
+    for (float value : x.values()) expected.push_back(double{0.3f} * value);
+    expect_near(y, expected);
+  }
+}
+
+TEST_P(CudaOps, LayerNorm) {
+  for (const auto& [rows, cols, group] :
+       std::vector<std::array<std::int64_t, 3>>{{3, 4096, 4096}, {7, 576, 576}, {5, 512, 64}, {2, 21, 7}}) {
+    for (const bool biased : {false, true}) {
+      const auto x = DeviceTensor::random(rows, cols, type(), 1), weight = DeviceTensor::random(1, group, DType::f32, 2),
+                 bias = DeviceTensor::random(1, group, DType::f32, 3);
+      DeviceTensor shifted(rows, cols, type()), y(rows, cols, type());
+      std::vector<float> values = x.values();
+      for (float& value : values) value = rounded(value + 3.0f, type());
+      shifted.set(values);
+      layer_norm(shifted.view(), weight.floats(), biased ? bias.floats() : nullptr, group, 1e-5f, y.view(), nullptr);
+      Values expected(static_cast<std::size_t>(rows * cols));
+      for (std::int64_t first = 0; first < rows * cols; first += group) {
+        double mean = 0.0, squares = 0.0;
+        for (std::int64_t i = 0; i < group; ++i) mean += values[static_cast<std::size_t>(first + i)];
+        mean /= static_cast<double>(group);
+        for (std::int64_t i = 0; i < group; ++i) squares += std::pow(values[static_cast<std::size_t>(first + i)] - mean, 2.0);
+        const double scale = 1.0 / std::sqrt(squares / static_cast<double>(group) + 1e-5);
+        for (std::int64_t i = 0; i < group; ++i) {
+          const auto at = static_cast<std::size_t>(first + i);
+          expected[at] = (values[at] - mean) * scale * weight.at(0, i) + (biased ? bias.at(0, i) : 0.0);
+        }
+      }
+      expect_near(y, expected);
+    }
+  }
+}
+
 TEST_P(CudaOps, EmbeddingAndGather) {
   for (const std::int64_t cols : {256, 19}) {
     const auto table = DeviceTensor::random(50, cols, type(), 1);
@@ -186,6 +241,8 @@ struct AttentionCase {
   int heads, kv_heads, head_dim, window;
   float softcap;
   std::vector<int> queries, contexts;
+  int chunk = 0;
+  std::vector<float> slopes = {}, sinks = {};  // of the heads
 };
 
 Values attended(const AttentionCase& c, const DeviceTensor& q, const DeviceTensor& pages, const std::vector<std::int32_t>& tables,
@@ -194,7 +251,8 @@ Values attended(const AttentionCase& c, const DeviceTensor& q, const DeviceTenso
   std::int64_t token = 0;
   for (std::size_t row = 0; row < c.queries.size(); ++row) {
     for (int i = 0; i < c.queries[row]; ++i, ++token) {
-      const int position = c.contexts[row] - c.queries[row] + i, begin = c.window > 0 ? std::max(0, position + 1 - c.window) : 0;
+      const int position = c.contexts[row] - c.queries[row] + i, of_window = c.window > 0 ? std::max(0, position + 1 - c.window) : 0,
+                begin = c.chunk > 0 ? std::max(of_window, position / c.chunk * c.chunk) : of_window;
       for (int head = 0; head < c.heads; ++head) {
         const int first = head / (c.heads / c.kv_heads) * c.head_dim;
         Values weights, out(static_cast<std::size_t>(c.head_dim), 0.0);
@@ -207,10 +265,12 @@ Values attended(const AttentionCase& c, const DeviceTensor& q, const DeviceTenso
           for (int d = 0; d < c.head_dim; ++d) dot += double{q.at(token, head * c.head_dim + d)} * pages.at(page_row(p), first + d);
           dot *= scale;
           if (c.softcap > 0.0f) dot = c.softcap * std::tanh(dot / c.softcap);
+          if (!c.slopes.empty()) dot += double{c.slopes[static_cast<std::size_t>(head)]} * (p - position);
           weights.push_back(dot);
           top = std::max(top, dot);
         }
         for (double& weight : weights) sum += weight = std::exp(weight - top);
+        if (!c.sinks.empty()) sum += std::exp(c.sinks[static_cast<std::size_t>(head)] - top);
         for (int p = begin; p <= position; ++p) {
           for (int d = 0; d < c.head_dim; ++d)
             out[static_cast<std::size_t>(d)] +=
@@ -224,11 +284,15 @@ Values attended(const AttentionCase& c, const DeviceTensor& q, const DeviceTenso
 }
 
 TEST_P(CudaOps, PagedAttention) {
-  for (const AttentionCase& c : {AttentionCase{8, 2, 128, 0, 0.0f, {1, 1, 1}, {1, 700, 33}},
-                                 AttentionCase{9, 3, 64, 0, 0.0f, {40, 1}, {50, 17}}, AttentionCase{14, 2, 64, 0, 0.0f, {1}, {300}},
-                                 AttentionCase{4, 1, 256, 100, 50.0f, {3, 1}, {200, 90}}, AttentionCase{4, 4, 80, 20, 0.0f, {17}, {80}},
-                                 AttentionCase{4, 2, 96, 0, 30.0f, {5}, {65}}, AttentionCase{2, 2, 192, 0, 0.0f, {2}, {40}},
-                                 AttentionCase{16, 1, 512, 0, 0.0f, {2}, {70}}, AttentionCase{2, 1, 16, 4, 0.0f, {6, 2}, {6, 9}}}) {
+  for (const AttentionCase& c :
+       {AttentionCase{8, 2, 128, 0, 0.0f, {1, 1, 1}, {1, 700, 33}}, AttentionCase{9, 3, 64, 0, 0.0f, {40, 1}, {50, 17}},
+        AttentionCase{14, 2, 64, 0, 0.0f, {1}, {300}}, AttentionCase{4, 1, 256, 100, 50.0f, {3, 1}, {200, 90}},
+        AttentionCase{4, 4, 80, 20, 0.0f, {17}, {80}}, AttentionCase{4, 2, 96, 0, 30.0f, {5}, {65}},
+        AttentionCase{2, 2, 192, 0, 0.0f, {2}, {40}}, AttentionCase{16, 1, 512, 0, 0.0f, {2}, {70}},
+        AttentionCase{2, 1, 16, 4, 0.0f, {6, 2}, {6, 9}}, AttentionCase{4, 2, 64, 0, 0.0f, {40, 1}, {70, 700}, 32},
+        AttentionCase{4, 4, 64, 0, 0.0f, {3, 1}, {90, 700}, 0, {0.5f, 0.25f, 0.06f, 0.004f}},
+        AttentionCase{4, 2, 64, 24, 0.0f, {9, 1}, {90, 700}, 0, {}, {0.3f, -2.0f, 4.0f, 30.0f}},
+        AttentionCase{2, 1, 80, 0, 0.0f, {1}, {600}, 0, {0.01f, 0.002f}, {1.0f, -1.0f}}}) {
     const int tokens = std::accumulate(c.queries.begin(), c.queries.end(), 0), rows = static_cast<int>(c.queries.size()), max_blocks = 48;
     const auto q = DeviceTensor::random(tokens, c.heads * c.head_dim, type(), 1),
                pages = DeviceTensor::random(64 * 2 * kPageTokens, c.kv_heads * c.head_dim, type(), 2);
@@ -242,7 +306,12 @@ TEST_P(CudaOps, PagedAttention) {
       indptr.push_back(static_cast<std::int32_t>(positions.size()));
     }
     const DeviceInts d_tables(tables), d_indptr(indptr), d_contexts(c.contexts), d_positions(positions), d_rows(token_rows);
-    const AttentionShape shape{type(), type(), c.heads, c.kv_heads, c.head_dim, 0.2f, c.window, c.softcap};
+    const AttentionShape shape{type(),   type(),    c.heads, c.kv_heads,        c.head_dim,      0.2f,
+                               c.window, c.softcap, c.chunk, !c.slopes.empty(), !c.sinks.empty()};
+    DeviceTensor slopes(1, c.heads, DType::f32, 0.0f), sinks(1, c.heads, DType::f32, 0.0f);
+    if (shape.alibi) slopes.set(c.slopes);
+    if (shape.sinks) sinks.set(c.sinks);
+    const AttentionLayer layer(pages.view().data, slopes.floats(), sinks.floats());
     AttentionStep step;
     step.host = {indptr.data(), c.contexts.data(), tables.data(), positions.data(), token_rows.data()};
     step.device = {d_indptr.data(), d_contexts.data(), d_tables.data(), d_positions.data(), d_rows.data()};
@@ -257,7 +326,7 @@ TEST_P(CudaOps, PagedAttention) {
       DeviceTensor y(tokens, c.heads * c.head_dim, type());
       const auto attention = make_paged_attention(shape, {8, 64, max_blocks * kPageTokens});
       attention->plan(step, nullptr);
-      attention->run(q.view(), pages.view().data, y.view(), nullptr);
+      attention->run(q.view(), layer, y.view(), nullptr);
       SCOPED_TRACE(concat("head_dim ", c.head_dim, " heads ", c.heads, " captured ", captured));
       expect_near(y, expected);
     }

@@ -83,7 +83,8 @@ def task_of(config: Mapping[str, Any], folder: Path | None, *, is_encoder: bool)
     if name.endswith("ForTokenClassification"):
         return "token_classify"
     made_by_st = folder is not None and (folder / "modules.json").is_file()
-    return "embed" if is_encoder or made_by_st or name.endswith("Model") else "generate"
+    bare = name.endswith("Model") and not name.endswith("LMHeadModel")  # GPT2LMHeadModel generates
+    return "embed" if is_encoder or made_by_st or bare else "generate"
 
 
 def read_pooling(
