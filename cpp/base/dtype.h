@@ -5,7 +5,8 @@
 
 namespace octavo {
 
-enum class DType : std::uint8_t { f32, f16, bf16, i32, i8, u8 };
+// f8: four bits of exponent, three of fraction, no infinity (E4M3; Micikevicius et al., arXiv:2209.05433).
+enum class DType : std::uint8_t { f32, f16, bf16, i32, i8, u8, f8 };
 
 constexpr std::size_t size_of(DType dtype) {
   switch (dtype) {
@@ -32,6 +33,8 @@ constexpr const char* name_of(DType dtype) {
       return "i32";
     case DType::i8:
       return "i8";
+    case DType::f8:
+      return "f8";
     default:
       return "u8";
   }

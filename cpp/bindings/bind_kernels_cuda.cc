@@ -84,8 +84,8 @@ struct PyProgram {
 
 std::unique_ptr<PyProgram> lower(const std::shared_ptr<Device>& device, const program::Graph& graph, std::int64_t max_num_seqs,
                                  std::int64_t max_num_tokens, std::int64_t max_num_logits, std::int64_t max_model_len,
-                                 const std::string& attention, bool graphs) {
-  const cuda::ProgramLimits limits{max_num_seqs, max_num_tokens, max_num_logits, max_model_len, 16, attention, graphs};
+                                 const std::string& attention, bool graphs, const std::string& kv) {
+  const cuda::ProgramLimits limits{max_num_seqs, max_num_tokens, max_num_logits, max_model_len, 16, attention, kv, graphs};
   return std::make_unique<PyProgram>(PyProgram{device, device->lower(graph, limits)});
 }
 
@@ -208,7 +208,7 @@ void bind_device(py::module_& module) {
           },
           py::arg("rows"), py::arg("cols"), py::arg("seed"))
       .def("lower", &lower, py::arg("graph"), py::arg("max_num_seqs"), py::arg("max_num_tokens"), py::arg("max_num_logits"),
-           py::arg("max_model_len"), py::arg("attention") = "auto", py::arg("graphs") = true)
+           py::arg("max_model_len"), py::arg("attention") = "auto", py::arg("graphs") = true, py::arg("kv") = "auto")
       .def_property("measured", &Device::measured, &Device::set_measured);
 }
 

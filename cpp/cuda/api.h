@@ -59,6 +59,7 @@ struct ProgramLimits {
   std::int64_t max_model_len = 1;
   std::int64_t block_size = 16;
   std::string attention = "auto";  // auto, flashinfer or paged
+  std::string kv = "auto";         // of the KV cache: auto, the activations' type, or fp8 (E4M3)
   bool graphs = true;              // decode steps are captured and replayed
 };
 

@@ -11,6 +11,7 @@ namespace octavo::cuda {
 __device__ __forceinline__ float to_float(float x) { return x; }
 __device__ __forceinline__ float to_float(half x) { return __half2float(x); }
 __device__ __forceinline__ float to_float(bf16 x) { return __bfloat162float(x); }
+__device__ __forceinline__ float to_float(f8 x) { return static_cast<float>(x); }
 
 template <typename T>
 __device__ __forceinline__ T from_float(float x);
@@ -25,6 +26,11 @@ __device__ __forceinline__ half from_float<half>(float x) {
 template <>
 __device__ __forceinline__ bf16 from_float<bf16>(float x) {
   return __float2bfloat16_rn(x);
+}
+
+template <>
+__device__ __forceinline__ f8 from_float<f8>(float x) {
+  return f8(x);
 }
 
 // kCount neighbouring elements that move as one access.
@@ -54,6 +60,20 @@ void dispatch_float(DType type, const char* op, F&& f) {
     default:
       throw std::invalid_argument(concat(op, ": elements of type ", name_of(type), " are not supported"));
   }
+}
+
+// The same with the element type of the activations and that of the KV cache, which is it or f8.
+template <typename F>
+void dispatch_kv(DType type, DType kv, const char* op, F&& f) {
+  require(kv == type || (kv == DType::f8 && type != DType::f32), op, ": a KV cache of ", name_of(kv), " beside activations of ",
+          name_of(type));
+  dispatch_float(type, op, [&](auto* tag) {
+    using T = std::remove_pointer_t<decltype(tag)>;
+    if constexpr (sizeof(T) == 2) {
+      if (kv == DType::f8) return f(tag, static_cast<f8*>(nullptr));
+    }
+    f(tag, tag);
+  });
 }
 
 }  // namespace octavo::cuda

@@ -4,6 +4,7 @@
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 #include <cuda_runtime.h>
 #if defined(__CUDACC__)
 #include <mma.h>  // tensor cores through the warp matrix API, which other vendors offer too
@@ -15,5 +16,6 @@ using Stream = cudaStream_t;
 using Event = cudaEvent_t;
 using bf16 = __nv_bfloat16;
 using half = __half;
+using f8 = __nv_fp8_e4m3;  // saturates
 
 }  // namespace octavo::cuda

@@ -57,6 +57,7 @@ struct Launch {
 struct LoweringContext {
   const program::Graph& graph;
   DType activation;
+  DType kv;  // of the KV cache
   std::map<std::string, std::int64_t> row_limits;
   Products* products;                                          // null in a dry run, like what makes attention
   std::function<Attention*(const AttentionShape&)> attention;  // the backend that layers of this shape share

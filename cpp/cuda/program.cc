@@ -21,6 +21,8 @@ struct CudaProgram::Results {
 CudaProgram::CudaProgram(const program::Graph& graph, const ProgramLimits& limits, const Setting& setting)
     : graph_(graph), limits_(limits), setting_(setting), step_layout_(limits), results_(std::make_unique<Results>()) {
   require(limits.block_size == kPageTokens, "a GPU's KV blocks hold ", kPageTokens, " tokens, not ", limits.block_size);
+  require(limits.kv == "auto" || limits.kv == "fp8", "the KV cache is auto (the activations' type) or fp8, not ", limits.kv);
+  require(limits.kv == "auto" || setting.activation != DType::f32, "an fp8 KV cache needs bf16 or fp16 activations");
   require(graph_.outputs.count("logits") == 1, "the graph has no output named logits");
   lower();
   if (dry()) return;
@@ -51,6 +53,7 @@ void CudaProgram::lower() {
   const LoweringContext context{
       graph_,
       setting_.activation,
+      kv_type(),
       {{"tokens", step_layout_.max_tokens}, {"logits", step_layout_.max_logits}, {"sequences", step_layout_.max_rows}},
       setting_.products,
       [this](const AttentionShape& shape) { return attention_of(shape); },
@@ -89,8 +92,7 @@ Attention* CudaProgram::attention_of(const AttentionShape& shape) {
 std::int64_t CudaProgram::bytes_per_block() const {
   std::int64_t bytes = 0;
   for (const program::CacheGroup& group : graph_.cache_groups) {
-    bytes += group.num_layers * 2 * kPageTokens * group.spec.kv_heads * group.spec.head_dim *
-             static_cast<std::int64_t>(size_of(setting_.activation));
+    bytes += group.num_layers * 2 * kPageTokens * group.spec.kv_heads * group.spec.head_dim * static_cast<std::int64_t>(size_of(kv_type()));
   }
   return bytes;
 }
@@ -100,7 +102,7 @@ void CudaProgram::make_caches(std::int64_t num_blocks) {
   num_blocks_ = num_blocks;
   for (const program::CacheGroup& group : graph_.cache_groups) {
     layer_bytes_.push_back(num_blocks * 2 * kPageTokens * group.spec.kv_heads * group.spec.head_dim *
-                           static_cast<std::int64_t>(size_of(setting_.activation)));
+                           static_cast<std::int64_t>(size_of(kv_type())));
     const auto bytes = static_cast<std::size_t>(layer_bytes_.back() * group.num_layers);
     cache_groups_.push_back(device_array<unsigned char>(bytes, "the KV cache"));
     // Pages are read whole by some kernels, so what was never written must be finite.

@@ -65,6 +65,7 @@ class CudaProgram final : public Program {
     bool draws = false;
   };
 
+  DType kv_type() const { return limits_.kv == "fp8" ? DType::f8 : setting_.activation; }
   bool dry() const { return setting_.products == nullptr; }
   void lower();
   Attention* attention_of(const AttentionShape& shape);

@@ -281,8 +281,9 @@ class CudaDevice:
         max_model_len: int,
         attention: str = "auto",
         graphs: bool = True,
+        kv: str = "auto",
     ) -> CudaProgram:
-        """attention: auto, flashinfer or paged. graphs: decode steps are captured and replayed."""
+        """attention: auto, flashinfer or paged. graphs: decode steps are captured and replayed. kv: of the KV cache, auto or fp8."""
 
 class CudaProgram:
     """A graph lowered to launches. The batch of a step is an `octavo._runtime.Batch`, prepared."""

@@ -122,8 +122,9 @@ class CacheConfig:
     )
     kv_cache_dtype: str = _option(
         "auto",
-        "element type of the KV cache; int8 has a scale per token and head; auto: fp16, or fp32 with --arithmetic exact",
-        choices=("auto", "fp32", "bf16", "fp16", "int8"),
+        "element type of the KV cache; int8 has a scale per token and head, fp8 is for GPUs; auto: fp16, or fp32 with --arithmetic exact, "
+        "on a GPU --dtype",
+        choices=("auto", "fp32", "bf16", "fp16", "int8", "fp8"),
     )
     prefix_caching: bool = _option(True, "share the KV blocks of equal prefixes")
 

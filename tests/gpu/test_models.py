@@ -20,6 +20,7 @@ from octavo.step import RowSampling, RowStart, StepPlan
 pytestmark = pytest.mark.gpu
 
 SHAPE = StepShape(max_num_seqs=8, max_num_tokens=256, max_num_logits=256, max_model_len=256, num_blocks=128, block_size=16)
+LARGEST_ERROR_FP8 = 0.15
 LARGEST_ERROR = {"fp32": 1e-4, "fp16": 6e-3, "bf16": 3e-2}  # of logits, over the largest
 
 
@@ -67,6 +68,16 @@ def test_logits_are_the_processors(checkpoint, expected, dtype, chunk, attention
     got = step_logits(gpu_executor(checkpoint, dtype, attention=attention, graphs=graphs), LENGTHS, chunk)
     error = np.abs(got - expected).max() / np.abs(expected).max()
     assert error <= LARGEST_ERROR[dtype], f"largest error {error:.2e} of the largest logit"
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_keys_and_values_may_be_eight_bits(checkpoint, expected, dtype):
+    """E4M3 keeps three bits of a fraction, half a unit of which is 6 % of a key and of a value; the logits average over many."""
+    executor = gpu_executor(checkpoint, dtype, kv_cache_dtype="fp8")
+    assert executor.shape.kv_cache_dtype == "fp8"
+    got = step_logits(executor, LENGTHS, 7)
+    error = np.abs(got - expected).max() / np.abs(expected).max()
+    assert error <= LARGEST_ERROR_FP8, f"largest error {error:.2e} of the largest logit"
 
 
 def test_tokens_that_the_host_has_not_seen_are_computed(checkpoint):

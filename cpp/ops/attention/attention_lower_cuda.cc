@@ -9,7 +9,8 @@ void lower_paged_attention(OpLowering& op) {
   const auto values = [&](std::size_t weight) { return op.has_weight(weight) ? op.weight<ArrayWeight>(weight).values() : nullptr; };
   const float *slopes = values(0), *sinks = values(1);
   AttentionShape shape;
-  shape.activation = shape.kv = op.context.activation;
+  shape.activation = op.context.activation;
+  shape.kv = op.context.kv;
   shape.num_heads = static_cast<int>(attributes.integer("num_heads"));
   shape.num_kv_heads = static_cast<int>(spec.kv_heads);
   shape.head_dim = static_cast<int>(spec.head_dim);

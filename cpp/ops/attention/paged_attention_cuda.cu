@@ -61,10 +61,11 @@ struct State {
 // The score of a head's position without a value, in powers of two; -inf: none.
 __device__ float sink_of(const Arguments& a, int head) { return a.sinks ? a.sinks[head] * kLog2e : -INFINITY; }
 
-template <typename T, int kLanes, int kPacks, int kHeads>
+template <typename T, typename K, int kLanes, int kPacks, int kHeads>
 __global__ void __launch_bounds__(kThreads) paged_attention_kernel(const Arguments a) {
   constexpr int kVec = kVectorElements<T>, kElements = kPacks * kVec, kStreams = kThreads / kLanes;
   using P = Pack<T, kVec>;
+  using PK = Pack<K, kVec>;
   const std::int64_t token = blockIdx.x;
   let_next_start();
   wait_for_previous();
@@ -102,22 +103,22 @@ __global__ void __launch_bounds__(kThreads) paged_attention_kernel(const Argumen
   State<kElements> states[kHeads];
   const std::int32_t* blocks = a.arrays.block_tables + static_cast<std::int64_t>(row) * a.max_blocks;
   const std::int64_t kv_row = static_cast<std::int64_t>(a.num_kv_heads) * head_dim;
-  const T* pages = static_cast<const T*>(a.pages) + static_cast<std::int64_t>(kv_head) * head_dim;
+  const K* pages = static_cast<const K*>(a.pages) + static_cast<std::int64_t>(kv_head) * head_dim;
   for (int start = first + stream; start < end; start += kStreams * kBatch) {
-    P keys[kBatch][kPacks], values[kBatch][kPacks];
+    PK keys[kBatch][kPacks], values[kBatch][kPacks];
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
       const int at_position = min(start + b * kStreams, end - 1);
       const std::int64_t block = blocks[at_position / kPageTokens];
-      const T* k = pages + (block * 2 * kPageTokens + at_position % kPageTokens) * kv_row;
+      const K* k = pages + (block * 2 * kPageTokens + at_position % kPageTokens) * kv_row;
 #pragma unroll
       for (int p = 0; p < kPacks; ++p) {
         const int at = (p * kLanes + lane) * kVec;
         if (at < head_dim) {
-          keys[b][p] = P::load(k + at);
-          values[b][p] = P::load(k + kPageTokens * kv_row + at);
+          keys[b][p] = PK::load(k + at);
+          values[b][p] = PK::load(k + kPageTokens * kv_row + at);
         } else {
-          keys[b][p] = values[b][p] = P{};
+          keys[b][p] = values[b][p] = PK{};
         }
       }
     }
@@ -225,38 +226,37 @@ __global__ void merge_splits_kernel(const Arguments a) {
   }
 }
 
-template <typename T, int kLanes, int kPacks, int kHeads>
+template <typename T, typename K, int kLanes, int kPacks, int kHeads>
 void launch(const Arguments& a, int num_tokens, Stream stream) {
   const int group = a.num_heads / a.num_kv_heads;
   const dim3 grid(num_tokens, a.num_kv_heads * ((group + kHeads - 1) / kHeads), a.splits);
   const std::size_t shared = kThreads / kLanes * (a.head_dim + 2) * sizeof(float);
-  launch_kernel(paged_attention_kernel<T, kLanes, kPacks, kHeads>, grid, kThreads, shared, stream, a);
+  launch_kernel(paged_attention_kernel<T, K, kLanes, kPacks, kHeads>, grid, kThreads, shared, stream, a);
   if (a.splits > 1) launch_kernel(merge_splits_kernel<T>, dim3(num_tokens, a.num_heads), 128, 0, stream, a);
 }
 
-template <typename T, int kLanes, int kPacks>
+template <typename T, typename K, int kLanes, int kPacks>
 void launch_heads(const Arguments& a, int num_tokens, Stream stream) {
   const int group = a.num_heads / a.num_kv_heads;
-  if (group == 1) return launch<T, kLanes, kPacks, 1>(a, num_tokens, stream);
-  if (group == 2) return launch<T, kLanes, kPacks, 2>(a, num_tokens, stream);
-  if (group <= 4 || kPacks > 1) return launch<T, kLanes, kPacks, 4>(a, num_tokens, stream);
-  if constexpr (kPacks == 1) return launch<T, kLanes, kPacks, 8>(a, num_tokens, stream);
+  if (group == 1) return launch<T, K, kLanes, kPacks, 1>(a, num_tokens, stream);
+  if (group == 2) return launch<T, K, kLanes, kPacks, 2>(a, num_tokens, stream);
+  if (group <= 4 || kPacks > 1) return launch<T, K, kLanes, kPacks, 4>(a, num_tokens, stream);
+  if constexpr (kPacks == 1) return launch<T, K, kLanes, kPacks, 8>(a, num_tokens, stream);
 }
 
-template <typename T>
+template <typename T, typename K>
 void launch_lanes(const Arguments& a, int num_tokens, Stream stream) {
   const int packs = a.head_dim / kVectorElements<T>;
-  if (packs <= 8) return launch_heads<T, 8, 1>(a, num_tokens, stream);
-  if (packs <= 16) return launch_heads<T, 16, 1>(a, num_tokens, stream);
-  if (packs <= 32) return launch_heads<T, 32, 1>(a, num_tokens, stream);
-  if (packs <= 64) return launch_heads<T, 32, 2>(a, num_tokens, stream);
-  launch_heads<T, 32, 4>(a, num_tokens, stream);
+  if (packs <= 8) return launch_heads<T, K, 8, 1>(a, num_tokens, stream);
+  if (packs <= 16) return launch_heads<T, K, 16, 1>(a, num_tokens, stream);
+  if (packs <= 32) return launch_heads<T, K, 32, 1>(a, num_tokens, stream);
+  if (packs <= 64) return launch_heads<T, K, 32, 2>(a, num_tokens, stream);
+  launch_heads<T, K, 32, 4>(a, num_tokens, stream);
 }
 
 class PagedAttention final : public Attention {
  public:
   PagedAttention(const AttentionShape& shape, const AttentionLimits& limits) : shape_(shape) {
-    require(shape.kv == shape.activation, "paged_attention: the KV cache must be of the activations' type");
     require(shape.head_dim % 8 == 0 && shape.head_dim <= 512, "paged_attention: head_dim ", shape.head_dim,
             " is not a multiple of 8 up to 512");
     int device = 0, processors = 0;
@@ -305,8 +305,9 @@ class PagedAttention final : public Attention {
     arguments.sinks = shape_.sinks ? layer.sinks : nullptr;
     arguments.splits = splits_;
     arguments.partial = partial_;
-    dispatch_float(shape_.activation, "paged_attention",
-                   [&](auto* tag) { launch_lanes<std::remove_pointer_t<decltype(tag)>>(arguments, static_cast<int>(q.rows), stream); });
+    dispatch_kv(shape_.activation, shape_.kv, "paged_attention", [&](auto* tag, auto* kv) {
+      launch_lanes<std::remove_pointer_t<decltype(tag)>, std::remove_pointer_t<decltype(kv)>>(arguments, static_cast<int>(q.rows), stream);
+    });
   }
 
   std::int64_t num_bytes() const override { return num_bytes_; }

@@ -10,29 +10,41 @@ namespace {
 constexpr int kThreads = 128;
 
 // Heads of one token: read from `from`, written to `to`. A slot below 0 leaves `to` null.
-template <typename T>
+template <typename T, typename To>
 struct Heads {
   const T* from;
-  T* to;
+  To* to;
   int count;
 };
 
+template <typename To, typename T, int kPack>
+__device__ __forceinline__ void store_as(const Pack<T, kPack>& pack, To* to) {
+  if constexpr (std::is_same_v<T, To>) {
+    pack.store(to);
+  } else {
+    Pack<To, kPack> other;
+#pragma unroll
+    for (int i = 0; i < kPack; ++i) other.set(i, pack[i]);
+    other.store(to);
+  }
+}
+
 // Items of a rotated head: pairs of packs, one in each half, then the packs that stay as they are.
-template <typename T, int kPack>
-__device__ void rotate_item(const Heads<T>& heads, int item, const float* cos_sin, int rotary_dim, int head_dim) {
+template <int kPack, typename T, typename To>
+__device__ void rotate_item(const Heads<T, To>& heads, int item, const float* cos_sin, int rotary_dim, int head_dim) {
   using P = Pack<T, kPack>;
   const int half = rotary_dim / 2, pairs = half / kPack, items = pairs + (head_dim - rotary_dim) / kPack;
   const int head = item / items, index = item % items;
   const T* from = heads.from + head * head_dim;
-  T* to = heads.to + head * head_dim;
+  To* to = heads.to + head * head_dim;
   if (index >= pairs) {
     const int at = rotary_dim + (index - pairs) * kPack;
-    P::load(from + at).store(to + at);
+    store_as<To, T, kPack>(P::load(from + at), to + at);
     return;
   }
   const int at = index * kPack;
   const P first = P::load(from + at), second = P::load(from + half + at);
-  P a, b;
+  Pack<To, kPack> a, b;
 #pragma unroll
   for (int i = 0; i < kPack; ++i) {
     const float cos = cos_sin[at + i], sin = cos_sin[half + at + i];
@@ -48,30 +60,31 @@ struct Strides {
 };
 
 // One block per token. Without pages: q alone.
-template <typename T, int kPack>
+template <typename T, typename K, int kPack>
 __global__ void __launch_bounds__(kThreads)
     rotary_kernel(const T* q, const T* k, const T* v, T* y, Strides strides, const std::int32_t* positions, const float* table,
-                  int rotary_dim, int head_dim, int num_heads, int num_kv_heads, T* pages, const std::int32_t* slots) {
+                  int rotary_dim, int head_dim, int num_heads, int num_kv_heads, K* pages, const std::int32_t* slots) {
   const std::int64_t token = blockIdx.x;
   let_next_start();
   wait_for_previous();
   const float* cos_sin = table ? table + static_cast<std::int64_t>(positions[token]) * rotary_dim : nullptr;
   const int per_head = (rotary_dim / 2 + head_dim - rotary_dim) / kPack;
-  const Heads<T> queries{q + token * strides.q, y + token * strides.y, num_heads};
+  const Heads<T, T> queries{q + token * strides.q, y + token * strides.y, num_heads};
   for (int item = threadIdx.x; item < num_heads * per_head; item += kThreads) {
-    rotate_item<T, kPack>(queries, item, cos_sin, rotary_dim, head_dim);
+    rotate_item<kPack>(queries, item, cos_sin, rotary_dim, head_dim);
   }
   const std::int32_t slot = slots ? slots[token] : -1;
   if (slot < 0) return;
   const std::int64_t row = static_cast<std::int64_t>(num_kv_heads) * head_dim, block = slot / kPageTokens, offset = slot % kPageTokens;
-  T* k_to = pages + (block * 2 * kPageTokens + offset) * row;
-  T* v_to = k_to + kPageTokens * row;
-  const Heads<T> keys{k + token * strides.k, k_to, num_kv_heads};
+  K* k_to = pages + (block * 2 * kPageTokens + offset) * row;
+  K* v_to = k_to + kPageTokens * row;
+  const Heads<T, K> keys{k + token * strides.k, k_to, num_kv_heads};
   for (int item = threadIdx.x; item < num_kv_heads * per_head; item += kThreads) {
-    rotate_item<T, kPack>(keys, item, cos_sin, rotary_dim, head_dim);
+    rotate_item<kPack>(keys, item, cos_sin, rotary_dim, head_dim);
   }
   const T* v_from = v + token * strides.v;
-  for (int pack = threadIdx.x; pack < row / kPack; pack += kThreads) Pack<T, kPack>::load(v_from + pack * kPack).store(v_to + pack * kPack);
+  for (int pack = threadIdx.x; pack < row / kPack; pack += kThreads)
+    store_as<K, T, kPack>(Pack<T, kPack>::load(v_from + pack * kPack), v_to + pack * kPack);
 }
 
 // All three uses are one kernel: without pages, or with a table of no angles, the rest is left out.
@@ -79,17 +92,18 @@ void launch(const char* name, const DeviceMatrix* q, const DeviceMatrix* k, cons
             RotaryTable table, int head_dim, const DeviceMatrix* y, const KVDestination* to, Stream stream) {
   const DeviceMatrix& any = q ? *q : *k;
   if (any.rows == 0) return;
-  dispatch_float(any.type, name, [&](auto* tag) {
+  dispatch_kv(any.type, to ? to->type : any.type, name, [&](auto* tag, auto* kv) {
     using T = std::remove_pointer_t<decltype(tag)>;
+    using K = std::remove_pointer_t<decltype(kv)>;
     constexpr int kPack = kVectorElements<T>;
     bool vectors = table.rotary_dim / 2 % kPack == 0 && head_dim % kPack == 0;
     for (const DeviceMatrix* x : {q, k, v, y}) vectors = vectors && (!x || x->in_vectors());
-    const auto kernel = vectors ? rotary_kernel<T, kPack> : rotary_kernel<T, 1>;
+    const auto kernel = vectors ? rotary_kernel<T, K, kPack> : rotary_kernel<T, K, 1>;
     const auto data = [](const DeviceMatrix* x) { return x ? static_cast<T*>(x->data) : nullptr; };
     const auto stride = [](const DeviceMatrix* x) { return x ? x->stride : 0; };
     launch_kernel(kernel, static_cast<unsigned>(any.rows), kThreads, 0, stream, data(q), data(k), data(v), data(y),
                   Strides{stride(q), stride(k), stride(v), stride(y)}, positions, table.data, table.rotary_dim, head_dim,
-                  q ? static_cast<int>(q->cols / head_dim) : 0, to ? to->num_kv_heads : 0, to ? static_cast<T*>(to->pages) : nullptr,
+                  q ? static_cast<int>(q->cols / head_dim) : 0, to ? to->num_kv_heads : 0, to ? static_cast<K*>(to->pages) : nullptr,
                   to ? to->slots : nullptr);
   });
 }

@@ -15,12 +15,13 @@ struct RotaryTable {
 void rotary_embedding(const DeviceMatrix& x, const std::int32_t* positions, RotaryTable table, int head_dim, const DeviceMatrix& y,
                       Stream stream);
 
-// Where keys and values go: pages as in cuda/attention.h, of the activations' type; a token of slot -1 is padding and is not stored.
+// Where keys and values go: pages as in cuda/attention.h, of the activations' type or f8; a token of slot -1 is padding, not stored.
 struct KVDestination {
   void* pages = nullptr;
   const std::int32_t* slots = nullptr;  // [T]
   int num_kv_heads = 0;
   int head_dim = 0;
+  DType type = DType::bf16;
 };
 
 // k, v [T, K * D] into the pages.

@@ -21,8 +21,9 @@ bool lower_with_store(OpLowering& op) {
   const int cache = store->cache.value();
   const int num_kv_heads = static_cast<int>(op.context.graph.cache_spec_of(*store).kv_heads);
   const auto pages = op.context.layer_pages;
+  const DType type = op.context.kv;
   op.launch("rotary_store_kv", [=](const Frame& f) {
-    const KVDestination to{const_cast<void*>(pages(cache)), f.step.slot_mapping, num_kv_heads, head_dim};
+    const KVDestination to{const_cast<void*>(pages(cache)), f.step.slot_mapping, num_kv_heads, head_dim, type};
     rotary_store_kv(f[q], f[k], f[v], f.step.attention.positions, table, f[y], to, f.stream);
   });
   op.take(2);
@@ -45,8 +46,9 @@ void lower_store_kv(OpLowering& op) {
   const program::CacheSpec& spec = op.context.graph.cache_spec_of(op.op);
   const int cache = op.op.cache.value(), num_kv_heads = static_cast<int>(spec.kv_heads), head_dim = static_cast<int>(spec.head_dim);
   const auto pages = op.context.layer_pages;
+  const DType type = op.context.kv;
   op.launch("store_kv", [=](const Frame& f) {
-    const KVDestination to{const_cast<void*>(pages(cache)), f.step.slot_mapping, num_kv_heads, head_dim};
+    const KVDestination to{const_cast<void*>(pages(cache)), f.step.slot_mapping, num_kv_heads, head_dim, type};
     store_kv(f[k], f[v], to, f.stream);
   });
 }

@@ -12,10 +12,12 @@ namespace octavo::cuda {
 
 inline float rounded(float x, DType type) {
   if (type == DType::bf16) return __bfloat162float(__float2bfloat16_rn(x));
+  if (type == DType::f8) return static_cast<float>(f8(x));
   return type == DType::f16 ? __half2float(__float2half_rn(x)) : x;
 }
 
 // Largest error over the largest reference value that a kernel may have.
+constexpr double kEightBits = 5e-2;  // of E4M3 keys and values
 inline double tolerance(DType type) { return type == DType::f32 ? 1e-5 : type == DType::f16 ? 2e-3 : 1e-2; }
 
 class DeviceTensor {
@@ -41,6 +43,7 @@ class DeviceTensor {
       if (type_ == DType::f32) reinterpret_cast<float*>(raw.data())[i] = values_[i];
       if (type_ == DType::f16) reinterpret_cast<half*>(raw.data())[i] = __float2half_rn(values_[i]);
       if (type_ == DType::bf16) reinterpret_cast<bf16*>(raw.data())[i] = __float2bfloat16_rn(values_[i]);
+      if (type_ == DType::f8) reinterpret_cast<f8*>(raw.data())[i] = f8(values_[i]);
     }
     check(cudaMemcpy(memory_.get(), raw.data(), raw.size(), cudaMemcpyHostToDevice), "a test's tensor");
   }
@@ -53,6 +56,7 @@ class DeviceTensor {
       if (type_ == DType::f32) found[i] = reinterpret_cast<float*>(raw.data())[i];
       if (type_ == DType::f16) found[i] = __half2float(reinterpret_cast<half*>(raw.data())[i]);
       if (type_ == DType::bf16) found[i] = __bfloat162float(reinterpret_cast<bf16*>(raw.data())[i]);
+      if (type_ == DType::f8) found[i] = static_cast<float>(reinterpret_cast<f8*>(raw.data())[i]);
     }
     return found;
   }

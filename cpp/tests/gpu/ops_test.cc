@@ -22,6 +22,52 @@ namespace {
 
 using Values = std::vector<double>;
 
+struct AttentionCase {
+  int heads, kv_heads, head_dim, window;
+  float softcap;
+  std::vector<int> queries, contexts;
+  int chunk = 0;
+  std::vector<float> slopes = {}, sinks = {};  // of the heads
+};
+
+Values attended(const AttentionCase& c, const DeviceTensor& q, const DeviceTensor& pages, const std::vector<std::int32_t>& tables,
+                int max_blocks, double scale) {
+  Values y;
+  std::int64_t token = 0;
+  for (std::size_t row = 0; row < c.queries.size(); ++row) {
+    for (int i = 0; i < c.queries[row]; ++i, ++token) {
+      const int position = c.contexts[row] - c.queries[row] + i, of_window = c.window > 0 ? std::max(0, position + 1 - c.window) : 0,
+                begin = c.chunk > 0 ? std::max(of_window, position / c.chunk * c.chunk) : of_window;
+      for (int head = 0; head < c.heads; ++head) {
+        const int first = head / (c.heads / c.kv_heads) * c.head_dim;
+        Values weights, out(static_cast<std::size_t>(c.head_dim), 0.0);
+        const auto page_row = [&](int p) {
+          return std::int64_t{tables[row * max_blocks + p / kPageTokens]} * 2 * kPageTokens + p % kPageTokens;
+        };
+        double top = -INFINITY, sum = 0.0;
+        for (int p = begin; p <= position; ++p) {
+          double dot = 0.0;
+          for (int d = 0; d < c.head_dim; ++d) dot += double{q.at(token, head * c.head_dim + d)} * pages.at(page_row(p), first + d);
+          dot *= scale;
+          if (c.softcap > 0.0f) dot = c.softcap * std::tanh(dot / c.softcap);
+          if (!c.slopes.empty()) dot += double{c.slopes[static_cast<std::size_t>(head)]} * (p - position);
+          weights.push_back(dot);
+          top = std::max(top, dot);
+        }
+        for (double& weight : weights) sum += weight = std::exp(weight - top);
+        if (!c.sinks.empty()) sum += std::exp(c.sinks[static_cast<std::size_t>(head)] - top);
+        for (int p = begin; p <= position; ++p) {
+          for (int d = 0; d < c.head_dim; ++d)
+            out[static_cast<std::size_t>(d)] +=
+                weights[static_cast<std::size_t>(p - begin)] / sum * pages.at(page_row(p) + kPageTokens, first + d);
+        }
+        y.insert(y.end(), out.begin(), out.end());
+      }
+    }
+  }
+  return y;
+}
+
 class CudaOps : public testing::TestWithParam<DType> {
  protected:
   void SetUp() override {
@@ -31,6 +77,45 @@ class CudaOps : public testing::TestWithParam<DType> {
   DType type() const { return GetParam(); }
   void expect_near(const DeviceTensor& found, const Values& expected, double factor = 1.0) {
     EXPECT_LE(relative_error(found.get(), expected), factor * tolerance(type()));
+  }
+  void check_attention(const AttentionCase& c, DType kv, double factor) {
+    const int tokens = std::accumulate(c.queries.begin(), c.queries.end(), 0), rows = static_cast<int>(c.queries.size()), max_blocks = 48;
+    const auto q = DeviceTensor::random(tokens, c.heads * c.head_dim, type(), 1),
+               pages = DeviceTensor::random(64 * 2 * kPageTokens, c.kv_heads * c.head_dim, kv, 2);
+    std::vector<std::int32_t> tables(static_cast<std::size_t>(rows * max_blocks)), indptr{0}, positions, token_rows;
+    for (std::size_t i = 0; i < tables.size(); ++i) tables[i] = static_cast<std::int32_t>(i * 37 % 64);
+    for (int row = 0; row < rows; ++row) {
+      for (int i = 0; i < c.queries[row]; ++i) {
+        positions.push_back(c.contexts[row] - c.queries[row] + i);
+        token_rows.push_back(row);
+      }
+      indptr.push_back(static_cast<std::int32_t>(positions.size()));
+    }
+    const DeviceInts d_tables(tables), d_indptr(indptr), d_contexts(c.contexts), d_positions(positions), d_rows(token_rows);
+    const AttentionShape shape{type(),   type(),    c.heads, c.kv_heads,        c.head_dim,      0.2f,
+                               c.window, c.softcap, c.chunk, !c.slopes.empty(), !c.sinks.empty()};
+    DeviceTensor slopes(1, c.heads, DType::f32, 0.0f), sinks(1, c.heads, DType::f32, 0.0f);
+    if (shape.alibi) slopes.set(c.slopes);
+    if (shape.sinks) sinks.set(c.sinks);
+    const AttentionLayer layer(pages.view().data, slopes.floats(), sinks.floats());
+    AttentionStep step;
+    step.host = {indptr.data(), c.contexts.data(), tables.data(), positions.data(), token_rows.data()};
+    step.device = {d_indptr.data(), d_contexts.data(), d_tables.data(), d_positions.data(), d_rows.data()};
+    step.num_rows = rows;
+    step.num_tokens = tokens;
+    step.max_blocks = max_blocks;
+    step.max_query_len = *std::max_element(c.queries.begin(), c.queries.end());
+    step.max_context_len = *std::max_element(c.contexts.begin(), c.contexts.end());
+    const Values expected = attended(c, q, pages, tables, max_blocks, 0.2f);
+    for (const bool captured : {false, true}) {
+      step.captured = captured;
+      DeviceTensor y(tokens, c.heads * c.head_dim, type());
+      const auto attention = make_paged_attention(shape, {8, 64, max_blocks * kPageTokens});
+      attention->plan(step, nullptr);
+      attention->run(q.view(), layer, y.view(), nullptr);
+      SCOPED_TRACE(concat("head_dim ", c.head_dim, " heads ", c.heads, " captured ", captured));
+      expect_near(y, expected, factor);
+    }
   }
 };
 
@@ -209,8 +294,8 @@ TEST_P(CudaOps, RotaryAndPages) {
     const DeviceMatrix q = qkv.columns(0, c.heads * c.head_dim), k = qkv.columns(c.heads * c.head_dim, kv_cols),
                        v = qkv.columns(c.heads * c.head_dim + kv_cols, kv_cols);
     rotary_store_kv(q, k, v, positions.data(), {table.floats(), c.rotary_dim}, y.view(),
-                    {pages.view().data, slots.data(), c.kv_heads, c.head_dim}, nullptr);
-    store_kv(k, v, {plain.view().data, slots.data(), c.kv_heads, c.head_dim}, nullptr);
+                    {pages.view().data, slots.data(), c.kv_heads, c.head_dim, type()}, nullptr);
+    store_kv(k, v, {plain.view().data, slots.data(), c.kv_heads, c.head_dim, type()}, nullptr);
     Values expected_y, expected_pages(static_cast<std::size_t>(3 * 2 * kPageTokens * kv_cols), 0.0), expected_plain = expected_pages;
     for (std::int64_t t = 0; t < tokens; ++t) {
       for (int col = 0; col < c.heads * c.head_dim; ++col) {
@@ -234,53 +319,13 @@ TEST_P(CudaOps, RotaryAndPages) {
     DeviceTensor alone(tokens, c.heads * c.head_dim, type());
     rotary_embedding(q, positions.data(), {table.floats(), c.rotary_dim}, c.head_dim, alone.view(), nullptr);
     expect_near(alone, expected_y);
+    if (type() == DType::f32) continue;
+    DeviceTensor eight(3 * 2 * kPageTokens, kv_cols, DType::f8, 0.0f);
+    rotary_store_kv(q, k, v, positions.data(), {table.floats(), c.rotary_dim}, y.view(),
+                    {eight.view().data, slots.data(), c.kv_heads, c.head_dim, DType::f8}, nullptr);
+    expect_near(y, expected_y);
+    EXPECT_LE(relative_error(eight.get(), expected_pages), kEightBits);
   }
-}
-
-struct AttentionCase {
-  int heads, kv_heads, head_dim, window;
-  float softcap;
-  std::vector<int> queries, contexts;
-  int chunk = 0;
-  std::vector<float> slopes = {}, sinks = {};  // of the heads
-};
-
-Values attended(const AttentionCase& c, const DeviceTensor& q, const DeviceTensor& pages, const std::vector<std::int32_t>& tables,
-                int max_blocks, double scale) {
-  Values y;
-  std::int64_t token = 0;
-  for (std::size_t row = 0; row < c.queries.size(); ++row) {
-    for (int i = 0; i < c.queries[row]; ++i, ++token) {
-      const int position = c.contexts[row] - c.queries[row] + i, of_window = c.window > 0 ? std::max(0, position + 1 - c.window) : 0,
-                begin = c.chunk > 0 ? std::max(of_window, position / c.chunk * c.chunk) : of_window;
-      for (int head = 0; head < c.heads; ++head) {
-        const int first = head / (c.heads / c.kv_heads) * c.head_dim;
-        Values weights, out(static_cast<std::size_t>(c.head_dim), 0.0);
-        const auto page_row = [&](int p) {
-          return std::int64_t{tables[row * max_blocks + p / kPageTokens]} * 2 * kPageTokens + p % kPageTokens;
-        };
-        double top = -INFINITY, sum = 0.0;
-        for (int p = begin; p <= position; ++p) {
-          double dot = 0.0;
-          for (int d = 0; d < c.head_dim; ++d) dot += double{q.at(token, head * c.head_dim + d)} * pages.at(page_row(p), first + d);
-          dot *= scale;
-          if (c.softcap > 0.0f) dot = c.softcap * std::tanh(dot / c.softcap);
-          if (!c.slopes.empty()) dot += double{c.slopes[static_cast<std::size_t>(head)]} * (p - position);
-          weights.push_back(dot);
-          top = std::max(top, dot);
-        }
-        for (double& weight : weights) sum += weight = std::exp(weight - top);
-        if (!c.sinks.empty()) sum += std::exp(c.sinks[static_cast<std::size_t>(head)] - top);
-        for (int p = begin; p <= position; ++p) {
-          for (int d = 0; d < c.head_dim; ++d)
-            out[static_cast<std::size_t>(d)] +=
-                weights[static_cast<std::size_t>(p - begin)] / sum * pages.at(page_row(p) + kPageTokens, first + d);
-        }
-        y.insert(y.end(), out.begin(), out.end());
-      }
-    }
-  }
-  return y;
 }
 
 TEST_P(CudaOps, PagedAttention) {
@@ -293,43 +338,16 @@ TEST_P(CudaOps, PagedAttention) {
         AttentionCase{4, 4, 64, 0, 0.0f, {3, 1}, {90, 700}, 0, {0.5f, 0.25f, 0.06f, 0.004f}},
         AttentionCase{4, 2, 64, 24, 0.0f, {9, 1}, {90, 700}, 0, {}, {0.3f, -2.0f, 4.0f, 30.0f}},
         AttentionCase{2, 1, 80, 0, 0.0f, {1}, {600}, 0, {0.01f, 0.002f}, {1.0f, -1.0f}}}) {
-    const int tokens = std::accumulate(c.queries.begin(), c.queries.end(), 0), rows = static_cast<int>(c.queries.size()), max_blocks = 48;
-    const auto q = DeviceTensor::random(tokens, c.heads * c.head_dim, type(), 1),
-               pages = DeviceTensor::random(64 * 2 * kPageTokens, c.kv_heads * c.head_dim, type(), 2);
-    std::vector<std::int32_t> tables(static_cast<std::size_t>(rows * max_blocks)), indptr{0}, positions, token_rows;
-    for (std::size_t i = 0; i < tables.size(); ++i) tables[i] = static_cast<std::int32_t>(i * 37 % 64);
-    for (int row = 0; row < rows; ++row) {
-      for (int i = 0; i < c.queries[row]; ++i) {
-        positions.push_back(c.contexts[row] - c.queries[row] + i);
-        token_rows.push_back(row);
-      }
-      indptr.push_back(static_cast<std::int32_t>(positions.size()));
-    }
-    const DeviceInts d_tables(tables), d_indptr(indptr), d_contexts(c.contexts), d_positions(positions), d_rows(token_rows);
-    const AttentionShape shape{type(),   type(),    c.heads, c.kv_heads,        c.head_dim,      0.2f,
-                               c.window, c.softcap, c.chunk, !c.slopes.empty(), !c.sinks.empty()};
-    DeviceTensor slopes(1, c.heads, DType::f32, 0.0f), sinks(1, c.heads, DType::f32, 0.0f);
-    if (shape.alibi) slopes.set(c.slopes);
-    if (shape.sinks) sinks.set(c.sinks);
-    const AttentionLayer layer(pages.view().data, slopes.floats(), sinks.floats());
-    AttentionStep step;
-    step.host = {indptr.data(), c.contexts.data(), tables.data(), positions.data(), token_rows.data()};
-    step.device = {d_indptr.data(), d_contexts.data(), d_tables.data(), d_positions.data(), d_rows.data()};
-    step.num_rows = rows;
-    step.num_tokens = tokens;
-    step.max_blocks = max_blocks;
-    step.max_query_len = *std::max_element(c.queries.begin(), c.queries.end());
-    step.max_context_len = *std::max_element(c.contexts.begin(), c.contexts.end());
-    const Values expected = attended(c, q, pages, tables, max_blocks, 0.2f);
-    for (const bool captured : {false, true}) {
-      step.captured = captured;
-      DeviceTensor y(tokens, c.heads * c.head_dim, type());
-      const auto attention = make_paged_attention(shape, {8, 64, max_blocks * kPageTokens});
-      attention->plan(step, nullptr);
-      attention->run(q.view(), layer, y.view(), nullptr);
-      SCOPED_TRACE(concat("head_dim ", c.head_dim, " heads ", c.heads, " captured ", captured));
-      expect_near(y, expected);
-    }
+    check_attention(c, type(), 1.0);
+  }
+}
+
+// The same values in E4M3 pages: three bits of a fraction, so that half a unit in the last place is 6 % of each, averaged over a context.
+TEST_P(CudaOps, PagedAttentionOverEightBits) {
+  if (type() == DType::f32) return;
+  for (const AttentionCase& c : {AttentionCase{8, 2, 128, 0, 0.0f, {1, 1, 1}, {1, 700, 33}},
+                                 AttentionCase{4, 1, 256, 100, 50.0f, {3, 1}, {200, 90}}, AttentionCase{4, 4, 80, 20, 0.0f, {17}, {80}}}) {
+    check_attention(c, DType::f8, 1.0);  // the reference reads the rounded pages: only the arithmetic differs
   }
 }
 

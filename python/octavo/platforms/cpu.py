@@ -34,6 +34,8 @@ class Platform:
     reads_media = True
 
     def __init__(self, config: EngineConfig) -> None:
+        if config.cache.kv_cache_dtype == "fp8":
+            raise ConfigError("--kv-cache-dtype fp8 is for GPUs; on a processor int8 takes as little memory")
         self._config = config
         self._pool = build_pool(config.placement)
         # Exact arithmetic keeps float32; else half floats cost no accuracy that is seen and half the memory.

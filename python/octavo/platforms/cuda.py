@@ -33,8 +33,9 @@ class Platform:
         self._index = _index_of(placement.device, len(status.devices))
         self._pool = ThreadPool(1)
         self.kv_cache_dtype = placement.dtype if placement.dtype != "auto" else "bf16"
-        if config.cache.kv_cache_dtype not in ("auto", self.kv_cache_dtype):
-            raise ConfigError(f"--kv-cache-dtype {config.cache.kv_cache_dtype}: on a GPU the KV cache has the type of the activations")
+        asked = config.cache.kv_cache_dtype
+        if asked not in ("auto", self.kv_cache_dtype) and (asked != "fp8" or self.kv_cache_dtype == "fp32"):
+            raise ConfigError(f"--kv-cache-dtype {asked}: on a GPU the KV cache is of --dtype, or fp8 beside bf16 and fp16")
         name, capability, _, _ = status.devices[self._index]
         self.facts: dict[str, Any] = {"executor": "cuda", "gpu": name, "capability": capability / 10}
 
@@ -49,6 +50,7 @@ class Platform:
             memory_utilization=self._config.placement.gpu_memory_utilization,
             kv_cache_bytes=self._config.cache.kv_cache_bytes,
             attention=self._config.placement.attention,
+            kv_cache_dtype="fp8" if shape.kv_cache_dtype == "fp8" else "auto",
         )
         executor = CudaExecutor(self._open(), model, checkpoint, shape, self._pool, settings, grammars)
         return executor, executor.shape

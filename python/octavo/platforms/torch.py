@@ -33,6 +33,8 @@ class Platform:
 
     def __init__(self, config: EngineConfig) -> None:
         placement = config.placement
+        if config.cache.kv_cache_dtype == "fp8":
+            raise ConfigError("--kv-cache-dtype fp8 is for GPUs; on a processor int8 takes as little memory")
         if placement.pin_threads or placement.numa_node is not None:
             raise ConfigError(
                 "--pin-threads and --numa-node place Octavo's own threads, which --executor eager does not use; leave them out"

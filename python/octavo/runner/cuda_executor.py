@@ -45,7 +45,8 @@ class CudaSettings:
     """How a GPU is used.
 
     Attributes:
-        dtype: of weights, activations and KV cache: bf16, fp16 or fp32.
+        dtype: of weights and activations: bf16, fp16 or fp32.
+        kv_cache_dtype: of the KV cache: auto, which is `dtype`, or fp8 (E4M3; beside bf16 and fp16).
         memory_utilization: share of the GPU's memory that this process may take, KV cache included.
         kv_cache_bytes: bytes of the KV cache; None: what is left.
         attention: auto, flashinfer or paged.
@@ -53,6 +54,7 @@ class CudaSettings:
     """
 
     dtype: str = "bf16"
+    kv_cache_dtype: str = "auto"
     memory_utilization: float = 0.9
     kv_cache_bytes: int | None = None
     attention: str = "auto"
@@ -96,6 +98,7 @@ class CudaExecutor:
         """
         started = time.perf_counter()
         self._settings = settings
+        self._kv_cache_dtype = settings.dtype if settings.kv_cache_dtype == "auto" else settings.kv_cache_dtype
         self._device = device
         self._measured = _CACHE_FOLDER / f"products-{self._device.name.replace(' ', '-')}.txt"
         if self._measured.is_file():
@@ -105,9 +108,16 @@ class CudaExecutor:
         graph.output("logits", model.outputs(None)["logits"])
         loaded = time.perf_counter()
         self._program = self._device.lower(
-            graph, shape.max_num_seqs, shape.max_num_tokens, shape.max_num_logits, shape.max_model_len, settings.attention, settings.graphs
+            graph,
+            shape.max_num_seqs,
+            shape.max_num_tokens,
+            shape.max_num_logits,
+            shape.max_model_len,
+            settings.attention,
+            settings.graphs,
+            settings.kv_cache_dtype,
         )
-        self.shape = replace(shape, num_blocks=self._num_blocks(shape), kv_cache_dtype=settings.dtype)
+        self.shape = replace(shape, num_blocks=self._num_blocks(shape), kv_cache_dtype=self._kv_cache_dtype)
         self._program.make_caches(self.shape.num_blocks)
         log.info(
             "%s: %s, products by %s; %.2f GB of weights in %.2f s, KV cache of %d tokens in %.2f s",
