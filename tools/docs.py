@@ -119,7 +119,7 @@ def _families() -> list[tuple[str, str, str]]:
     """(name as it is scraped, type, help) of every family of the server's own, as the source declares them."""
     source = (SOURCE / "server" / "metrics.py").read_text()
     declared = re.findall(r'(Gauge|Counter)MetricFamily\(\s*"(\w+)",\s*"([^"]+)"', source)
-    observed = re.findall(r'histogram\("(\w+)",\s*"([^"]+)"', source)
+    observed = re.findall(r'[hH]istogram\("(?:octavo_)?(\w+)",\s*"([^"]+)"', source)
     families = [(name + "_total" * (kind == "Counter"), kind.lower(), text) for kind, name, text in declared]
     return sorted(families + [(f"octavo_{name}", "histogram", text) for name, text in observed])
 

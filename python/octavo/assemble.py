@@ -13,6 +13,7 @@ from octavo.checkpoint.model_config import ModelConfig
 from octavo.checkpoint.pooling_config import PoolingConfig
 from octavo.config import EngineConfig
 from octavo.engine import AsyncEngine, EngineCore, LocalCore, ModelInfo, StepPace
+from octavo.engine.synthetic_core import SYNTHETIC, WORDS, SyntheticCore, SyntheticModel
 from octavo.errors import ConfigError
 from octavo.fetch import find_model
 from octavo.log import get_logger
@@ -24,7 +25,8 @@ from octavo.runner.local_runner import LocalRunner
 from octavo.scheduler import Scheduler, SchedulerLimits
 from octavo.step import Runner
 from octavo.structured import GrammarCompiler
-from octavo.text import open_tokenizer
+from octavo.text import ChatTemplate, open_tokenizer
+from octavo.text.byte_tokenizer import ByteTokenizer
 from octavo.towers import tower_class
 
 __all__ = ["build_engine", "step_shape"]
@@ -44,6 +46,8 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
         CheckpointError: the model cannot be read, or is of an unknown kind.
         ConfigError: settings that do not fit the model or this machine.
     """
+    if config.model.startswith(SYNTHETIC):
+        return _synthetic_engine(config)
     found = find_model(config.model, log.info)
     checkpoint = open_checkpoint(found.path, config.load_format)
     model = model_config(checkpoint, config.task, config.pooling)
@@ -83,6 +87,19 @@ def _image_processor(checkpoint: Checkpoint, platform: Platform) -> ImageProcess
         log.warning("%s: this device reads no images yet; the model's text half is served", checkpoint.path)
         return None
     return open_image_processor(half.path, half.config)
+
+
+def _synthetic_engine(config: EngineConfig) -> AsyncEngine:
+    """No model, no runner: what stands before them, alone."""
+    model = SyntheticModel.parse(config.model)
+    scheduling = config.scheduling
+    core = SyntheticCore(model, max_running=scheduling.max_num_seqs or 4096, max_waiting=scheduling.max_waiting)
+    template = ChatTemplate({"default": "{% for message in messages %}{{ message.content }}\n{% endfor %}"}, {})
+    tokenizer = ByteTokenizer(0, WORDS, template)
+    names = config.served_model_name or ("synthetic",)
+    max_model_len = min(config.max_model_len or model.max_model_len, model.max_model_len)
+    info = ModelInfo(names[0], config.model, max_model_len, tokenizer.vocab_size, int(time.time()), {}, names[1:])
+    return AsyncEngine(core, tokenizer, info, seed=config.seed, log_stats_s=config.log_stats_s)
 
 
 def step_shape(config: EngineConfig, model: ModelConfig, platform: Platform) -> StepShape:

@@ -120,7 +120,7 @@ async def test_events_leave_one_by_one_without_delay(start_server: StartServer, 
         return guard(transport, stall_s)
 
     monkeypatch.setattr(sse, "stall_guard", spy)
-    monkeypatch.setattr(sse, "_SURE_TO_FIT", 0)  # every write is guarded
+    monkeypatch.setattr(sse, "SURE_TO_FIT", 0)  # every write is guarded
     server = await start_server(ScriptedEngine(script=words_script("a b c d", interval_s=0.02)))
     async with server.http.post(COMPLETIONS, json={"prompt": "a", "stream": True}) as response:
         chunks = [chunk async for chunk, end in response.content.iter_chunks() if end]

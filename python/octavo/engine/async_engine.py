@@ -225,12 +225,13 @@ class AsyncEngine:
         now_s = self._clock()
         for output in outputs:
             live = self._live.get(output.request_id)
-            if live is None or live.choice(output.choice).finish_reason is not None:
+            choice = None if live is None else live.choice(output.choice)
+            if live is None or choice is None or choice.finish_reason is not None:
                 continue
             try:
-                delta = live.take(output)
+                delta = live.take(output, choice)
                 if delta is not None:
-                    self._count_tokens(live, live.choice(delta.index), len(delta.token_ids), now_s)
+                    self._count_tokens(live, choice, len(delta.token_ids), now_s)
                     self._put(live, delta)
                     if output.finish_reason is None and delta.finish_reason is not None:  # a stop string
                         self.core.finish(live.core_id, delta.index)

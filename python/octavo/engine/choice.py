@@ -70,6 +70,7 @@ class Choice:
         self._params = rules.params
         self._detokenizer = detokenizer
         self._matcher = None if rules.matcher is None else rules.matcher.fork()
+        self._plain = self._matcher is None and rules.params.logprobs is None
         self.num_tokens = 0
         self.finish_reason: FinishReason | None = None
         self.last_token_s: float | None = None
@@ -77,6 +78,9 @@ class Choice:
     def push(self, output: SequenceOutput) -> Delta:
         """Take the next tokens, at least one; those after a stop string are dropped. The choice must not have ended before."""
         token_ids, logprobs = output.token_ids, output.logprobs
+        if self._plain and output.finish_reason is None:  # nearly all there are
+            self.num_tokens += len(token_ids)
+            return Delta(self._index, self._detokenizer.push(token_ids), token_ids, num_cached_tokens=output.num_cached_tokens)
         if len(token_ids) == 1:
             return self._push(output, token_ids[0], logprobs[0] if logprobs else None, output.finish_reason)
         deltas: list[Delta] = []

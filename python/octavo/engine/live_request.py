@@ -47,14 +47,12 @@ class LiveRequest:
             choice = self._choices[index] = self._new_choice(index)
         return choice
 
-    def take(self, output: SequenceOutput) -> Delta | None:
-        """The delta that an output of a choice that goes on makes known; None where that waits for the first token."""
+    def take(self, output: SequenceOutput, choice: Choice) -> Delta | None:
+        """The delta that an output of `choice`, which goes on, makes known; None where that waits for the first token."""
         self.num_cached_tokens = output.num_cached_tokens
         self.queue_s = output.queue_s
         if output.prompt_logprobs is not None:
             self._prompt_logprobs += output.prompt_logprobs
-        index = output.choice
-        choice = self.choice(index)
         if not output.token_ids:
             reason = output.finish_reason
             if reason is None:
@@ -63,7 +61,7 @@ class LiveRequest:
             return last if output.pooled is None else replace(last, pooled=output.pooled)
         is_first = choice.num_tokens == 0
         delta = choice.push(output)
-        if index == 0 and is_first and self.request.params.prompt_logprobs is not None:
+        if is_first and output.choice == 0 and self.request.params.prompt_logprobs is not None:
             return replace(delta, prompt_logprobs=self._prompt_logprobs)
         return delta
 

@@ -54,7 +54,8 @@ class RequestStream:
                 raise StopAsyncIteration
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
-        return Delta.joined(self._pending.pop(next(iter(self._pending))))
+        deltas = self._pending.pop(next(iter(self._pending)))
+        return deltas[0] if len(deltas) == 1 else Delta.joined(deltas)
 
     async def __aenter__(self) -> RequestStream:
         return self

@@ -13,7 +13,7 @@ from octavo.server.edge.clients import Clients
 from octavo.server.edge.context import CONTEXT, ServerContext
 from octavo.server.edge.late import late_routes
 from octavo.server.edge.middleware import add_headers, middlewares
-from octavo.server.metrics import metrics_routes
+from octavo.server.metrics import add_metrics
 from octavo.server.openai import models
 from octavo.server.responses.store import keep_responses_in
 
@@ -66,7 +66,7 @@ def build_app(engine: Engine, config: ServerConfig, *, clients: Clients | None =
         app.add_routes(family.ROUTES)
     for module, routes in _LATE_FAMILIES.items():
         app.add_routes(late_routes(f"octavo.server.{module}", *routes))
-    app.add_routes(metrics_routes(app[CONTEXT]))
+    add_metrics(app)
     app.add_routes(dashboard_routes(engine))
     if config.otlp_traces_endpoint is not None:
         _trace(app, config.otlp_traces_endpoint)

@@ -6,9 +6,10 @@ Counts and gauges are read from `engine.stats()` when somebody asks; only latenc
 
 from __future__ import annotations
 
+import asyncio
 import time
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -19,17 +20,21 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from octavo.server.edge.context import CONTEXT
+
 if TYPE_CHECKING:
     from octavo.engine.port import Engine
     from octavo.engine.stats import RequestSummary
     from octavo.server.edge.context import ServerContext
     from octavo.types import GenerationRequest
 
-__all__ = ["LatencyObserver", "metrics_routes"]
+__all__ = ["LatencyObserver", "add_metrics"]
 
 _TTFT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 _ITL_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
 _E2E_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0)
+_LAG_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
+_LAG_PERIOD_S = 0.05
 _TOKENS = tuple(float(2**power) for power in range(18))
 
 
@@ -149,16 +154,40 @@ class EdgeCollector(Collector):
         yield from (running, requests, tokens, refused, told)
 
 
-def metrics_routes(context: ServerContext) -> list[web.RouteDef]:
-    """Register the observer with the engine and return the endpoint."""
+class LoopLag:
+    """How late the event loop calls what is due: what a request may wait for before anybody looks at it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._histogram = Histogram("octavo_loop_lag_seconds", "How late the event loop calls what is due, every 50 ms.", _LAG_S)
+        registry.register(self._histogram)
+
+    async def watch(self) -> None:
+        """Measure for ever."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            due_s = clock() + _LAG_PERIOD_S
+            await asyncio.sleep(_LAG_PERIOD_S)
+            self._histogram.observe(max(0.0, clock() - due_s))
+
+
+def add_metrics(app: web.Application) -> None:
+    """Give `app` its endpoint, and what feeds it: an observer of its engine, a watch over the event loop."""
+    context = app[CONTEXT]
     engine, registry = context.engine, CollectorRegistry(auto_describe=False)
     registry.register(EngineCollector(engine))
     registry.register(EdgeCollector(context))
     ProcessCollector(registry=registry)
     engine.add_observer(LatencyObserver(registry))
+    lag = LoopLag(registry)
+
+    async def watch_lag(_: web.Application) -> AsyncIterator[None]:
+        watch = asyncio.create_task(lag.watch())
+        yield
+        watch.cancel()
 
     async def metrics(_: web.Request) -> web.Response:
         headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         return web.Response(body=generate_latest(registry), headers=headers)
 
-    return [web.get("/metrics", metrics)]
+    app.router.add_get("/metrics", metrics)
+    app.cleanup_ctx.append(watch_lag)

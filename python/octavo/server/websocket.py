@@ -13,6 +13,7 @@ A message without a usable `id` is answered by an error whose id is null. Closin
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ from octavo.server.edge.context import CONTEXT, ServerContext
 from octavo.server.edge.errors import ApiError, to_api_error
 from octavo.server.edge.origins import allows_origin
 from octavo.server.edge.reply import Event
-from octavo.server.edge.sse import stall_guard
+from octavo.server.edge.sse import SURE_TO_FIT, stall_guard
 from octavo.server.openai.chat import open_chat
 from octavo.server.openai.completions import open_completion
 from octavo.server.openai.protocol import ChatBody, CompletionBody, GenerationBody
@@ -118,18 +119,27 @@ class StreamSocket:
         model, open_reply = kind
         body = await self._context.workers.run(size, lambda: parse_body(data, model))
 
-        async def send(event: Event) -> None:
-            await self._send({"type": "chunk", "id": stream_id, "data": orjson.Fragment(event.data)})
+        head = orjson.dumps({"type": "chunk", "id": stream_id})[:-1] + b',"data":'
+
+        def send(event: Event) -> Awaitable[None]:
+            return self._send_text(head + event.data + b"}")
 
         with admitted():
             async with open_reply(self._context, body) as reply:
                 await reply.send_events(send)
 
     async def _send(self, message: dict[str, Any]) -> None:
+        await self._send_text(orjson.dumps(message))
+
+    async def _send_text(self, message: bytes) -> None:
         if self._socket.closed:
             return
-        with stall_guard(self._transport, self._context.stall_s):
-            await self._socket.send_str(orjson.dumps(message).decode())
+        transport = self._transport
+        if transport is not None and transport.get_write_buffer_size() + len(message) < SURE_TO_FIT:
+            await self._socket.send_frame(message, WSMsgType.TEXT)
+            return
+        with stall_guard(transport, self._context.stall_s):
+            await self._socket.send_frame(message, WSMsgType.TEXT)
 
 
 async def _open(request: web.Request) -> web.WebSocketResponse:

@@ -16,14 +16,15 @@ __all__ = ["ByteTokenizer"]
 
 
 class ByteTokenizer:
-    """A `Tokenizer`. Ids from 256 on stand for one space each, so that generated text grows with every token."""
+    """A `Tokenizer`. Ids from 256 on stand for `words`, then for one space each, so that generated text grows with every token."""
 
-    def __init__(self, vocab_size: int) -> None:
-        self.vocab_size = max(vocab_size, 256)
+    def __init__(self, vocab_size: int, words: Sequence[bytes] = (), chat_template: ChatTemplate | None = None) -> None:
+        self._words = words
+        self.vocab_size = max(vocab_size, 256 + len(words))
         self.bos_token_id: int | None = None
         self.eos_token_ids: tuple[int, ...] = ()
         self.special_token_ids: frozenset[int] = frozenset()
-        self.chat_template: ChatTemplate | None = None
+        self.chat_template = chat_template
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         return list(encodable(text).encode())
@@ -37,10 +38,13 @@ class ByteTokenizer:
 
     def token_bytes(self, token_id: int) -> bytes:
         check_token_ids([token_id], self.vocab_size)
-        return bytes((token_id,)) if token_id < 256 else b" "
+        if token_id < 256:
+            return bytes((token_id,))
+        return self._words[token_id - 256] if token_id < 256 + len(self._words) else b" "
 
     def token_text(self, token_id: int) -> str:
-        return f"<0x{self.token_bytes(token_id)[0]:02X}>"
+        piece = self.token_bytes(token_id)
+        return f"<0x{piece[0]:02X}>" if len(piece) == 1 else piece.decode(errors="replace")
 
     def detokenizer(self, skip_special_tokens: bool = True) -> Detokenizer:
         from octavo._runtime import Detokenizer as TableDetokenizer

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from octavo.server.edge.clients import spend_tokens
+from octavo.server.edge.clients import CLIENT
 from octavo.server.edge.errors import ApiError
 from octavo.types import Delta, FinishReason, GenerationRequest, MediaSpan, Picture, TokenLogprobs
 
@@ -85,6 +85,7 @@ class Generation:
         self._score_only = score_only
         self._streams: list[RequestStream] = []
         self._num_open = len(requests)
+        self._client = CLIENT.get()
         self._queue: asyncio.Queue[tuple[int, Delta | Exception | None]] = asyncio.Queue(maxsize=1)
         self._exits = AsyncExitStack()
 
@@ -97,7 +98,8 @@ class Generation:
         except BaseException:
             await self._exits.aclose()
             raise
-        spend_tokens(sum(len(request.prompt_token_ids) for request in self._requests))
+        if self._client is not None:
+            self._client.spend(sum(len(request.prompt_token_ids) for request in self._requests))
         if len(self._streams) > 1:
             pumps = [asyncio.ensure_future(self._pump(index, stream)) for index, stream in enumerate(self._streams)]
             self._exits.push_async_callback(_cancel, pumps)
@@ -111,7 +113,8 @@ class Generation:
 
     async def __anext__(self) -> tuple[int, Delta]:
         prompt_index, delta = (0, await anext(self._streams[0])) if len(self._streams) == 1 else await self._next_of_many()
-        spend_tokens(len(delta.token_ids))
+        if self._client is not None:
+            self._client.spend(len(delta.token_ids))
         if delta.finish_reason is FinishReason.ERROR:
             raise ApiError(500, delta.error or "the request failed in the engine", kind="server_error", code="generation_failed")
         return prompt_index, _scored(delta) if self._score_only else delta

@@ -1,6 +1,6 @@
 """Server-sent events: one write per event, bounded buffers, and no request that outlives its reader.
 
-Every event reaches the socket at once (aiohttp sets TCP_NODELAY, and each write is one chunk). When the client reads slowly the
+Every event reaches the socket at once (aiohttp sets TCP_NODELAY, each write is one chunk). When the client reads slowly the
 kernel's buffers fill first, then at most 64 KiB in the transport and 64 KiB in aiohttp's accounting; a write then waits, and
 after `stall_s` seconds the connection is cut, which ends this handler and with it the request. A client that vanishes ends the
 handler too: the server runs with handler cancellation. Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
@@ -9,11 +9,11 @@ handler too: the server runs with handler cancellation. Format: https://html.spe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from octavo.log import get_logger
 from octavo.server.edge.context import CONTEXT
@@ -23,11 +23,27 @@ if TYPE_CHECKING:
     from octavo.server.edge.errors import ApiError
     from octavo.server.edge.reply import Event, SendEvent
 
-__all__ = ["EventSource", "framed", "send_events", "stall_guard"]
+__all__ = ["SURE_TO_FIT", "EventSource", "framed", "send_events", "stall_guard"]
 
 _log = get_logger(__name__)
-_SURE_TO_FIT = 32 * 1024  # half of what the transport takes before a write waits
+SURE_TO_FIT = 32 * 1024  # half of what the transport takes before a write waits
 _HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+class _EventStream(web.StreamResponse):
+    """Knows a shorter way to the transport than aiohttp's five calls, which are most of what a token costs."""
+
+    _num_direct_bytes = 0
+
+    def write_chunk(self, transport: asyncio.Transport, event: bytes) -> None:
+        """Write `event` as a chunk of its own. The response is chunked, its head is sent, and the transport takes more."""
+        chunk = b"%x\r\n%b\r\n" % (len(event), event)
+        transport.write(chunk)
+        self._num_direct_bytes += len(chunk)
+
+    @property
+    def body_length(self) -> int:
+        return super().body_length + self._num_direct_bytes
 
 
 class Ending(Protocol):
@@ -48,22 +64,30 @@ class EventSource(Protocol):
 
 async def send_events(request: web.Request, reply: EventSource, *, stall_s: float) -> web.StreamResponse:
     """Send the events of `reply`, then its API's last word. An error on the way takes the place of what did not come."""
-    response = web.StreamResponse(headers=_HEADERS)
+    response = _EventStream(headers=_HEADERS)
+    chunked = request.version >= HttpVersion11
+    if chunked:
+        response.enable_chunked_encoding()
     await response.prepare(request)
+    begun = False  # the first write takes the head along
 
     async def write(event: bytes) -> None:
-        transport = request.transport
-        if transport is not None and transport.get_write_buffer_size() + len(event) < _SURE_TO_FIT:
+        nonlocal begun
+        transport, begins = request.transport, not begun
+        begun = True
+        if transport is None or transport.get_write_buffer_size() + len(event) >= SURE_TO_FIT:
+            with stall_guard(transport, stall_s):
+                await response.write(event)
+        elif begins or not chunked or transport.is_closing():
             await response.write(event)
-            return
-        with stall_guard(transport, stall_s):
-            await response.write(event)
+        else:
+            response.write_chunk(transport, event)
 
     def probe() -> None:
         comments.append(asyncio.ensure_future(_quietly(response.write(b":\n\n"))))
 
-    async def send(event: Event) -> None:
-        await write(framed(event))
+    def send(event: Event) -> Awaitable[None]:
+        return write(framed(event))
 
     comments: list[asyncio.Future[None]] = []
     try:
