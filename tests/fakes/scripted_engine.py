@@ -7,14 +7,17 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
+import numpy as np
+
 from fakes.fake_tokenizer import FakeTokenizer
 from octavo.engine.model_info import ModelInfo
 from octavo.engine.request_stream import RequestStream
 from octavo.engine.stats import EngineObserver, EngineStats, RequestSummary
 from octavo.errors import EngineDeadError, InvalidRequestError, QueueFullError
+from octavo.multimodal import ImageInputs
 from octavo.types import Delta, FinishReason, GenerationRequest, KvBlocks, TokenLogprobs
 
-__all__ = ["ChattyTokenizer", "FakeTemplate", "Script", "ScriptedEngine", "deltas_script", "endless_script", "words_script"]
+__all__ = ["ChattyTokenizer", "FakeImages", "FakeTemplate", "Script", "ScriptedEngine", "deltas_script", "endless_script", "words_script"]
 
 Script = Callable[[GenerationRequest], AsyncIterator[Delta]]
 
@@ -30,14 +33,29 @@ class FakeTemplate:
         if messages[0]["role"] == "assistant":
             raise InvalidRequestError("the chat template refuses these messages: the first turn is the user's", "messages")
         head = "".join(f"[{key}={value}]" for key, value in kwargs.items())
-        turns = "".join(f"<{message['role']}>{message['content']}\n" for message in messages)
+        turns = "".join(f"<{message['role']}>{_written(message['content'])}\n" for message in messages)
         return head + turns + ("<assistant>" if add_generation_prompt else "")
+
+
+def _written(content: str | list[dict]) -> str:
+    return content if isinstance(content, str) else "".join(part.get("text", "~") for part in content)
 
 
 class ChattyTokenizer(FakeTokenizer):
     """The toy tokenizer with a chat template."""
 
     chat_template: FakeTemplate | None = FakeTemplate()
+
+
+class FakeImages:
+    """Prepares images that have one token each: "~", which `FakeTemplate` writes for them."""
+
+    image_token = "~"
+    most_patches = most_tokens = 1
+
+    def process(self, image: np.ndarray) -> ImageInputs:
+        ints = np.zeros((1, 1), np.int32)
+        return ImageInputs(np.full((1, 3), image.mean(), np.float32), ints[0], (1,), ints, self.image_token)
 
 
 class ScriptedEngine:
@@ -49,6 +67,7 @@ class ScriptedEngine:
         self.tokenizer = ChattyTokenizer()
         vocab_size = self.tokenizer.vocab_size
         self.info = ModelInfo("toy", "/models/toy", max_model_len=max_model_len, vocab_size=vocab_size, created=1700000000)
+        self.images: FakeImages | None = None
         self.dead: str | None = None
         self.died = False
         self.requests: list[GenerationRequest] = []

@@ -62,6 +62,7 @@ def _card(context: ServerContext, name: str) -> dict[str, Any]:
         "root": info.name,
         "parent": None,
         "max_model_len": info.max_model_len,
+        "input_modalities": ["text"] if context.engine.images is None else ["text", "image"],
         "permission": [permission],
     }
 

@@ -33,7 +33,7 @@ async def read_images(context: ServerContext, messages: Sequence[Message]) -> li
         return []
     processor = context.engine.images
     if processor is None:
-        raise InvalidRequestError(f"{named[0][0]}: this model reads no images here; send text only", "messages")
+        raise InvalidRequestError(f"{named[0][0]}: this model reads no images here; send text only", named[0][0])
     if len(named) > MAX_IMAGES:
         raise InvalidRequestError(f"messages show {len(named)} images; {MAX_IMAGES} are the most", "messages")
     from octavo.multimodal import read_image
@@ -45,7 +45,7 @@ async def read_images(context: ServerContext, messages: Sequence[Message]) -> li
             prepared.append(processor.process(read_image(_bytes_of(url, param), param)))
             room -= prepared[-1].num_tokens
             if room < 0:
-                raise InvalidRequestError(f"{param}: with this image the prompt is longer than the model's context window", "messages")
+                raise InvalidRequestError(f"{param}: with this image the prompt is longer than the model's context window", param)
         return prepared
 
     return await context.workers.run(max(len(url) for _, url in named) + (1 << 20), read)
@@ -56,14 +56,14 @@ def _bytes_of(url: str, param: str) -> bytes:
     head, comma, data = url.partition(",")
     if not url.startswith("data:") or not comma:
         raise InvalidRequestError(
-            f"{param} has the image {url[:_SHOWN]!r}; this server reads data URIs only: data:image/png;base64,...", "messages"
+            f"{param} has the image {url[:_SHOWN]!r}; this server reads data URIs only: data:image/png;base64,...", param
         )
     if not head.endswith(";base64"):
-        raise InvalidRequestError(f"{param} has a data URI that is not base64: it must begin with data:image/...;base64,", "messages")
+        raise InvalidRequestError(f"{param} has a data URI that is not base64: it must begin with data:image/...;base64,", param)
     try:
         return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InvalidRequestError(f"{param} has a data URI that is not valid base64: {error}", "messages") from error
+        raise InvalidRequestError(f"{param} has a data URI that is not valid base64: {error}", param) from error
 
 
 def place(context: ServerContext, token_ids: list[int], images: Sequence[ImageInputs]) -> tuple[tuple[Picture, ...], tuple[MediaSpan, ...]]:

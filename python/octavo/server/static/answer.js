@@ -10,7 +10,7 @@ export function requestBody(settings, messages, model) {
   const system = settings.system?.trim();
   const body = {
     model,
-    messages: [...(system ? [{ role: "system", content: system }] : []), ...messages.map(({ role, content }) => ({ role, content }))],
+    messages: [...(system ? [{ role: "system", content: system }] : []), ...messages.map(({ role, content, images }) => ({ role, content: shown(content, images) }))],
     stream: true,
     stream_options: { include_usage: true, continuous_usage_stats: true },
   };
@@ -22,6 +22,11 @@ export function requestBody(settings, messages, model) {
   if (stop.length) body.stop = stop;
   if (settings.logprobs) Object.assign(body, { logprobs: true, top_logprobs: TOP_LOGPROBS });
   return body;
+}
+
+function shown(text, images) {
+  if (!images?.length) return text;
+  return [...images.map(url => ({ type: "image_url", image_url: { url } })), { type: "text", text }];
 }
 
 export class Answer {

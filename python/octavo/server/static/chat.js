@@ -2,6 +2,7 @@
 
 import { Answer, requestBody } from "/static/answer.js";
 import { $, button, element } from "/static/dom.js";
+import { Images } from "/static/images.js";
 import { loadChats, loadSettings, newChat, saveChats, saveSettings } from "/static/store.js";
 import { AnswerTurn, userTurn } from "/static/turns.js";
 
@@ -12,6 +13,8 @@ let settings = loadSettings();
 let chats = loadChats();
 let chat = chats[0] ?? newChat();
 let running = null; // the Answer on its way
+let models = [];
+const images = new Images(busy);
 
 // ---- the list of chats ----
 
@@ -56,7 +59,7 @@ function drawer(on) {
 function showTurns() {
   const turns = chat.messages.map((message, index) => {
     const last = index === chat.messages.length - 1;
-    if (message.role === "user") return userTurn(message, text => resend(index, text));
+    if (message.role === "user") return userTurn(message, text => resend(index, text, message.images));
     const turn = new AnswerTurn();
     turn.show(message.content, message.reasoning ?? "", message.facts ?? "");
     turn.finish(message, last ? () => again() : null);
@@ -72,18 +75,18 @@ function emptiness() {
   return made;
 }
 
-function send(text) {
+function send(text, shown = []) {
   if (!chat.messages.length) chat.title = text.split("\n")[0].slice(0, 60);
-  chat.messages.push({ role: "user", content: text });
+  chat.messages.push(shown.length ? { role: "user", content: text, images: shown } : { role: "user", content: text });
   keep();
   showTurns();
   answer();
 }
 
-function resend(index, text) {
+function resend(index, text, shown) {
   running?.stop();
   chat.messages = chat.messages.slice(0, index);
-  send(text);
+  send(text, shown);
 }
 
 function again() {
@@ -120,7 +123,9 @@ function conclude(asked, run, turn) {
     asked.messages.push(message);
     turn.finish(message, asked === chat ? () => again() : null);
   } else if (asked === chat && !$("prompt").value) {
-    $("prompt").value = asked.messages.pop()?.content ?? ""; // the turn can be sent again
+    const unsent = asked.messages.pop(); // the turn can be sent again
+    $("prompt").value = unsent?.content ?? "";
+    images.set(unsent?.images ?? []);
     turn.text.remove();
   }
   if (running === run) running = null;
@@ -164,11 +169,18 @@ async function showModels() {
     const reason = document?.error?.message ?? `The server answered ${response.status}.`;
     return $("model").replaceChildren(element("option", "", reason));
   }
-  $("model").replaceChildren(...document.data.map(model => {
+  models = document.data;
+  $("model").replaceChildren(...models.map(model => {
     const option = element("option", "", model.id);
     option.value = model.id;
     return option;
   }));
+  chooseModel();
+}
+
+function chooseModel() {
+  const chosen = models.find(model => model.id === $("model").value);
+  images.allow(chosen?.input_modalities?.includes("image") ?? false);
 }
 
 // ---- what is pressed ----
@@ -179,8 +191,9 @@ $("form").addEventListener("submit", event => {
   const text = $("prompt").value.trim();
   if (!text) return;
   $("prompt").value = "";
-  send(text);
+  send(text, images.take());
 });
+$("model").addEventListener("change", chooseModel);
 $("prompt").addEventListener("input", busy);
 $("prompt").addEventListener("keydown", event => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {

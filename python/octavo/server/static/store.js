@@ -1,4 +1,4 @@
-/* Chats and settings, kept in this browser's storage. A chat: {id, title, messages: [{role, content, reasoning?, tokens?, facts?}]}. */
+/* Chats and settings, kept in this browser's storage. A chat: {id, title, messages: [{role, content, images?, reasoning?, tokens?, facts?}]}. */
 
 const CHATS = "octavo.chats";
 const SETTINGS = "octavo.settings";

@@ -1,11 +1,13 @@
 /* How turns of a conversation look, and what can be done with each. */
 
 import { button, copy, element } from "/static/dom.js";
+import { picture } from "/static/images.js";
 import { render } from "/static/markdown.js";
 import { tokenView } from "/static/tokens.js";
 
 export function userTurn(message, onEdit) {
-  const bubble = element("div", "bubble", message.content);
+  const images = (message.images ?? []).map((url, index) => picture(url, `Image ${index + 1}`));
+  const bubble = element("div", "bubble", ...images, message.content);
   const actions = element("div", "actions", button("Copy", "plain", made => copy(message.content, made)));
   const turn = element("article", "turn user", bubble, actions);
   turn.setAttribute("aria-label", "You");
