@@ -36,6 +36,7 @@ log = get_logger(__name__)
 ResultT = TypeVar("ResultT")
 
 _MAX_FORCED_TOKENS = 8  # of a sequence in a step, beside the one that is drawn: keys and punctuation of JSON are shorter
+_ENCODER_TOKENS = 512  # of a step of whole texts: nobody waits for a next token, and weights are read once for all of them
 _LOGITS_ROWS = 64  # enough for prompt log-probabilities to go at a useful pace; more sequences raise it
 
 
@@ -132,14 +133,16 @@ def _pooled_sizes(config: EngineConfig, pooling: PoolingConfig, max_model_len: i
     """The context window and the largest step of a model that makes vectors: an encoder's step takes the longest text whole."""
     if config.max_model_len is None and pooling.max_tokens is not None:
         max_model_len = min(max_model_len, pooling.max_tokens)
-    if not pooling.whole or max_num_tokens >= max_model_len:
+    if not pooling.whole:
         return max_model_len, max_num_tokens
-    if config.scheduling.max_num_batched_tokens is not None:
+    if config.scheduling.max_num_batched_tokens is None:
+        return max_model_len, max(max_num_tokens, max_model_len, _ENCODER_TOKENS)
+    if max_num_tokens < max_model_len:
         raise ConfigError(
             f"--max-num-batched-tokens is {max_num_tokens}, but an encoder computes a text in one step, of up to {max_model_len} tokens; "
             "raise it, or lower --max-model-len"
         )
-    return max_model_len, max_model_len
+    return max_model_len, max_num_tokens
 
 
 def _scheduler(config: EngineConfig, shape: StepShape) -> Scheduler:

@@ -12,6 +12,8 @@ from executors import eager, step_program, vectors
 from safetensors.torch import save_file
 from test_architectures import COMMON
 
+from octavo.checkpoint import open_checkpoint
+from octavo.models import model_config
 from octavo.step import RowPooling
 
 CASES = {"llama": ("LlamaConfig", {}), "qwen3": ("Qwen3Config", {"head_dim": 32}), "mistral": ("MistralConfig", {"sliding_window": 24})}
@@ -103,6 +105,21 @@ def test_embedding_gemma_sees_both_ways(tmp_path):
         means = [model(torch.tensor([prompt])).last_hidden_state[0].mean(0) for prompt in prompts()]
         expected = [torch.nn.functional.normalize(torch.tanh(layers[1](layers[0](row))), dim=0).numpy() for row in means]
     check_close(vectors(tmp_path, prompts(), RowPooling(activation="normalize")), expected)
+
+
+def test_a_reward_of_two_layers(tmp_path):
+    """Qwen 2.5's reward models: score = linear(relu(linear(x))) of the last token, and no function after it."""
+    model = make("llama", tmp_path, "AutoModel")
+    head = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1))
+    stored = {f"model.{name}": value for name, value in model.state_dict().items()}
+    save_file(stored | {f"score.{name}": value for name, value in head.state_dict().items()}, tmp_path / "model.safetensors")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"architectures": ["LlamaForRewardModel"]}))
+    with torch.inference_mode():
+        expected = [head(model(torch.tensor([prompt])).last_hidden_state[0, -1]).numpy() for prompt in prompts()]
+    check_close(vectors(tmp_path, prompts(), RowPooling(), chunk=16), expected)
+    pooling = model_config(open_checkpoint(tmp_path)).pooling
+    assert pooling is not None and (pooling.activation, pooling.width) == ("none", 1)
 
 
 def test_token_classifiers_equal_transformers(tmp_path):

@@ -76,15 +76,24 @@ class PoolingConfig:
 
 def task_of(config: Mapping[str, Any], folder: Path | None, *, is_encoder: bool) -> str:
     """What the files say the model is for: by the class that config.json names, and whether sentence-transformers made the folder."""
-    names = config.get("architectures")
-    name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
-    if name.endswith("ForSequenceClassification"):
+    name = _architecture(config)
+    if name.endswith(("ForSequenceClassification", "ForRewardModel")):
         return "classify"
     if name.endswith("ForTokenClassification"):
         return "token_classify"
     made_by_st = folder is not None and (folder / "modules.json").is_file()
     bare = name.endswith("Model") and not name.endswith("LMHeadModel")  # GPT2LMHeadModel generates
     return "embed" if is_encoder or made_by_st or bare else "generate"
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    names = config.get("architectures")
+    return names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
+
+
+def _is_reward(config: Mapping[str, Any]) -> bool:
+    """A reward model gives numbers, not probabilities."""
+    return _architecture(config).endswith("ForRewardModel")
 
 
 def read_pooling(
@@ -100,9 +109,9 @@ def read_pooling(
         found = _embedding(folder, is_encoder)
         width = found.dense[-1].out_features if found.dense else hidden_size
         return replace(found, width=width, token_width=hidden_size, whole=is_encoder)
-    labels = _labels(keys)
+    labels = _labels(keys, default=1 if _is_reward(config) else 2)
     token_width = len(labels) if task == "token_classify" else hidden_size
-    kind, activation = _classifier_kind(keys, is_encoder), _classifier_activation(keys, task)
+    kind, activation = _classifier_kind(keys, is_encoder), "none" if _is_reward(config) else _classifier_activation(keys, task)
     return PoolingConfig(task, kind, activation, labels=labels, width=len(labels), token_width=token_width, whole=is_encoder)
 
 
@@ -197,14 +206,14 @@ def _classifier_kind(keys: ConfigKeys, is_encoder: bool) -> str:
     return kind
 
 
-def _labels(keys: ConfigKeys) -> tuple[str, ...]:
+def _labels(keys: ConfigKeys, default: int = 2) -> tuple[str, ...]:
     """In the order of their ids; transformers leaves two labels with names of its own out of the file."""
     names = keys.section("id2label").mapping()
     if names and all(key.isdecimal() for key in names) and {int(key) for key in names} == set(range(len(names))):
         return tuple(str(names[key]) for key in sorted(names, key=int))
     if names:
         raise keys.refused("id2label", "an object with the keys 0, 1, ... is needed")
-    return tuple(f"LABEL_{index}" for index in range(keys.count("num_labels", 2, most=_MOST_LABELS)))
+    return tuple(f"LABEL_{index}" for index in range(keys.count("num_labels", default, most=_MOST_LABELS)))
 
 
 def _classifier_activation(keys: ConfigKeys, task: str) -> str:

@@ -13,6 +13,7 @@ from octavo.layers.embedding import Embedding, OutputHead
 from octavo.layers.linear import Linear
 from octavo.layers.norm import make_norm
 from octavo.layers.weights import Weights
+from octavo.models._heads import DenseHead, Head
 from octavo.models._rope_tables import rope_tables
 from octavo.ops.ops import Step, Tensor
 
@@ -66,11 +67,13 @@ class Decoder:
         """Build block `index`; `rope` is its rotary table, None where positions are not rotated."""
         return PreNormBlock(weights, config, index, rope)
 
-    def make_classifier(self, weights: Weights, config: ModelConfig, num_labels: int) -> Linear:
+    def make_classifier(self, weights: Weights, config: ModelConfig, num_labels: int) -> Head:
         """Build what makes a classifier's logits, or a reward, of a sequence's pooled hidden state."""
+        if weights.has("score.0.weight"):  # Qwen 2.5's reward models
+            return DenseHead(weights, "score.0", "score.2", config.hidden_size, num_labels, weights.ops.relu)
         return Linear(weights, {"score": num_labels}, config.hidden_size, bias=weights.has("score.bias"))
 
-    def make_token_classifier(self, weights: Weights, config: ModelConfig, num_labels: int) -> Linear:
+    def make_token_classifier(self, weights: Weights, config: ModelConfig, num_labels: int) -> Head:
         """Build what makes a classifier's logits of each token's hidden state."""
         return self.make_classifier(weights, config, num_labels)
 

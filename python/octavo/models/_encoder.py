@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from octavo.checkpoint.config_keys import ConfigKeys
@@ -11,13 +11,11 @@ from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.encoder import EncoderBlock, EncoderEmbedding
 from octavo.layers.linear import Linear
 from octavo.layers.weights import Weights
+from octavo.models._heads import Head
 from octavo.models._rope_tables import rope_tables
 from octavo.ops.ops import Step, Tensor
 
-__all__ = ["DenseTanhHead", "Encoder", "EncoderLayer", "Head"]
-
-Head = Callable[[Tensor], Tensor]
-"""From hidden states [rows, E] to a classifier's logits [rows, labels]."""
+__all__ = ["Encoder", "EncoderLayer"]
 
 
 class EncoderLayer(Protocol):
@@ -72,17 +70,3 @@ class Encoder:
         for layer in self.layers:
             x = layer(x, step)
         return x
-
-
-class DenseTanhHead:
-    """out(act(dense(x))), the head of BERT and its like."""
-
-    def __init__(
-        self, weights: Weights, dense: str, out: str, hidden_size: int, num_labels: int, activation: Callable[[Tensor], Tensor]
-    ) -> None:
-        self.dense = Linear(weights, {dense: hidden_size}, hidden_size, bias=True)
-        self.activation = activation
-        self.out = Linear(weights, {out: num_labels}, hidden_size, bias=True)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.out(self.activation(self.dense(x)))

@@ -8,7 +8,7 @@ from octavo.checkpoint.model_config import ModelConfig
 from octavo.checkpoint.pooling_config import DenseConfig, PoolingConfig
 from octavo.layers.linear import Linear
 from octavo.layers.weights import Weights
-from octavo.models._encoder import Head
+from octavo.models._heads import Head
 from octavo.ops.ops import Ops, Step, Tensor
 
 __all__ = ["Body", "PooledModel"]

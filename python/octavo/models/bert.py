@@ -7,7 +7,8 @@ from typing import ClassVar
 from octavo.checkpoint.family_files import StoredNames, name_patterns
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.weights import Weights
-from octavo.models._encoder import DenseTanhHead, Encoder, Head
+from octavo.models._encoder import Encoder
+from octavo.models._heads import DenseHead, Head
 
 __all__ = ["BERT_PARTS", "BERT_TOP", "STORED_NAMES", "Model"]
 
@@ -47,4 +48,4 @@ class Model(Encoder):
     }
 
     def make_classifier(self, weights: Weights, config: ModelConfig, num_labels: int) -> Head:
-        return DenseTanhHead(weights, "pooler.dense", "classifier", config.hidden_size, num_labels, weights.ops.tanh)
+        return DenseHead(weights, "pooler.dense", "classifier", config.hidden_size, num_labels, weights.ops.tanh)

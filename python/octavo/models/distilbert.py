@@ -10,7 +10,8 @@ from octavo.checkpoint.family_files import StoredNames, name_patterns
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.weights import Weights
 from octavo.models import bert
-from octavo.models._encoder import DenseTanhHead, Encoder, Head
+from octavo.models._encoder import Encoder
+from octavo.models._heads import DenseHead, Head
 
 __all__ = ["STORED_NAMES", "Model"]
 
@@ -53,4 +54,4 @@ class Model(Encoder):
         return encoder_config(keys, norm_eps=1e-12)
 
     def make_classifier(self, weights: Weights, config: ModelConfig, num_labels: int) -> Head:
-        return DenseTanhHead(weights, "pre_classifier", "classifier", config.hidden_size, num_labels, weights.ops.relu)
+        return DenseHead(weights, "pre_classifier", "classifier", config.hidden_size, num_labels, weights.ops.relu)

@@ -14,7 +14,8 @@ from octavo.layers.linear import Linear
 from octavo.layers.mlp import GatedMLP, PlainMLP
 from octavo.layers.norm import make_norm
 from octavo.layers.weights import Weights
-from octavo.models._encoder import Encoder, Head
+from octavo.models._encoder import Encoder
+from octavo.models._heads import Head
 from octavo.ops.ops import Step, Tensor
 
 __all__ = ["STORED_NAMES", "Model"]

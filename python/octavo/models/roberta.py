@@ -10,7 +10,8 @@ from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.encoder import EncoderEmbedding
 from octavo.layers.weights import Weights
 from octavo.models import bert
-from octavo.models._encoder import DenseTanhHead, Encoder, Head
+from octavo.models._encoder import Encoder
+from octavo.models._heads import DenseHead, Head
 
 __all__ = ["STORED_NAMES", "Model"]
 
@@ -31,4 +32,4 @@ class Model(Encoder):
         return EncoderEmbedding(weights, config, position_offset=config.position_offset)
 
     def make_classifier(self, weights: Weights, config: ModelConfig, num_labels: int) -> Head:
-        return DenseTanhHead(weights, "classifier.dense", "classifier.out_proj", config.hidden_size, num_labels, weights.ops.tanh)
+        return DenseHead(weights, "classifier.dense", "classifier.out_proj", config.hidden_size, num_labels, weights.ops.tanh)

@@ -18,7 +18,7 @@ from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.reply import awaiting
 from octavo.server.openai.models import check_model
 from octavo.server.pooling.protocol import MAX_INPUTS, PoolingRequestBody, RerankBody, ScoreBody
-from octavo.server.pooling.vectors import Vectors, compute, cosine, tokenized, usage
+from octavo.server.pooling.vectors import Vectors, compute, cosines, tokenized, usage
 from octavo.types import PoolingParams
 
 if TYPE_CHECKING:
@@ -85,13 +85,9 @@ async def _scores(
         raise InvalidRequestError(f"more than {2 * MAX_INPUTS} texts; send them in several requests", "text_2")
     inputs = await tokenized(context, body, [(text, None) for text in (*firsts, *seconds)])
     vectors = await compute(context, body, inputs, PoolingParams(use_activation=True))
-    rows = vectors.rows
-    seconds_rows = rows[len(firsts) :]
-
-    def compare() -> list[float]:
-        return [cosine(array("f", rows[index if len(firsts) > 1 else 0]), array("f", second)) for index, second in enumerate(seconds_rows)]
-
-    return await context.workers.run(sum(map(len, rows)), compare), vectors
+    first_rows, second_rows = vectors.rows[: len(firsts)], vectors.rows[len(firsts) :]
+    scores = await context.workers.run(sum(map(len, vectors.rows)), lambda: cosines(first_rows, second_rows))
+    return scores, vectors
 
 
 ROUTES = [
