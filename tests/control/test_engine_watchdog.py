@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -33,6 +36,14 @@ class StuckRunner(FakeRunner):
 
     def submit(self, plan):
         return Future()
+
+
+class TerminatedRunner(StuckRunner):
+    """The process gets SIGTERM while its step hangs."""
+
+    def submit(self, plan):
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        return super().submit(plan)
 
 
 class DeadRunner(StuckRunner):
@@ -124,9 +135,9 @@ async def test_what_cannot_be_built_again_ends_for_good(start_engine, runner):
 
 
 SERVE = f"""
-import os, signal, sys, threading, urllib.error, urllib.request
+import sys, threading, urllib.error, urllib.request
 sys.path[:0] = [{str(Path(__file__).parents[1])!r}, {str(Path(__file__).parent)!r}]
-from test_engine_watchdog import StuckRunner
+from test_engine_watchdog import StuckRunner, TerminatedRunner
 from fakes.fake_engine import fake_engine
 from octavo.config import ServerConfig
 from octavo.engine import AsyncEngine
@@ -149,7 +160,7 @@ threading.Thread(target=post, daemon=True).start()
     "code",
     [
         "serve(fake_engine(StuckRunner(), watchdog=Watchdog(least_s=0.2, tick_s=0.05)), config, [listener])",
-        "threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start(); serve(fake_engine(StuckRunner()), config, [listener])",
+        "serve(fake_engine(TerminatedRunner()), config, [listener])",
     ],
     ids=["noticed", "SIGTERM"],
 )

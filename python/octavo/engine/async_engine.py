@@ -11,22 +11,18 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from octavo.engine.admission import admit, admit_pooling, check_constraints
-from octavo.engine.beams import beam_params, max_length_of
 from octavo.engine.choice import Choice, ChoiceRules, NoText
-from octavo.engine.content_ids import with_content_ids
+from octavo.engine.core_request import core_request
 from octavo.engine.live_request import LiveRequest
 from octavo.engine.model_info import ModelInfo
 from octavo.engine.port import Core
 from octavo.engine.request_stream import RequestStream
-from octavo.engine.row_sampling import row_samplings
 from octavo.engine.stats import EngineCounters, EngineObserver, EngineStats
 from octavo.engine.stats_log import log_stats
 from octavo.errors import EngineDeadError, InvalidRequestError
 from octavo.log import get_logger
-from octavo.scheduler import CoreRequest, SequenceOutput
-from octavo.step import RowSampling
-from octavo.types import Delta, FinishReason, GenerationRequest, KvBlocks, PoolingParams
+from octavo.scheduler import SequenceOutput
+from octavo.types import Delta, FinishReason, GenerationRequest, KvBlocks
 
 if TYPE_CHECKING:
     from octavo.multimodal import ImageProcessor
@@ -68,7 +64,6 @@ class AsyncEngine:
         self._clock = clock
         self._observers = list(observers)
         self._seeds = random.Random(seed or None)
-        self._eos_token_ids = frozenset(tokenizer.eos_token_ids)
         self._core_ids = itertools.count()
         self._live: dict[str, LiveRequest] = {}  # by core_id
         self._names: set[str] = set()  # the request_id of each one that lives
@@ -136,56 +131,18 @@ class AsyncEngine:
             raise InvalidRequestError(
                 f"request_id {request.request_id!r} belongs to a request that still runs; choose another", "request_id"
             )
-        asked = self._core_request(request)
-        live = self._live_request(request, asked.request_id)
+        core_id = str(next(self._core_ids))
+        in_tokens = core_request(request, core_id, self._seeds, self.tokenizer, self.info, self.core.limits)
+        live = self._live_request(request, core_id)
         try:
-            await self.core.add(asked)
+            await self.core.add(in_tokens)
         except BaseException:
             self._forget(live)
-            self.core.finish(asked.request_id)
+            self.core.finish(core_id)
             raise
         for observer in self._observers:
             observer.queued(request)
         return live.stream
-
-    def _core_request(self, request: GenerationRequest) -> CoreRequest:
-        """The request in tokens. Raises `InvalidRequestError` where it can never be served."""
-        if request.pooling is not None:
-            return self._pooling_request(request, request.pooling)
-        params = request.params
-        max_tokens = admit(request, self.info, max_length_of(request, self.core.limits))
-        end_token_ids = frozenset(params.stop_token_ids) | (frozenset() if params.ignore_eos else self._eos_token_ids)
-        samplings = row_samplings(params, self.tokenizer, self.info.vocab_size, self._seeds.getrandbits(64), end_token_ids)
-        check_constraints(samplings[0], self.info.vocab_size)
-        return CoreRequest(
-            request_id=str(next(self._core_ids)),
-            prompt_token_ids=with_content_ids(request.prompt_token_ids, request.media, self.info.vocab_size),
-            samplings=samplings,
-            max_tokens=max_tokens,
-            end_token_ids=end_token_ids,
-            priority=request.priority,
-            cache_extras=request.cache_salt.encode(),
-            grammar_field=request.grammar_field,
-            beams=beam_params(params),
-            pictures=request.pictures,
-            media=request.media,
-        )
-
-    def _pooling_request(self, request: GenerationRequest, pooling: PoolingParams) -> CoreRequest:
-        row = admit_pooling(pooling, request.prompt_token_ids, self.info, self.core.limits.max_prompt_length)
-        model = self.info.pooling
-        assert model is not None
-        return CoreRequest(
-            request_id=str(next(self._core_ids)),
-            prompt_token_ids=request.prompt_token_ids,
-            samplings=(RowSampling(),),
-            max_tokens=1,
-            priority=request.priority,
-            cache_extras=request.cache_salt.encode(),
-            pooling=row,
-            whole=model.whole,
-            reuses_prefix=model.reuses_prefix and not row.token_wise,
-        )
 
     def _live_request(self, request: GenerationRequest, core_id: str) -> LiveRequest:
         params = request.params
