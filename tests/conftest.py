@@ -27,6 +27,7 @@ EXPLAINED: dict[str, Callable[[], bool]] = {
     r"OCTAVO_TEST_ALL=1 runs it": lambda: os.environ.get("OCTAVO_TEST_ALL") != "1",
     r"apt-get install .*qemu|cross compiler": lambda: not all(map(shutil.which, ("aarch64-linux-gnu-g++", "qemu-aarch64"))),
     r"no (curl|node|cmake) here": lambda: True,  # the reason is the result of looking for it
+    r"tools/clients has not installed": lambda: True,  # the reason is the result of looking for it
     r"no /proc here": lambda: not Path("/proc").exists(),
     r"no NVIDIA GPU here": lambda: not GPU.exists(),
     r"^no GPU: |built without -DOCTAVO_CUDA": lambda: True,  # the reason is what the library's own look for a GPU or for itself found

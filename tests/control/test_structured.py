@@ -145,6 +145,21 @@ def test_what_cannot_be_honoured_is_refused_by_its_path(schema: dict, path: str)
     assert refused.value.param == "response_format"
 
 
+def test_objects_have_the_properties_that_are_named_unless_the_schema_says_otherwise(compiler: GrammarCompiler) -> None:
+    named = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    conjunction = {"allOf": [named, {"properties": {"b": {"const": 1}}}], "required": ["b"]}
+    for schema, text, fits in (
+        (named, '{"b": 1}', False),
+        ({"$defs": {"n": named}, "properties": {"x": {"$ref": "#/$defs/n"}}}, '{"x": {"b": 1}}', False),
+        ({**named, "additionalProperties": True}, '{"b": 1}', True),
+        ({**named, "required": ["b"]}, '{"b": 1}', True),
+        (conjunction, '{"a": 2, "b": 1}', True),
+    ):
+        grammar = json_schema_grammar(schema)
+        compiler.check(grammar, "schema")
+        assert (compiler.matcher(grammar).try_consume_tokens(list(text.encode())) == len(text)) is fits, schema
+
+
 def test_deep_nesting_is_refused() -> None:
     schema: dict = {}
     for _ in range(5000):

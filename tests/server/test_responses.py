@@ -94,6 +94,18 @@ async def test_a_custom_tool_gets_free_text(client_of: Connect, start_server: St
     assert [tool.type for tool in response.tools] == ["custom"]
 
 
+async def test_a_tool_of_a_namespace_is_called_by_both_names(client_of: Connect, start_server: StartServer) -> None:
+    server = await talking(start_server, '<tool_call>\n{"name": "crm__find", "arguments": {"input": "a"}}\n</tool_call>')
+    tools = [{"type": "namespace", "name": "crm", "description": "d", "tools": [{**PATCH, "name": "find"}, {**WEATHER, "name": "get"}]}]
+    response = await client_of(server).responses.create(model="toy", input="hi", tools=tools)
+    [call] = response.output
+    assert (call.type, call.namespace, call.name, call.input) == ("custom_tool_call", "crm", "find", "a")
+    assert response.tools[0].tools[1].name == "get"
+    output = {"type": "custom_tool_call_output", "call_id": call.call_id, "output": "b"}
+    again = await client_of(server).responses.create(model="toy", input=[output], previous_response_id=response.id, tools=tools)
+    assert again.output[0].namespace == "crm"
+
+
 async def test_a_conversation_goes_on(client_of: Connect, start_server: StartServer) -> None:
     server = await talking(start_server, CALL)
     client = client_of(server)

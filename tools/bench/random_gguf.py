@@ -31,10 +31,11 @@ def random_matrix(rows: int, cols: int, rng: np.random.Generator) -> NDArray[np.
     return blocks.view(np.uint8).reshape(rows, -1)
 
 
-def write_model(out: Path, tokenizer: Path, *, hidden: int, ffn: int, layers: int, heads: int, kv_heads: int) -> None:
-    """Write the file. Head size is hidden / heads; the output head is the embedding table."""
+def write_model(out: Path, tokenizer: Path, *, hidden: int, ffn: int, layers: int, heads: int, kv_heads: int, context: int = 0) -> None:
+    """Write the file. Head size is hidden / heads; the output head is the embedding table; `context` 0: the tokenizer's model's."""
     reader, writer, rng = gguf.GGUFReader(tokenizer), gguf.GGUFWriter(out, "llama"), np.random.default_rng(1)
     sizes = {"embedding_length": hidden, "feed_forward_length": ffn, "block_count": layers, "attention.head_count": heads}
+    sizes |= {"context_length": context} if context else {}
     sizes |= {"attention.head_count_kv": kv_heads, "rope.dimension_count": hidden // heads}
     for name, field in reader.fields.items():
         if name.startswith("GGUF.") or name == "general.architecture":

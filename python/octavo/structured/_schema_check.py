@@ -7,7 +7,7 @@ from typing import Any
 
 from octavo.errors import InvalidRequestError
 
-__all__ = ["check_schema"]
+__all__ = ["check_schema", "closed"]
 
 _MAX_DEPTH = 64
 # Keywords that would be passed over in silence, or that the library refuses without saying where they stand.
@@ -37,6 +37,7 @@ _ASKS_FOR_NOTHING: tuple[tuple[str, Any], ...] = (
 )
 _OF_SCHEMAS = ("properties", "$defs", "definitions")  # name -> schema
 _LISTS = ("anyOf", "allOf", "oneOf", "prefixItems")
+_ALTERNATIVES = frozenset(("anyOf", "oneOf", "$ref"))
 _SINGLE = ("items", "additionalProperties", "additionalItems")
 
 
@@ -69,3 +70,38 @@ def _parts(path: str, schema: dict[str, Any], field: str) -> Iterator[tuple[str,
             raise InvalidRequestError(f"{field}: {path}/{keyword} must be a list of schemas", field)
         yield from ((f"{path}/{keyword}/{index}", part) for index, part in enumerate(parts))
     yield from ((f"{path}/{keyword}", schema[keyword]) for keyword in _SINGLE if keyword in schema)
+
+
+def closed(schema: dict[str, Any]) -> dict[str, Any]:
+    """A checked schema whose objects have the properties that it names and no others, where it does not speak of others.
+
+    What satisfies it satisfies `schema`. A weak model goes on inventing properties as long as it may. Where parts of a schema hold together
+    for one object (`allOf`, properties beside `$ref` or `anyOf`), a closed part would bar what another one names: then nothing is changed.
+    """
+    return schema if _has_conjunctions(schema) else _closed(schema)
+
+
+def _has_conjunctions(schema: Any) -> bool:
+    if not isinstance(schema, dict):
+        return False
+    together = "allOf" in schema or (("properties" in schema or "required" in schema) and not _ALTERNATIVES.isdisjoint(schema))
+    return together or any(_has_conjunctions(part) for _, part in _parts("", schema, ""))
+
+
+def _closed(schema: Any) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    made = dict(schema)
+    for keyword in _OF_SCHEMAS:
+        if keyword in schema:
+            made[keyword] = {name: _closed(part) for name, part in schema[keyword].items()}
+    for keyword in _LISTS:
+        if keyword in schema:
+            made[keyword] = [_closed(part) for part in schema[keyword]]
+    for keyword in _SINGLE:
+        if keyword in schema:
+            made[keyword] = _closed(schema[keyword])
+    properties = schema.get("properties")
+    if properties and "additionalProperties" not in schema and properties.keys() >= set(schema.get("required") or ()):
+        made["additionalProperties"] = False
+    return made

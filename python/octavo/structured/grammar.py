@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from octavo.errors import InvalidRequestError
-from octavo.structured._schema_check import check_schema
+from octavo.structured._schema_check import check_schema, closed
 
 __all__ = [
     "choice_grammar",
@@ -39,9 +39,12 @@ def json_schema_grammar(schema: dict[str, Any] | bool, field: str = "response_fo
 
 
 def embedded_schema(schema: dict[str, Any], field: str) -> str:
-    """A schema as it stands inside a grammar (in Lark behind `%json`). Raises `InvalidRequestError` as `json_schema_grammar` does."""
+    """A schema as it stands inside a grammar (in Lark behind `%json`). Raises `InvalidRequestError` as `json_schema_grammar` does.
+
+    Objects that do not speak of further properties have none.
+    """
     check_schema(schema, field)
-    return json.dumps({**schema, "x-guidance": _JSON_FORM})
+    return json.dumps({**closed(schema), "x-guidance": _JSON_FORM})
 
 
 def json_object_grammar() -> str:

@@ -25,6 +25,7 @@ __all__ = ["add_cors_headers", "allows_origin", "check_host", "check_post", "pre
 _METHODS = "GET, POST, OPTIONS"
 _HEADERS = "Authorization, Content-Type"
 _MAX_AGE_S = "600"
+_OF_BROWSERS = frozenset(("Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode"))
 
 
 def check_host(request: web.Request, config: ServerConfig) -> None:
@@ -39,9 +40,14 @@ def check_host(request: web.Request, config: ServerConfig) -> None:
 
 
 def check_post(request: web.Request) -> None:
-    """Raise `ApiError` 415 for a POST that is not said to be JSON and does not come from a page of this server."""
+    """Raise `ApiError` 415 for a POST that is not said to be JSON and does not come from a page of this server.
+
+    Some clients of Ollama's name no type. A browser names the origin of every POST, so one without either comes from no page.
+    """
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind == "application/json" or kind.endswith("+json") or _is_same_origin(request):
+        return
+    if not kind and not request.headers.keys() & _OF_BROWSERS:
         return
     shown = repr(kind[:80]) if kind else "nothing"
     message = f"Content-Type says {shown}; send application/json (curl: -H 'Content-Type: application/json')"

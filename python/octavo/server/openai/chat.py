@@ -67,7 +67,7 @@ async def prepare_chat(context: ServerContext, body: ChatBody, request_id: str) 
     prompt = truncated(prompt, body.truncate_prompt_tokens, context.engine.info.max_model_len)
     forced = body.forced_tools
     grammar = (
-        (context.speech.call_grammar(forced, context.engine.tokenizer, prompt.text or "", many=body.parallel_tool_calls), "tools")
+        (context.speech.call_grammar(forced, context.engine.tokenizer, prompt.text or "", many=body.many_calls), "tools")
         if forced
         else None
     )

@@ -253,6 +253,11 @@ class ChatBody(TemplateOptions, GenerationBody):
             return [tool.definition() for tool in self.tools if tool.function.name == self.tool_choice.function.name]
         return self.usable_tools if self.tool_choice == "required" else []
 
+    @property
+    def many_calls(self) -> bool:
+        """Whether a forced answer may have several calls: one that names its tool has one."""
+        return self.parallel_tool_calls and self.tool_choice == "required"
+
     @model_validator(mode="after")
     def _consistent(self) -> ChatBody:
         if (self.tool_choice == "required" or isinstance(self.tool_choice, NamedTool)) and not self.forced_tools:

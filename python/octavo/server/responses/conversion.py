@@ -10,9 +10,10 @@ from uuid import uuid4
 from octavo.errors import InvalidRequestError
 from octavo.server.edge.body import parse_body
 from octavo.server.openai.protocol import ChatBody
-from octavo.server.responses.protocol import SAMPLING_FIELDS, InputTokensBody, Item, ResponsesBody, Tool
+from octavo.server.responses.protocol import SAMPLING_FIELDS, InputTokensBody, Item, ResponsesBody
+from octavo.server.responses.tools import client_tools, model_name
 
-__all__ = ["chat_body", "check_item", "custom_tools", "input_items", "usable_tools"]
+__all__ = ["chat_body", "check_item", "input_items"]
 
 _TEXT_PARTS = {"input_text": "text", "output_text": "text", "text": "text", "summary_text": "text", "reasoning_text": "text"}
 _TEXT_PARTS |= {"refusal": "refusal"}
@@ -21,8 +22,6 @@ _CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 _PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "custom_tool_call": "ctc"}
 _MAX_TYPE = 40  # characters of an item's type that a message repeats
-# what the model is told that a custom tool takes
-_FREE_TEXT = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 
 FindItem = Callable[[str], Item | None]
 
@@ -65,6 +64,8 @@ def check_item(item: Item, where: str) -> None:
         for name in ("call_id", "name", _CALLS[kind]):
             if not isinstance(item.get(name), str):
                 raise InvalidRequestError(f"{where}.{name} must be a text", f"{where}.{name}")
+        if not isinstance(item.get("namespace", ""), str):
+            raise InvalidRequestError(f"{where}.namespace must be a text", f"{where}.namespace")
     elif kind in _OUTPUTS:
         if not isinstance(item.get("call_id"), str):
             raise InvalidRequestError(f"{where}.call_id must be a text", f"{where}.call_id")
@@ -97,29 +98,6 @@ def _texts(content: Any, where: str) -> list[str]:
     return texts
 
 
-def usable_tools(body: InputTokensBody) -> list[Tool]:
-    """Return the tools that a client runs itself.
-
-    A web search is left out, because clients offer it without being asked; the answer's `tools` shows what is left. Other tools of the
-    provider are refused by name.
-    """
-    usable = []
-    for index, tool in enumerate(body.tools):
-        if tool.type in ("function", "custom"):
-            usable.append(tool)
-        elif not tool.type.startswith("web_search"):
-            where = f"tools[{index}].type"
-            raise InvalidRequestError(
-                f"{where}: a tool of type {tool.type[:_MAX_TYPE]!r} runs at the provider; this server has none", where
-            )
-    return usable
-
-
-def custom_tools(body: InputTokensBody) -> frozenset[str]:
-    """Names of the tools that take free text. The model calls them as functions of one text, `input`."""
-    return frozenset(tool.name for tool in body.tools if tool.type == "custom")
-
-
 def chat_body(body: InputTokensBody, items: Sequence[Item]) -> ChatBody:
     """Return the chat request that asks for the same, `items` being the whole conversation.
 
@@ -129,7 +107,7 @@ def chat_body(body: InputTokensBody, items: Sequence[Item]) -> ChatBody:
     turns = _turns(items)
     if body.instructions:
         turns.insert(0, {"role": "system", "content": body.instructions})
-    fields: dict[str, Any] = {"messages": _joined(turns), "tools": [_definition(tool) for tool in usable_tools(body)]}
+    fields: dict[str, Any] = {"messages": _joined(turns), "tools": [tool.definition() for tool in client_tools(body).values()]}
     fields |= {"parallel_tool_calls": body.parallel_tool_calls, "tool_choice": _tool_choice(body.tool_choice)}
     if body.model is not None:
         fields["model"] = body.model
@@ -153,15 +131,9 @@ def _add_reasoning(fields: dict[str, Any], body: InputTokensBody) -> None:
         fields["reasoning_effort"] = effort
 
 
-def _definition(tool: Tool) -> dict[str, Any]:
-    parameters = _FREE_TEXT if tool.type == "custom" else tool.parameters
-    function = {"name": tool.name, "description": tool.description, "parameters": parameters, "strict": tool.strict}
-    return {"type": "function", "function": function}
-
-
 def _tool_choice(choice: str | dict[str, Any]) -> Any:
     if isinstance(choice, dict) and choice.get("type") in ("function", "custom"):
-        return {"type": "function", "function": {"name": choice.get("name")}}
+        return {"type": "function", "function": {"name": model_name(str(choice.get("name")), choice.get("namespace"))}}
     if isinstance(choice, dict):
         raise InvalidRequestError(f"tool_choice of type {str(choice.get('type'))[:_MAX_TYPE]!r} is not supported", "tool_choice")
     return choice
@@ -199,7 +171,8 @@ def _say(turn: dict[str, Any], item: Item) -> None:
             turn["reasoning_content"] = "\n".join(thoughts)
     else:
         arguments = item["arguments"] if kind == "function_call" else json.dumps({"input": item["input"]}, ensure_ascii=False)
-        call = {"id": item["call_id"], "type": "function", "function": {"name": item["name"], "arguments": arguments}}
+        name = model_name(item["name"], item.get("namespace"))
+        call = {"id": item["call_id"], "type": "function", "function": {"name": name, "arguments": arguments}}
         turn.setdefault("tool_calls", []).append(call)
 
 

@@ -10,10 +10,11 @@ from uuid import uuid4
 
 from octavo.server.edge.errors import ApiError
 from octavo.server.openai.chat import prepare_chat
-from octavo.server.responses.conversion import chat_body, custom_tools, input_items, usable_tools
+from octavo.server.responses.conversion import chat_body, input_items
 from octavo.server.responses.event_log import EventLog
 from octavo.server.responses.live_response import LiveResponse
 from octavo.server.responses.response_events import ResponseEvents
+from octavo.server.responses.tools import client_tools, usable_tools
 
 if TYPE_CHECKING:
     from octavo.server.edge.context import ServerContext
@@ -74,7 +75,7 @@ async def create_response(
     request = chat.request
     if not generate:
         request = replace(request, params=replace(request.params, max_tokens=1, min_tokens=0))
-    events = ResponseEvents(_document(body, chat), chat.open_parser(), len(chat.prompt.token_ids), custom_tools(body), generate=generate)
+    events = ResponseEvents(_document(body, chat), chat.open_parser(), len(chat.prompt.token_ids), client_tools(body), generate=generate)
     response = LiveResponse(body, items, num_earlier, events, context.config.resume_s, EventLog())
     await response.start(context.engine, request)
     store.add(response)

@@ -31,13 +31,14 @@ class _Open(RequestBody):
 
 
 class Tool(_Open):
-    """A tool. Of those that run at the provider none is here; see `conversion`."""
+    """A tool, or a namespace of some. Of those that run at the provider none is here; see `tools`."""
 
     type: str
     name: str = ""
     description: str = ""
     parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
     strict: bool = False
+    tools: Annotated[list[Tool], Field(max_length=_MAX_TOOLS), FirstFault()] = Field(default_factory=list)
 
 
 class Format(_Open):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +18,8 @@ from octavo.parsers import CallArguments, CallStart, Parser, Reasoning, Text
 from octavo.parsers import Event as Parsed
 from octavo.server.edge.errors import ApiError
 from octavo.server.edge.reply import Event
+from octavo.server.responses.protocol import Tool
+from octavo.server.responses.tools import ClientTool
 from octavo.types import Delta, FinishReason
 
 __all__ = ["ResponseEvents"]
@@ -34,17 +36,17 @@ class ResponseEvents:
         document: the response's document, which is kept up to date in place.
         parser: of the model's text; None: it is plain text.
         num_prompt_tokens: length of the prompt.
-        custom_tools: names of the tools whose input is a free text.
+        tools: those that the model may call, by the name that it calls them by.
         generate: False: what the engine makes is dropped, because only its cache was to be warmed.
     """
 
     def __init__(
-        self, document: Document, parser: Parser | None, num_prompt_tokens: int, custom_tools: frozenset[str], *, generate: bool = True
+        self, document: Document, parser: Parser | None, num_prompt_tokens: int, tools: Mapping[str, ClientTool], *, generate: bool = True
     ) -> None:
         self.document = document
         self._parser = parser
         self._num_prompt_tokens = num_prompt_tokens
-        self._custom_tools = custom_tools
+        self._tools = tools
         self._generate = generate
         self._number = 0
         self._item: Document | None = None  # the open one
@@ -120,10 +122,8 @@ class ResponseEvents:
     def _piece(self, event: Parsed) -> Iterator[Named]:
         if isinstance(event, CallStart):
             yield from self._close("completed")
-            custom = event.name in self._custom_tools
-            fields = {"call_id": event.call_id, "name": event.name, "input" if custom else "arguments": ""}
-            item = {"type": "custom_tool_call"} if custom else {"type": "function_call"}
-            yield from self._open(item | fields)
+            tool = self._tools.get(event.name) or ClientTool(Tool(type="function", name=event.name), None)
+            yield from self._open(tool.item(event.call_id))
             self._arguments: list[str] = []
         elif isinstance(event, CallArguments):
             self._arguments.append(event.text)
