@@ -82,7 +82,7 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
 def _image_processor(checkpoint: Checkpoint, platform: Platform) -> ImageProcessor | None:
     """What prepares pictures, where the model reads them, its family has a tower here and the device runs it."""
     half = checkpoint.media_half()
-    if half is None or tower_class(str(half.config.get("model_type"))) is None:
+    if half is None or tower_class(half.config) is None:
         return None
     if not platform.reads_media:
         log.warning("%s: this device reads no images yet; the model's text half is served", checkpoint.path)

@@ -13,6 +13,7 @@ import numpy as np
 __all__ = ["VISION_MODELS", "TinyVision", "make_tiny_vision", "noise"]
 
 _SPECIAL = ["<|bos|>", "<|eos|>", "<image>", "<fake_token_around_image>", "<global-img>"]
+_SPECIAL += ["[IMG]", "[IMG_BREAK]", "[IMG_END]"]
 _SPECIAL += [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
 _IMAGE_TOKEN = 256 + _SPECIAL.index("<image>")
 _TEMPLATE = (
@@ -42,15 +43,15 @@ class TinyVision:
     model: Any
     processor: Any
 
-    def pixel_values(self, pictures: list[np.ndarray]) -> Any:
+    def inputs(self, pictures: list[np.ndarray]) -> dict[str, Any]:
         """What transformers' model reads of a prompt's pictures."""
         import torch
         from PIL import Image
 
         images = [Image.fromarray(picture) for picture in pictures]
-        nested = "Llava" not in type(self.processor).__name__
-        values = self.processor([images] if nested else images, return_tensors="np")["pixel_values"]
-        return torch.from_numpy(np.asarray(values))
+        nested = type(self.processor).__name__.startswith(("Idefics3", "SmolVLM"))
+        made = self.processor([images] if nested else images, return_tensors="np")
+        return {name: torch.from_numpy(np.asarray(made[name])) for name in ("pixel_values", "image_sizes") if name in made}
 
 
 def _llava(tower: str) -> tuple[Any, Any]:
@@ -81,10 +82,25 @@ def _idefics3(name: str) -> tuple[Any, Any]:
     return getattr(transformers, f"{name}ForConditionalGeneration")(config), processor
 
 
+def _pixtral() -> tuple[Any, Any]:
+    import transformers
+
+    config = transformers.LlavaConfig(
+        vision_config=transformers.PixtralVisionConfig(**{**_VISION, "image_size": 56}, num_hidden_layers=2),
+        text_config=transformers.MistralConfig(**_TEXT),
+        image_token_index=256 + _SPECIAL.index("[IMG]"),
+        vision_feature_select_strategy="full",
+        vision_feature_layer=-1,
+    )
+    processor = transformers.PixtralImageProcessorPil(size={"longest_edge": 56}, patch_size={"height": 7, "width": 7})
+    return transformers.LlavaForConditionalGeneration(config), processor
+
+
 VISION_MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "llava-clip": lambda: _llava("clip"),
     "llava-siglip": lambda: _llava("siglip"),
     "idefics3": lambda: _idefics3("Idefics3"),
+    "pixtral": _pixtral,
     "smolvlm": lambda: _idefics3("SmolVLM"),
 }
 
@@ -100,7 +116,7 @@ def make_tiny_vision(name: str, folder: Path) -> TinyVision:
             parameter.add_(torch.randn_like(parameter) * 0.1)
     model.eval().save_pretrained(folder)
     processor.save_pretrained(folder)
-    _write_tokenizer(folder)
+    _write_tokenizer(folder, "[IMG]" if name == "pixtral" else "<image>")
     return TinyVision(folder, model, processor)
 
 
@@ -109,7 +125,7 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng([height, width, seed]).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def _write_tokenizer(folder: Path) -> None:
+def _write_tokenizer(folder: Path, image_token: str) -> None:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from tokenizers.pre_tokenizers import ByteLevel
 
@@ -122,6 +138,6 @@ def _write_tokenizer(folder: Path) -> None:
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": _SPECIAL[0],
         "eos_token": _SPECIAL[1],
-        "chat_template": _TEMPLATE,
+        "chat_template": _TEMPLATE.replace("<image>", image_token),
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))

@@ -25,7 +25,7 @@ NUM_TOKENS = 12
 BUDGET = 24  # tokens of a step: every picture is cut
 
 
-@pytest.fixture(scope="module", params=["llava-clip", "idefics3"])  # one tile, and many
+@pytest.fixture(scope="module", params=["llava-clip", "idefics3", "pixtral"])  # one tile, many, and any shape
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyVision:
     return make_tiny_vision(request.param, tmp_path_factory.mktemp(request.param))
 
@@ -65,11 +65,10 @@ async def answer(client: TestClient, parts: list[dict[str, Any]], **fields: Any)
 
 def expected(model: TinyVision, prompt_token_ids: list[int], pictures: list[np.ndarray]) -> list[int]:
     """Of transformers, for the same prompt."""
-    pixels = model.pixel_values(pictures)
     with torch.no_grad():
         ids = torch.tensor([prompt_token_ids])
         settings = {"max_new_tokens": NUM_TOKENS, "min_new_tokens": NUM_TOKENS, "do_sample": False, "eos_token_id": None}
-        return model.model.generate(ids, pixel_values=pixels, **settings)[0, len(prompt_token_ids) :].tolist()
+        return model.model.generate(ids, **model.inputs(pictures), **settings)[0, len(prompt_token_ids) :].tolist()
 
 
 async def test_answers_are_those_of_transformers(model: TinyVision, client: TestClient) -> None:
@@ -115,7 +114,7 @@ async def test_several_choices_and_log_probabilities_of_the_prompt(client: TestC
         ({"type": "image_url", "image_url": {"url": "data:image/png,abc"}}, "base64"),
         ({"type": "image_url"}, "image_url"),
         ({"type": "input_audio", "input_audio": {}}, "input_audio"),
-        (said("<image>"), "<image>"),
+        (said("<image>[IMG]"), "stands for one"),
     ],
 )
 async def test_what_cannot_be_shown_is_a_400(client: TestClient, part: dict[str, Any], says: str) -> None:

@@ -36,11 +36,11 @@ def prepared(model: TinyVision, pixels: np.ndarray) -> ImageInputs:
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_pixels_are_those_of_transformers(model: TinyVision, size: tuple[int, int]) -> None:
     pixels = noise(*size)
-    inputs, tiles = prepared(model, pixels), model.pixel_values([pixels]).numpy()
+    inputs, tiles = prepared(model, pixels), model.inputs([pixels])["pixel_values"].numpy()
     tiles = tiles.reshape(-1, *tiles.shape[-3:])
-    grid = tiles.shape[-1] // 7
-    expected = tiles.reshape(-1, 3, grid, 7, grid, 7).transpose(0, 2, 4, 1, 3, 5).reshape(len(tiles), grid * grid, -1)
-    patches = inputs.patches.reshape(len(tiles), -1, expected.shape[-1])[:, -grid * grid :]
+    rows, columns = tiles.shape[-2] // 7, tiles.shape[-1] // 7
+    expected = tiles.reshape(-1, 3, rows, 7, columns, 7).transpose(0, 2, 4, 1, 3, 5).reshape(len(tiles), rows * columns, -1)
+    patches = inputs.patches.reshape(len(tiles), -1, expected.shape[-1])[:, -rows * columns :]
     assert np.abs(patches - expected).max() <= 1 / 255
 
 
@@ -51,7 +51,7 @@ def test_rows_are_those_of_transformers(model: TinyVision, size: tuple[int, int]
     assert half is not None
     rows = TowerProgram(half, ThreadPool(2)).encode(picture_of(prepared(model, pixels)))
     with torch.no_grad():
-        made = model.model.model.get_image_features(pixel_values=model.pixel_values([pixels])).pooler_output
+        made = model.model.model.get_image_features(**model.inputs([pixels])).pooler_output
         expected = torch.cat(list(made)).flatten(0, -2).numpy()
     assert rows.shape == expected.shape
     assert np.abs(rows - expected).max() <= 1e-4 * np.abs(expected).max()

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octavo.checkpoint.config_keys import ConfigKeys
+from octavo.checkpoint.media_family import media_family
 from octavo.multimodal._image_file import read_image
 from octavo.multimodal._image_inputs import ImageInputs
 from octavo.multimodal._placing import picture_of, place_pictures, with_placeholders
-from octavo.plugins import available, load
+from octavo.plugins import load
 
 __all__ = ["ImageInputs", "ImageProcessor", "open_image_processor", "picture_of", "place_pictures", "read_image", "with_placeholders"]
 
@@ -49,8 +50,6 @@ def open_image_processor(folder: Path, config: dict[str, Any]) -> ImageProcessor
     Raises:
         CheckpointError: a setting that is missing or makes no sense.
     """
+    name = media_family("octavo.multimodal", config)
     keys = ConfigKeys(str(folder / "config.json"), config)
-    model_type = keys.value("model_type", None)
-    if not isinstance(model_type, str) or model_type not in available("octavo.multimodal"):
-        return None
-    return load("octavo.multimodal", model_type).Processor(folder, keys)
+    return None if name is None else load("octavo.multimodal", name).Processor(folder, keys)

@@ -29,7 +29,7 @@ class TowerProgram:
     def __init__(self, half: Checkpoint, pool: ThreadPool) -> None:
         """Record and place the tower of a model. Raises `CheckpointError` for tensors that are missing, misshapen or unexpected."""
         keys = ConfigKeys(str(half.path / "config.json"), half.config)
-        make = tower_class(keys.name("model_type"))
+        make = tower_class(half.config)
         assert make is not None
         graph = Graph()
         ops = RecordOps(graph)

@@ -1,4 +1,5 @@
-"""Vision towers: what turns a picture's patches into rows that a decoder reads in place of embeddings; one file per `model_type`.
+"""Vision towers: what turns a picture's patches into rows that a decoder reads in place of embeddings; one file per `model_type`, that
+of the whole model, or of its `vision_config` where the same decoders come with several towers (Pixtral's in LLaVA's place).
 
 A tower is a recorded graph, as a decoder is. Its tokens are patches, its sequences tiles; its output "media" has a row for each
 placeholder in the prompt. `multimodal/<model_type>.py` prepares what it reads.
@@ -6,12 +7,14 @@ placeholder in the prompt. `multimodal/<model_type>.py` prepares what it reads.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from octavo.checkpoint.config_keys import ConfigKeys
+from octavo.checkpoint.media_family import media_family
 from octavo.layers.weights import Weights
 from octavo.ops.ops import Step, Tensor
-from octavo.plugins import available, load
+from octavo.plugins import load
 
 __all__ = ["Tower", "tower_class"]
 
@@ -36,6 +39,7 @@ class Tower(Protocol):
         ...
 
 
-def tower_class(model_type: str) -> type[Tower] | None:
-    """The class of the towers of a model_type; None where there is none."""
-    return load("octavo.towers", model_type).Tower if model_type in available("octavo.towers") else None
+def tower_class(config: Mapping[str, Any]) -> type[Tower] | None:
+    """The class of the tower of a model; None where there is none. `config`: config.json, whole."""
+    name = media_family("octavo.towers", config)
+    return None if name is None else load("octavo.towers", name).Tower

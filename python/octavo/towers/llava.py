@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from octavo.checkpoint.config_keys import ConfigKeys
-from octavo.layers.mlp import PlainMLP
 from octavo.layers.norm import LayerNorm
 from octavo.layers.vision import PatchEmbedding, VisionBlock, VisionSizes
 from octavo.layers.weights import Weights
 from octavo.ops.ops import Step, Tensor
+from octavo.towers._llava_parts import make_projector, num_feature_blocks
 
 __all__ = ["Tower"]
 
@@ -38,22 +38,13 @@ class Tower:
         self.embed = PatchEmbedding(weights, "vision_tower.embeddings", sizes, bias=not is_clip, class_token=is_clip)
         self.pre_norm = LayerNorm(weights, "vision_tower.pre_layrnorm", sizes.hidden_size, sizes.norm_eps) if is_clip else None
         self.blocks = [
-            VisionBlock(weights, f"vision_tower.encoder.layers.{index}", sizes) for index in range(_num_blocks(config, sizes.num_layers))
+            VisionBlock(weights, f"vision_tower.encoder.layers.{index}", sizes)
+            for index in range(num_feature_blocks(config, sizes.num_layers))
         ]
         self.tile_patches = sizes.grid**2 + is_clip
         later = (f"vision_tower.encoder.layers.{index}." for index in range(len(self.blocks), sizes.num_layers))
         self.unused = ("vision_tower.post_layernorm.", "vision_tower.head.", *later)
-        text_size = config.section("text_config", {"hidden_size": 4096}).count("hidden_size")
-        self.projector = PlainMLP(
-            weights,
-            "multi_modal_projector.linear_1",
-            "multi_modal_projector.linear_2",
-            sizes.hidden_size,
-            text_size,
-            config.name("projector_hidden_act", "gelu"),
-            bias=config.flag("multimodal_projector_bias", True),
-            out_size=text_size,
-        )
+        self.projector = make_projector(weights, config, sizes.hidden_size)
 
     def forward(self, step: Step) -> Tensor:
         """See `towers.Tower.forward`."""
@@ -63,11 +54,3 @@ class Tower:
         for block in self.blocks:
             x = block(x, step)
         return self.projector(self.ops.gather_rows(x, self.ops.selected(step, 1)))
-
-
-def _num_blocks(config: ConfigKeys, num_layers: int) -> int:
-    """How many blocks make the features: `vision_feature_layer` counts the input of each block, and the last one's output."""
-    layer = config.value("vision_feature_layer", -2)
-    if isinstance(layer, bool) or not isinstance(layer, int) or not -num_layers - 1 <= layer <= num_layers:
-        raise config.refused("vision_feature_layer", f"a whole number of {-num_layers - 1} to {num_layers} is needed")
-    return layer if layer >= 0 else num_layers + 1 + layer

@@ -1,0 +1,22 @@
+"""Which family reads a model's pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from octavo.plugins import available
+
+__all__ = ["media_family"]
+
+
+def media_family(package: str, config: Mapping[str, Any]) -> str | None:
+    """The file of `package` for a model: of its vision tower's `model_type`, or else of its own; None where there is neither.
+
+    Args:
+        config: config.json, whole.
+    """
+    vision = config.get("vision_config")
+    names = [vision.get("model_type") if isinstance(vision, dict) else None, config.get("model_type")]
+    known = available(package)
+    return next((name for name in names if isinstance(name, str) and name in known), None)
