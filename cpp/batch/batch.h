@@ -65,6 +65,7 @@ class Batch {
   std::int32_t* context_lens() { return arrays_.context_lens(); }
   std::int32_t* block_tables(std::int32_t group = 0) { return arrays_.block_tables(group); }
   std::int32_t* logits_indices() { return arrays_.logits_indices(); }
+  const std::int32_t* row_ids() const { return arrays_.row_ids(); }
 
  private:
   void check(const Step& step);

@@ -30,7 +30,8 @@ StepArrays::StepArrays(const BatchLimits& limits, std::int32_t* memory)
       offsets_(offsets(limits)),
       own_(memory ? 0 : offsets_.end),
       memory_(memory ? memory : own_.data()),
-      places_(static_cast<std::size_t>(limits.max_num_seqs)) {
+      places_(static_cast<std::size_t>(limits.max_num_seqs)),
+      row_ids_(places_.size()) {
   for (Place& place : places_) place.num_blocks.resize(static_cast<std::size_t>(limits.num_groups));
   query_indptr()[0] = 0;
 }
@@ -42,6 +43,7 @@ void StepArrays::add_row(const RowStore& rows, std::int32_t row, std::int32_t co
   std::iota(logits_indices() + num_logits_, logits_indices() + num_logits_ + num_logits, num_tokens_ + count - num_logits);
   num_tokens_ += count;
   num_logits_ += num_logits;
+  row_ids_[static_cast<std::size_t>(num_rows_)] = row;
   context_lens()[num_rows_] = computed + count;
   query_indptr()[++num_rows_] = num_tokens_;
 }

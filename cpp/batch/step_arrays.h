@@ -40,6 +40,9 @@ class StepArrays {
   std::int32_t* slot_mapping(std::int32_t group = 0) { return memory_ + offsets_.slots + group * offsets_.slots_stride; }    // [T]
   std::int32_t* block_tables(std::int32_t group = 0) { return memory_ + offsets_.tables + group * offsets_.tables_stride; }  // [R, M]
 
+  // [R]: which row of the batch each is; not part of that memory.
+  const std::int32_t* row_ids() const { return row_ids_.data(); }
+
   // Filling, in batch order, by Batch::prepare.
   void clear() { num_rows_ = num_tokens_ = num_logits_ = 0; }
   // Adds `count` tokens of a row, `num_logits` of which have their logits computed, and what its block tables have gained.
@@ -64,7 +67,8 @@ class StepArrays {
   Offsets offsets_;
   ZeroedArray own_;
   std::int32_t* memory_;
-  std::vector<Place> places_;  // [max_num_seqs]
+  std::vector<Place> places_;          // [max_num_seqs]
+  std::vector<std::int32_t> row_ids_;  // [max_num_seqs]
   std::int32_t num_tokens_ = 0;
   std::int32_t num_rows_ = 0;
   std::int32_t num_logits_ = 0;

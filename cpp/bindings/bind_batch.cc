@@ -108,6 +108,11 @@ void bind_arrays(py::class_<Owner>& type) {
   const auto num_rows_and_one = [](const StepArrays& arrays) { return arrays.num_rows() + 1; };
   const auto num_logits = [](const StepArrays& arrays) { return arrays.num_logits(); };
   type.def_property_readonly("token_ids", view<Owner>(&StepArrays::token_ids, num_tokens))
+      .def_property_readonly("row_ids",
+                             [](Owner& self) {
+                               StepArrays& arrays = arrays_of(self);
+                               return Int32Array({arrays.num_rows()}, arrays.row_ids());
+                             })
       .def_property_readonly("positions", view<Owner>(&StepArrays::positions, num_tokens))
       .def_property_readonly("slot_mapping", &slot_mapping<Owner>)
       .def_property_readonly("query_indptr", view<Owner>(&StepArrays::query_indptr, num_rows_and_one))

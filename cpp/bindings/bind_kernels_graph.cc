@@ -78,6 +78,8 @@ void bind_graph(py::module_& module) {
             return program::record_input(graph, name, rows, cols, program::ValueType::activation);
           },
           py::arg("name"), py::arg("rows"), py::arg("cols"))
+      .def("state", &program::record_state, py::arg("num_elements"))
+      .def_readonly("states", &Graph::states)
       .def("latent_kv", &latent_kv, py::arg("latent_dim"), py::arg("rope_dim"))
       .def("output", &program::record_output, py::arg("name"), py::arg("x"))
       .def_property_readonly("inputs",

@@ -25,8 +25,8 @@ using Caches = std::vector<std::shared_ptr<KVCache>>;
 using RowLimits = std::map<std::string, std::int64_t>;
 
 std::unique_ptr<CpuProgram> make_program(const std::shared_ptr<Graph>& graph, cpu::ThreadPool& pool, const Caches& caches,
-                                         const RowLimits& row_limits) {
-  return std::make_unique<CpuProgram>(graph, pool, caches, row_limits);
+                                         const RowLimits& row_limits, std::int64_t num_state_rows) {
+  return std::make_unique<CpuProgram>(graph, pool, caches, row_limits, num_state_rows);
 }
 
 // A view of an output, valid until the next run.
@@ -50,7 +50,9 @@ py::array run(CpuProgram& self, batch::Batch& batch, const std::string& wanted) 
                         {batch.query_indptr(), rows + 1},
                         {batch.context_lens(), rows},
                         {batch.logits_indices(), batch.num_logits()},
-                        {caches.data(), static_cast<std::int64_t>(caches.size())}};
+                        {caches.data(), static_cast<std::int64_t>(caches.size())},
+                        /*num_media=*/0,
+                        {batch.row_ids(), rows}};
   // The thread that waits for the GIL may take this one's core as soon as it is let go. So the kernels are begun first: another thread of
   // the pool runs them in the meantime.
   self.begin(step);
@@ -67,7 +69,8 @@ void write_input(CpuProgram& self, const std::string& name, const py::array& val
   const auto found = graph.inputs.find(name);
   require(found != graph.inputs.end(), "program: it has no input ", name);
   const program::Storage& storage = graph.storage_of(found->second);
-  storage.type == program::ValueType::int32 ? check_array<std::int32_t>(values, name.c_str(), 2) : check_array<float>(values, name.c_str(), 2);
+  storage.type == program::ValueType::int32 ? check_array<std::int32_t>(values, name.c_str(), 2)
+                                            : check_array<float>(values, name.c_str(), 2);
   const std::string& count = graph.row_counts[static_cast<std::size_t>(storage.rows)];
   require(values.shape(1) == storage.cols, "program: ", name, " has ", storage.cols, " columns, not ", values.shape(1));
   require(first_row >= 0 && first_row + values.shape(0) <= self.max_rows(count), "program: rows ", first_row, " to ",
@@ -106,7 +109,9 @@ class StepArgs {
     if (arrays.contains("query_indptr")) query_indptr_ = span("query_indptr");
   }
   StepArrays step(bool has_cache) {
-    return {token_ids_, or_zeros("positions"), query_indptr_, span("context_lens"), span("logits_indices"), {&blocks_, has_cache ? 1 : 0}};
+    return {
+        token_ids_,      or_zeros("positions"), query_indptr_, span("context_lens"), span("logits_indices"), {&blocks_, has_cache ? 1 : 0},
+        /*num_media=*/0, span("rows")};
   }
 
  private:
@@ -150,6 +155,12 @@ py::list run_op(const std::string& name, const std::vector<py::array>& reads, co
     const auto type = ints ? program::ValueType::int32 : program::ValueType::activation;
     inputs.push_back(program::record_input(*graph, concat("input ", inputs.size()), "tokens", array.shape(1), type));
   }
+  std::optional<py::array> states;  // read and written
+  if (step_arrays.contains("states")) {
+    states = py::cast<py::array>(step_arrays["states"]);
+    check_array<float>(*states, "states", 2);
+    program::record_state(*graph, states->shape(1));
+  }
   std::optional<int> handle;
   for (int i = 0; cache && i < cache->num_layers(); ++i) {
     const auto kind = cache->latent_dim() > 0 ? program::CacheSpec::Kind::latent_kv : program::CacheSpec::Kind::paged_kv;
@@ -170,12 +181,17 @@ py::list run_op(const std::string& name, const std::vector<py::array>& reads, co
   CpuProgram program(graph, pool, cache ? Caches{cache} : Caches{},
                      {{"tokens", limit(step.token_ids.size)},
                       {"logits", limit(step.logits_indices.size)},
-                      {"sequences", limit(step.query_indptr.size - 1)}});
+                      {"sequences", limit(step.query_indptr.size - 1)}},
+                     states ? states->shape(0) : 0);
+  const auto state_row = [&](std::int64_t row) { return program.states(0).row(row); };
+  const std::size_t row_bytes = states ? static_cast<std::size_t>(states->shape(1)) * sizeof(float) : 0;
+  for (std::int64_t row = 0; states && row < states->shape(0); ++row) std::memcpy(state_row(row), states->data(row), row_bytes);
   for (std::size_t i = 0; i < reads.size(); ++i) fill(program, inputs[i], reads[i]);
   {
     py::gil_scoped_release release;
     program.run(step);
   }
+  for (std::int64_t row = 0; states && row < states->shape(0); ++row) std::memcpy(states->mutable_data(row), state_row(row), row_bytes);
   py::list results;
   for (ValueId x : writes) {
     const std::string& rows = graph->row_counts[static_cast<std::size_t>(graph->storage_of(x).rows)];
@@ -190,7 +206,8 @@ py::list run_op(const std::string& name, const std::vector<py::array>& reads, co
 
 void bind_program(py::module_& module) {
   py::class_<CpuProgram>(module, "CpuProgram")
-      .def(py::init(&make_program), py::arg("graph"), py::arg("pool"), py::arg("caches"), py::arg("row_limits"), py::keep_alive<1, 3>())
+      .def(py::init(&make_program), py::arg("graph"), py::arg("pool"), py::arg("caches"), py::arg("row_limits"),
+           py::arg("num_state_rows") = 0, py::keep_alive<1, 3>())
       .def_property_readonly("num_bytes", &CpuProgram::num_bytes)
       .def("run", &run, py::arg("batch"), py::arg("output") = "logits")
       .def("output", &output, py::arg("name"))

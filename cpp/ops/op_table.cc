@@ -5,9 +5,12 @@
   OP(add)                \
   OP(add_rms_norm)       \
   OP(attention)          \
+  OP(causal_conv)        \
   OP(choose_rows)        \
+  OP(delta_rule)         \
   OP(embedding)          \
   OP(experts)            \
+  OP(gated_rms_norm)     \
   OP(gather_rows)        \
   OP(gelu)               \
   OP(gelu_and_mul)       \
@@ -19,6 +22,7 @@
   OP(lm_head)            \
   OP(lookup)             \
   OP(mla_attention)      \
+  OP(mul)                \
   OP(paged_attention)    \
   OP(pool)               \
   OP(position_embedding) \
@@ -30,10 +34,12 @@
   OP(route)              \
   OP(scale)              \
   OP(select_logits_rows) \
+  OP(sigmoid)            \
   OP(sigmoid_gate)       \
   OP(silu)               \
   OP(silu_and_mul)       \
   OP(softcap)            \
+  OP(ssm_scan)           \
   OP(store_kv)           \
   OP(store_latent)       \
   OP(tanh)

@@ -39,6 +39,7 @@ struct CpuMemory {
   std::vector<Place> places;           // of Graph::values
   std::vector<std::uint8_t*> scratch;  // in the order in which the lowerings asked for it
   std::vector<std::int64_t> rows;      // of Graph::row_counts, in this step
+  std::vector<Matrix<float>> states;   // of Graph::states: a row for each sequence that may run
 };
 
 // A program bound to one step.
@@ -50,6 +51,7 @@ struct CpuFrame {
 
   Matrix<float> operator[](ValueId x) const { return matrix<float>(x); }
   Matrix<std::int32_t> ints(ValueId x) const { return matrix<std::int32_t>(x); }
+  Matrix<float> states(std::int64_t index) const { return memory.states[static_cast<std::size_t>(index)]; }
   std::uint8_t* scratch(int index) const { return memory.scratch[static_cast<std::size_t>(index)]; }
 
  private:
@@ -116,6 +118,7 @@ class CpuLowering {
   KVCache& pages() const { return *shared_.caches[group()]; }
   int layer() const { return shared_.graph.cache_of(op_).layer; }
   std::size_t group() const { return static_cast<std::size_t>(shared_.graph.cache_of(op_).group); }
+  std::int64_t state() const { return op_.attributes.integer("state"); }  // CpuFrame::states of it
   const CacheSpec& cache_spec() const { return shared_.graph.cache_spec_of(op_); }
   cpu::ThreadPool& pool() const { return shared_.pool; }
 

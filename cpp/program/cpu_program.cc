@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdlib>
 
+#include "cpu/huge_pages.h"
 #include "program/arena.h"
 #include "program/op_def.h"
 
@@ -23,7 +24,7 @@ std::int64_t rows_in(const StepArrays& step, const std::string& count) {
 }  // namespace
 
 CpuProgram::CpuProgram(std::shared_ptr<const Graph> graph, cpu::ThreadPool& pool, std::vector<std::shared_ptr<KVCache>> caches,
-                       const std::map<std::string, std::int64_t>& row_limits)
+                       const std::map<std::string, std::int64_t>& row_limits, std::int64_t num_state_rows)
     : graph_(std::move(graph)), pool_(pool), caches_(std::move(caches)), arena_(nullptr, std::free) {
   const char* flag = std::getenv("OCTAVO_PROFILE");
   profiling_ = flag && std::string(flag) == "1";
@@ -34,6 +35,7 @@ CpuProgram::CpuProgram(std::shared_ptr<const Graph> graph, cpu::ThreadPool& pool
     require(limit != row_limits.end() && limit->second >= 1, "program: the most rows of ", count, " in a step are not given");
     row_limits_.push_back(limit->second);
   }
+  make_states(num_state_rows);
   lower(row_limits);
   plan_read_ahead();
 }
@@ -50,6 +52,21 @@ void CpuProgram::check_caches() const {
                 cache.head_dim() == group.spec.head_dim && cache.latent_dim() == group.spec.latent_dim,
             "program: cache ", i, " has ", cache.num_layers(), " layers of ", cache.num_kv_heads(), " heads of ", cache.head_dim(),
             ", its group ", group.num_layers, " of ", group.spec.kv_heads, " of ", group.spec.head_dim);
+  }
+}
+
+// Zeroed memory that is not touched before a row is used.
+void CpuProgram::make_states(std::int64_t num_rows) {
+  if (graph_->states.empty()) return;
+  require(num_rows >= 1, "program: the number of rows of its states is not given");
+  const auto aligned = [](std::int64_t elements) { return (elements + 15) / 16 * 16; };
+  std::int64_t total = 0;
+  for (std::int64_t elements : graph_->states) total += num_rows * aligned(elements);
+  states_ = cpu::huge_page_memory(total * static_cast<std::int64_t>(sizeof(float)));
+  float* next = reinterpret_cast<float*>(states_.get());
+  for (std::int64_t elements : graph_->states) {
+    memory_.states.push_back({next, num_rows, elements, aligned(elements)});
+    next += num_rows * aligned(elements);
   }
 }
 
@@ -117,6 +134,8 @@ void CpuProgram::check(const StepArrays& step) const {
   require(step.positions.size == tokens, "program: positions need ", tokens, " entries");
   require(step.query_indptr.size == step.context_lens.size + 1,
           "program: query_indptr and context_lens disagree on the number of sequences");
+  require(graph_->states.empty() || step.rows.size == step.context_lens.size,
+          "program: rows and context_lens disagree on the number of sequences");
   require(step.caches.size == static_cast<std::int64_t>(caches_.size()), "program: arrays for ", step.caches.size,
           " groups of caches, not ", caches_.size());
   for (std::int64_t group = 0; group < step.caches.size; ++group) {

@@ -25,10 +25,11 @@ namespace octavo::program {
 
 class CpuProgram {
  public:
-  // caches: one for each of the graph's groups. row_limits: the most rows of each count ("tokens", "logits") in a step.
+  // caches: one for each of the graph's groups. row_limits: the most rows of each count ("tokens", "logits") in a step. num_state_rows: the
+  // sequences that may run side by side, of a graph with states.
   // Throws std::invalid_argument when a cache does not fit its group's spec, a limit is missing, or the processor cannot compute an op.
   CpuProgram(std::shared_ptr<const Graph> graph, cpu::ThreadPool& pool, std::vector<std::shared_ptr<KVCache>> caches,
-             const std::map<std::string, std::int64_t>& row_limits);
+             const std::map<std::string, std::int64_t>& row_limits, std::int64_t num_state_rows = 0);
   CpuProgram(const CpuProgram&) = delete;
   CpuProgram& operator=(const CpuProgram&) = delete;
 
@@ -43,6 +44,7 @@ class CpuProgram {
 
   const Graph& graph() const { return *graph_; }
   // A float32 output of the step that was finished last, valid until the next one begins.
+  Matrix<float> states(std::size_t index) const { return memory_.states.at(index); }
   Matrix<const float> output(const std::string& name) const;
   std::int64_t max_rows(const std::string& count) const;  // of a step, as it was built for
   // Where a value lies; what tests fill inputs with and read results from.
@@ -65,6 +67,7 @@ class CpuProgram {
   };
 
   void check_caches() const;
+  void make_states(std::int64_t num_rows);
   void lower(const std::map<std::string, std::int64_t>& row_limits);
   void lay_out_memory(const std::map<std::string, std::int64_t>& row_limits, const std::vector<Scratch>& scratch);
   void plan_read_ahead();
@@ -84,6 +87,7 @@ class CpuProgram {
   CpuMemory memory_;
   std::int64_t num_bytes_ = 0;
   std::unique_ptr<std::uint8_t, void (*)(void*)> arena_;
+  std::shared_ptr<std::uint8_t> states_;
   bool profiling_;
   StepArrays step_;             // that is being computed
   std::exception_ptr failure_;  // of its calls

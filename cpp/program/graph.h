@@ -135,6 +135,7 @@ struct Graph {
   std::vector<Op> ops;  // in the order in which they are computed
   std::vector<CacheGroup> cache_groups;
   std::vector<Cache> caches;
+  std::vector<std::int64_t> states;        // floats that a layer keeps for each running sequence; an op names one by its attribute "state"
   std::map<std::string, ValueId> inputs;   // written before a step
   std::map<std::string, ValueId> outputs;  // "logits", and what else is read after a step
 

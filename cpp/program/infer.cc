@@ -145,6 +145,12 @@ const CacheSpec& Infer::cache(CacheSpec::Kind kind) {
   return spec;
 }
 
+std::int64_t Infer::state() const {
+  const std::int64_t index = integer("state");
+  require(index >= 0 && index < static_cast<std::int64_t>(graph_.states.size()), "there is no state ", index);
+  return graph_.states[static_cast<std::size_t>(index)];
+}
+
 void Infer::write(const char* shape, ValueType type) {
   const std::vector<std::string> dimensions = split(shape, ',');
   const Rows rows = rows_of(dimensions[0]);

@@ -38,6 +38,8 @@ class Infer {
   bool optional_weight(const char* name, const char* kind, const char* shape);
   // The cache that the op uses.
   const CacheSpec& cache(CacheSpec::Kind kind);
+  // The floats of the state that the op's attribute "state" names.
+  std::int64_t state() const;
   // Makes the next value that the op writes. No letter of it may be unbound.
   void write(const char* shape, ValueType type = ValueType::activation);
 

@@ -60,6 +60,12 @@ int record_cache(Graph& graph, const CacheSpec& spec) {
   return static_cast<int>(graph.caches.size()) - 1;
 }
 
+int record_state(Graph& graph, std::int64_t num_elements) {
+  require(num_elements >= 1, "state: it has ", num_elements, " elements");
+  graph.states.push_back(num_elements);
+  return static_cast<int>(graph.states.size()) - 1;
+}
+
 ValueId record_input(Graph& graph, const std::string& name, const std::string& rows, std::int64_t cols, ValueType type) {
   require(cols >= 1, "input ", name, ": it has ", cols, " columns");
   graph.storages.push_back({row_count(graph, rows), 1, cols, type, -1, -1});

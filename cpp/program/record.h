@@ -20,6 +20,9 @@ ValueId record_columns(Graph& graph, ValueId x, std::int64_t first, std::int64_t
 // The cache of one more layer, in the group of its spec.
 int record_cache(Graph& graph, const CacheSpec& spec);
 
+// The state of one more layer, of float32 elements for each running sequence.
+int record_state(Graph& graph, std::int64_t num_elements);
+
 // A value that is written before a step: rows of a named count.
 ValueId record_input(Graph& graph, const std::string& name, const std::string& rows, std::int64_t cols, ValueType type);
 

@@ -20,6 +20,7 @@ struct StepArrays {
   Span<const std::int32_t> logits_indices;  // [L]
   Span<const CacheArrays> caches;           // one for each group
   std::int64_t num_media = 0;               // rows that a tower makes for a decoder to read
+  Span<const std::int32_t> rows = {};       // [R]: which row of the states each sequence has; of graphs with states
 };
 
 }  // namespace octavo::program

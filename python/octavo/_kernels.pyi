@@ -160,6 +160,11 @@ class Graph:
         """The cache of one more layer, for `record`."""
     def latent_kv(self, latent_dim: int, rope_dim: int) -> int:
         """The same, of one vector per token."""
+    def state(self, num_elements: int) -> int:
+        """Floats that one more layer keeps for each running sequence; an op names them by its attribute "state"."""
+    @property
+    def states(self) -> list[int]:
+        """Elements of each."""
     def int_input(self, name: str, rows: str = "tokens", cols: int = 1) -> Value:
         """int32 values [rows, cols] that `CpuProgram.write_input` fills before a step."""
     def float_input(self, name: str, rows: str, cols: int) -> Value:
@@ -177,8 +182,11 @@ class Graph:
 class CpuProgram:
     """A graph lowered to calls on a thread pool: built once, run at any size up to the limits, allocating nothing."""
 
-    def __init__(self, graph: Graph, pool: ThreadPool, caches: Sequence[KVCache], row_limits: dict[str, int]) -> None:
-        """caches: one for each of the graph's groups. row_limits: the most "tokens", "logits" and "sequences" of a step."""
+    def __init__(
+        self, graph: Graph, pool: ThreadPool, caches: Sequence[KVCache], row_limits: dict[str, int], num_state_rows: int = 0
+    ) -> None:
+        """caches: one for each of the graph's groups. row_limits: the most "tokens", "logits" and "sequences" of a step. num_state_rows:
+        sequences that may run side by side, of a graph with states."""
     @property
     def num_bytes(self) -> int:
         """Of all values: those that are not in use together share memory."""
@@ -204,10 +212,11 @@ def run_op(
     cache: KVCache | None = None,
     layer: int = 0,
     window: int | None = None,
-    step: dict[str, NDArray[np.int32]] = ...,
+    step: dict[str, NDArray[Any]] = ...,
     **attributes: bool | int | float | str | None,
 ) -> list[NDArray[Any]]:
-    """Compute one op by itself (tests): a graph of it, run once. reads [T, cols] each; step: arrays of `Batch` by name."""
+    """Compute one op by itself (tests): a graph of it, run once. reads [T, cols] each; step: arrays of `Batch` by name, `rows` among
+    them, and `states` [rows, elements], which is read and written."""
 
 # ---- sampling -------------------------------------------------------------------------------------------------------------------
 

@@ -92,6 +92,9 @@ class StepArrays:
     def positions(self) -> NDArray[np.int32]:
         """[T]"""
     @property
+    def row_ids(self) -> NDArray[np.int32]:
+        """[R] which row of the batch each row of the step is; memory of the object's own."""
+    @property
     def slot_mapping(self) -> tuple[NDArray[np.int32], ...]:
         """Of each cache group [T]: block_id * block_size + offset, where the token's K and V go."""
     @property
@@ -146,6 +149,9 @@ class Batch:
     def token_ids(self) -> NDArray[np.int32]: ...
     @property
     def positions(self) -> NDArray[np.int32]: ...
+    @property
+    def row_ids(self) -> NDArray[np.int32]:
+        """[R] which row of the batch each row of the step is."""
     @property
     def slot_mapping(self) -> tuple[NDArray[np.int32], ...]: ...
     @property

@@ -302,10 +302,43 @@ def test_unreadable_tensor_type_is_named(tmp_path: Path) -> None:
         GgufFile(path)
 
 
-def test_shard_is_refused(tmp_path: Path) -> None:
-    path = write_gguf(tmp_path / "s.gguf", llama_metadata() | {"split.count": 3}, converted_tensors())
-    with pytest.raises(CheckpointError, match="one of 3 shards"):
-        GgufFile(path)
+def split_model(folder: Path) -> list[Path]:
+    """The model in shards of five tensors, as the `gguf` package writes them."""
+    writer = gguf.GGUFWriter(folder / "tiny.gguf", "llama", split_max_tensors=5)
+    for key, value in llama_metadata().items():
+        if key != "general.architecture":
+            (writer.add_uint32 if isinstance(value, int) else writer.add_float32)(key, value)
+    for name, array in converted_tensors().items():
+        writer.add_tensor(name, array)
+    writer.write_header_to_file(folder / "tiny.gguf")
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return sorted(folder.glob("tiny-*.gguf"))
+
+
+def test_shards_are_one_model_whichever_is_given(path: Path, tmp_path: Path) -> None:
+    whole, shards = GgufFile(path), split_model(tmp_path)
+    assert [shard.name for shard in shards] == [f"tiny-{number:05}-of-00003.gguf" for number in (1, 2, 3)]
+    for shard in shards:
+        model = GgufFile(shard)
+        assert model.path == shards[0]
+        assert model.config == whole.config
+        assert model.names() == whole.names()
+        for name in whole.names():
+            np.testing.assert_array_equal(model.tensor(name).data, whole.tensor(name).data)
+
+
+def test_shards_without_the_others_are_refused(tmp_path: Path) -> None:
+    first, second, third = split_model(tmp_path)
+    third.rename(tmp_path / "away.gguf")
+    with pytest.raises(CheckpointError, match=r"one of 3 shards, of which are missing: tiny-00003-of-00003.gguf"):
+        GgufFile(second)
+    with pytest.raises(CheckpointError, match="one of 3 shards, which is not what its name says"):
+        GgufFile(tmp_path / "away.gguf")
+    first.with_name(third.name).write_bytes(first.read_bytes())
+    with pytest.raises(CheckpointError, match="is not shard 3 of 3, as its name says"):
+        GgufFile(first)
 
 
 def test_missing_tensor_and_wrong_shape_name_file_and_tensor(path: Path) -> None:

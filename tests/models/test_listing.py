@@ -6,6 +6,7 @@ import test_architectures
 import test_encoders
 import test_gguf_families
 import test_remote_families
+import test_state_models
 import transformers
 
 from octavo.cli.main import main
@@ -15,6 +16,7 @@ from octavo.models import families
 def test_every_family_is_tested_as_the_list_says():
     cases = [*test_architectures.CASES.values(), *test_encoders.CASES.values()]
     tested = {getattr(transformers, class_name).model_type.replace("-", "_") for class_name, _ in cases}
+    tested |= {model_type for model_type, _ in test_state_models.CASES.values()}
     stand_ins = {make.__name__ for make in test_remote_families.CASES}
     assert {each.model_type for each in families() if each.reference == "transformers"} == tested
     assert {each.model_type for each in families() if each.reference != "transformers"} == stand_ins

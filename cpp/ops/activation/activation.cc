@@ -31,6 +31,16 @@ void mapped(const char* op, Kernel kernel, Matrix<const float> x, Matrix<float> 
   });
 }
 
+// kernel(x, y, out, count)
+template <typename Kernel>
+void paired(const char* op, Kernel kernel, Matrix<const float> x, Matrix<const float> y, Matrix<float> out, cpu::ThreadPool& pool) {
+  require_same_shape(op, x, y);
+  require_same_shape(op, x, out);
+  for_pieces(out, pool, [&](std::int64_t row, std::int64_t col, std::int64_t count) {
+    kernel(x.row(row) + col, y.row(row) + col, out.row(row) + col, count);
+  });
+}
+
 const ActivationKernels& kernels() { return activation_kernels(cpu::active_isa()); }
 
 }  // namespace
@@ -71,12 +81,14 @@ void softcap(Matrix<const float> x, float cap, Matrix<float> y, cpu::ThreadPool&
   mapped("softcap", kernels().softcap, x, y, pool, cap);
 }
 
+void sigmoid(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool) { mapped("sigmoid", kernels().sigmoid, x, y, pool); }
+
 void add(Matrix<const float> x, Matrix<const float> y, Matrix<float> out, cpu::ThreadPool& pool) {
-  require_same_shape("add", x, y);
-  require_same_shape("add", x, out);
-  for_pieces(out, pool, [&](std::int64_t row, std::int64_t col, std::int64_t count) {
-    kernels().add(x.row(row) + col, y.row(row) + col, out.row(row) + col, count);
-  });
+  paired("add", kernels().add, x, y, out, pool);
+}
+
+void mul(Matrix<const float> x, Matrix<const float> y, Matrix<float> out, cpu::ThreadPool& pool) {
+  paired("mul", kernels().mul, x, y, out, pool);
 }
 
 void sigmoid_gate(Matrix<const float> x, Matrix<const float> gate, Matrix<float> y, cpu::ThreadPool& pool) {

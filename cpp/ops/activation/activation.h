@@ -19,20 +19,22 @@ void gelu_tanh_and_mul(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& 
 // arXiv:2508.10925). y may be the first F columns of x.
 void clamped_swiglu(Matrix<const float> x, float alpha, float limit, Matrix<float> y, cpu::ThreadPool& pool);
 
-// y = gelu(x) exact and approximate as above, x / (1 + e^-x), max(x, 0), its square, tanh(x); y may be x.
+// y = gelu(x) exact and approximate as above, x / (1 + e^-x), max(x, 0), its square, tanh(x), 1 / (1 + e^-x); y may be x.
 void gelu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 void gelu_tanh(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 void quick_gelu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);  // x / (1 + e^(-1.702 x)), an older approximation of gelu
 void silu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 void relu(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 void relu_squared(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
+void sigmoid(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 void tanh_of(Matrix<const float> x, Matrix<float> y, cpu::ThreadPool& pool);
 
 // y = factor * x; y may be x.
 void scale(Matrix<const float> x, float factor, Matrix<float> y, cpu::ThreadPool& pool);
 
-// out = x + y; out may be x or y.
+// out = x + y and x * y; out may be x or y.
 void add(Matrix<const float> x, Matrix<const float> y, Matrix<float> out, cpu::ThreadPool& pool);
+void mul(Matrix<const float> x, Matrix<const float> y, Matrix<float> out, cpu::ThreadPool& pool);
 
 // y[t, c] = x[t, c] / (1 + e^-gate[t]), gate [T, 1]; y may be x.
 void sigmoid_gate(Matrix<const float> x, Matrix<const float> gate, Matrix<float> y, cpu::ThreadPool& pool);

@@ -101,6 +101,14 @@ void add(const float* x, const float* y, float* out, std::int64_t count) {
   map(x, y, out, count, [](Vec a, Vec b) { return a + b; });
 }
 
+void mul(const float* x, const float* y, float* out, std::int64_t count) {
+  map(x, y, out, count, [](Vec a, Vec b) { return a * b; });
+}
+
+void sigmoid(const float* x, float* y, std::int64_t count) {
+  map(x, x, y, count, [](Vec z, Vec) { return times_sigmoid(broadcast(1.0f), z); });
+}
+
 void sigmoid_gate(const float* x, float gate, float* y, std::int64_t count) {
   map(x, x, y, count, [gate](Vec value, Vec) { return times_sigmoid(value, broadcast(gate)); });
 }
@@ -112,9 +120,10 @@ void softcap(const float* x, float cap, float* y, std::int64_t count) {
 }  // namespace
 
 const ActivationKernels& activation_kernels() {
-  static constexpr ActivationKernels kernels{silu_and_mul, gelu_and_mul, gelu_tanh_and_mul, clamped_swiglu, gelu,  gelu_tanh, quick_gelu,
-                                             silu,         relu,         relu_squared,      tanh_of,        scale, add,       sigmoid_gate,
-                                             softcap};
+  static constexpr ActivationKernels kernels{
+      silu_and_mul, gelu_and_mul, gelu_tanh_and_mul, clamped_swiglu, gelu,    gelu_tanh, quick_gelu, silu,
+      relu,         relu_squared, tanh_of,           scale,          sigmoid, mul,       add,        sigmoid_gate,
+      softcap};
   return kernels;
 }
 

@@ -18,6 +18,8 @@ struct ActivationKernels {
   void (*relu_squared)(const float* x, float* y, std::int64_t count);
   void (*tanh_of)(const float* x, float* y, std::int64_t count);
   void (*scale)(const float* x, float factor, float* y, std::int64_t count);
+  void (*sigmoid)(const float* x, float* y, std::int64_t count);
+  void (*mul)(const float* x, const float* y, float* out, std::int64_t count);
   void (*add)(const float* x, const float* y, float* out, std::int64_t count);
   void (*sigmoid_gate)(const float* x, float gate, float* y, std::int64_t count);
   void (*softcap)(const float* x, float cap, float* y, std::int64_t count);

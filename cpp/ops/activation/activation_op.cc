@@ -33,15 +33,16 @@ void lower_scale(CpuLowering& op) {
   op.run([=](const CpuFrame& f) { octavo::scale(f[x], factor, f[y], f.pool); });
 }
 
-void infer_add(Infer& op) {
+void infer_paired(Infer& op) {
   op.read("x", "[R, C]");
   op.read("y", "[R, C]");
   op.write("[R, C]");
 }
 
-void lower_add(CpuLowering& op) {
+template <void (*pair)(Matrix<const float>, Matrix<const float>, Matrix<float>, cpu::ThreadPool&)>
+void lower_paired(CpuLowering& op) {
   const ValueId x = op.read(0), y = op.read(1), out = op.write(0);
-  op.run([=](const CpuFrame& f) { octavo::add(f[x], f[y], f[out], f.pool); });
+  op.run([=](const CpuFrame& f) { pair(f[x], f[y], f[out], f.pool); });
 }
 
 void infer_sigmoid_gate(Infer& op) {
@@ -81,7 +82,9 @@ OCTAVO_DEFINE_OP(relu, infer_elementwise, lower_map<octavo::relu>);
 OCTAVO_DEFINE_OP(relu_squared, infer_elementwise, lower_map<octavo::relu_squared>);
 OCTAVO_DEFINE_OP(tanh, infer_elementwise, lower_map<octavo::tanh_of>);
 OCTAVO_DEFINE_OP(scale, infer_scale, lower_scale);
-OCTAVO_DEFINE_OP(add, infer_add, lower_add);
+OCTAVO_DEFINE_OP(sigmoid, infer_elementwise, lower_map<octavo::sigmoid>);
+OCTAVO_DEFINE_OP(add, infer_paired, lower_paired<octavo::add>);
+OCTAVO_DEFINE_OP(mul, infer_paired, lower_paired<octavo::mul>);
 OCTAVO_DEFINE_OP(sigmoid_gate, infer_sigmoid_gate, lower_sigmoid_gate);
 OCTAVO_DEFINE_OP(softcap, infer_softcap, lower_softcap);
 

@@ -32,6 +32,7 @@ class BlockManager:
         groups: in the order of the runner's cache groups; none for a model that caches nothing.
         block_size: tokens in a block.
         prefix_caching: whether full blocks stay findable by their content. `BlockTable.fork` works either way.
+        forks: whether a sequence can take over what another has computed; not where layers keep a state for each.
         hash_seed: key of the block hash; None: drawn from the operating system, so that no outsider can make prompts collide.
 
     Attributes:
@@ -39,13 +40,22 @@ class BlockManager:
         windowed: whether a group has a window.
     """
 
-    def __init__(self, groups: Sequence[BlockGroup], block_size: int, *, prefix_caching: bool = True, hash_seed: int | None = None) -> None:
+    def __init__(
+        self,
+        groups: Sequence[BlockGroup],
+        block_size: int,
+        *,
+        prefix_caching: bool = True,
+        forks: bool = True,
+        hash_seed: int | None = None,
+    ) -> None:
         seed = int.from_bytes(os.urandom(8), "little") if hash_seed is None else hash_seed
         self._pools = [(BlockPool(group.num_blocks, block_size, prefix_caching, seed), group.window) for group in groups]
         self.num_blocks = sum(group.num_blocks for group in groups)
         self.windowed = any(group.window is not None for group in groups)
         self.block_size = block_size
         self.prefix_caching = prefix_caching
+        self.forks = forks
 
     @property
     def num_groups(self) -> int:

@@ -9,7 +9,7 @@ from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.model_config import ModelConfig, MoeConfig, Routing
 from octavo.checkpoint.rope_config import rope_config
 
-__all__ = ["decoder_config", "grouped_routing", "moe_config", "rotating_layers"]
+__all__ = ["decoder_config", "grouped_routing", "layer_kinds", "moe_config", "rotating_layers"]
 
 _MAX_LAYERS = 4096
 _MAX_HEADS = 8192
@@ -51,7 +51,7 @@ def decoder_config(
     if num_heads % num_kv_heads:
         raise keys.refused("num_key_value_heads", f"num_attention_heads, {num_heads}, must be a multiple of it")
     head_dim = head_dim or _head_dim(keys, hidden_size, num_heads)
-    kinds = _layer_kinds(keys, num_layers, slides, local_kind)
+    kinds = layer_kinds(keys, num_layers, slides, local_kind)
     window = _window(keys, window_key) if slides else None
     ropes = {kind: rope_config(keys, kind, head_dim, partial=partial_rotary, local_theta=local_theta) for kind in dict.fromkeys(kinds)}
     fields: dict[str, Any] = {
@@ -156,7 +156,7 @@ def _window(keys: ConfigKeys, name: str) -> int | None:
     return None
 
 
-def _layer_kinds(keys: ConfigKeys, num_layers: int, slides: Callable[[int], bool] | None, local: str) -> list[str]:
+def layer_kinds(keys: ConfigKeys, num_layers: int, slides: Callable[[int], bool] | None, local: str) -> list[str]:
     """full_attention or the local kind per layer."""
     known = ("full_attention", local)
     if slides is None or "layer_types" not in keys:

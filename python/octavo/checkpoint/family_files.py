@@ -72,19 +72,22 @@ _TOP_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "
 _TEXT_HALF = re.compile(r"^(?:model\.(?:language|text)_model\.|language_model\.model\.|language_model\.(?=lm_head))")
 # The body of a decoder saved by itself has no `model.` before its names.
 _BODY = re.compile(r"^(?=(?:layers\.\d+|embed_tokens|norm)\.)")
-_OTHER_HALVES = tuple(
-    f"{prefix}{part}."
-    for prefix in ("", "model.")
-    for part in (
-        "vision_tower",
-        "vision_model",
-        "visual",
-        "multi_modal_projector",
-        "connector",
-        "audio_tower",
-        "embed_vision",
-        "embed_audio",
-    )
+_OTHER_HALVES = (
+    "mtp.",  # guesses further tokens ahead
+    *(
+        f"{prefix}{part}."
+        for prefix in ("", "model.")
+        for part in (
+            "vision_tower",
+            "vision_model",
+            "visual",
+            "multi_modal_projector",
+            "connector",
+            "audio_tower",
+            "embed_vision",
+            "embed_audio",
+        )
+    ),
 )
 
 

@@ -3,11 +3,15 @@
 llama.cpp's converter changes tensors of some families (`GgufFamily`); this reader changes them back:
 - the rows of q_proj and k_proj are permuted within each head, from halves to interleaved pairs (`row_order.py`);
 - norm weights have 1 added.
+
+A model may be split into files `<name>-00001-of-00003.gguf` (`llama-gguf-split`): the first has the metadata, each a directory of its own.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,8 @@ from octavo.errors import CheckpointError
 __all__ = ["GgufFile"]
 
 _ROPE_FACTORS = "rope_freqs.weight"
+_SHARD = re.compile(r"(.*-)(\d{5})(-of-\d{5}\.gguf)")
+_MAX_SHARDS = 99999
 
 
 def _parts(family: GgufFamily, entry: GgufTensor) -> Iterator[tuple[str, GgufTensor]]:
@@ -35,26 +41,28 @@ def _parts(family: GgufFamily, entry: GgufTensor) -> Iterator[tuple[str, GgufTen
     squeezed = name.endswith(".shared_expert_gate.weight") and len(entry.shape) == 1  # the converter drops dimensions of 1
     for part in tensor_parts(name, (1, *entry.shape) if squeezed else entry.shape):
         begin, size = part.bytes_in(entry.format)
-        yield part.name, GgufTensor(entry.name, part.shape, entry.format, entry.start + begin, size)
+        yield part.name, GgufTensor(entry.name, part.shape, entry.format, entry.start + begin, size, entry.shard)
 
 
 class GgufFile:
-    """One .gguf file; a `Checkpoint`.
+    """One .gguf file, or the shards of one; a `Checkpoint`.
 
     Attributes:
+        path: of the file, or of the first shard.
         metadata: the file's metadata, for tokenizer and chat template; string arrays are lists, numeric ones numpy arrays.
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Open the file and read its header.
+        """Open the file and read its header; of a shard, all of them.
 
         Raises:
-            CheckpointError: missing, truncated or malformed file, one of several shards, or an unknown architecture.
+            CheckpointError: missing, truncated or malformed file, a shard without the others, or an unknown architecture.
         """
         self.path = Path(path)
-        self._file = ModelFile(self.path)
-        self.metadata, directory = read_header(self.path, self._file)
-        self._refuse_shards()
+        self._files = [ModelFile(self.path)]
+        self.metadata, directory = read_header(self.path, self._files[0])
+        if self._num_shards(self.path, self.metadata) > 1:
+            directory = self._read_shards()
         architecture = MetadataKeys(self.path, self.metadata).name("general.architecture")
         self._family = gguf_family(self.path, architecture)
         tensors = [entry for entry in directory if entry.name != _ROPE_FACTORS]
@@ -80,7 +88,7 @@ class GgufFile:
         return RawTensor(name, entry.shape, entry.format, self._unconverted(name, entry))
 
     def _bytes(self, entry: GgufTensor) -> NDArray[np.uint8]:
-        return self._file.read(entry.start, entry.size)
+        return self._files[entry.shard].read(entry.start, entry.size)
 
     def _unconverted(self, name: str, entry: GgufTensor) -> NDArray[np.uint8]:
         family = self._family
@@ -97,7 +105,33 @@ class GgufFile:
             raise CheckpointError(f"{self.path}: tensor {entry.name} is {entry.format}; it must be F32, convert the model again")
         return self._bytes(entry).view("<f4")
 
-    def _refuse_shards(self) -> None:
-        count = MetadataKeys(self.path, self.metadata).count("split.count", 0, least=0)
-        if count > 1:
-            raise CheckpointError(f"{self.path} is one of {count} shards; join them with llama.cpp's `llama-gguf-split --merge`")
+    def _num_shards(self, path: Path, metadata: dict[str, Any]) -> int:
+        return MetadataKeys(path, metadata).count("split.count", 0, least=0, most=_MAX_SHARDS)
+
+    def _read_shards(self) -> list[GgufTensor]:
+        """Open every shard beside the one that was given, and return what their directories list."""
+        count, name = self._num_shards(self.path, self.metadata), _SHARD.fullmatch(self.path.name)
+        if name is None or not name[3].endswith(f"-of-{count:05}.gguf"):
+            raise CheckpointError(
+                f"{self.path} is one of {count} shards, which is not what its name says; name them as they came, "
+                f"<name>-00001-of-{count:05}.gguf and so on"
+            )
+        paths = [self.path.with_name(f"{name[1]}{number:05}{name[3]}") for number in range(1, count + 1)]
+        absent = [path.name for path in paths if not path.is_file()]
+        if absent:
+            raise CheckpointError(
+                f"{self.path} is one of {count} shards, of which are missing: {', '.join(absent[:5])}; put them beside it"
+            )
+        self._files, directory = [ModelFile(path) for path in paths], []
+        for shard, (path, file) in enumerate(zip(paths, self._files, strict=True)):
+            metadata, entries = read_header(path, file)
+            keys = MetadataKeys(path, metadata)
+            if (keys.count("split.no", least=0), self._num_shards(path, metadata)) != (shard, count):
+                raise CheckpointError(f"{path} is not shard {shard + 1} of {count}, as its name says; download it again")
+            self.metadata = self.metadata if shard else metadata
+            directory += [replace(entry, shard=shard) for entry in entries]
+        self.path = paths[0]
+        wanted = MetadataKeys(self.path, self.metadata).count("split.tensors.count", len(directory), least=0)
+        if len({entry.name for entry in directory}) != wanted or len(directory) != wanted:
+            raise CheckpointError(f"{self.path}: its shards hold {len(directory)} tensors, not {wanted}; they are not of one model")
+        return directory

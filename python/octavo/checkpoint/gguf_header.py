@@ -51,13 +51,14 @@ _u64 = struct.Struct("<Q").unpack_from
 
 @dataclass(frozen=True, slots=True)
 class GgufTensor:
-    """A directory entry. `shape` is outermost first; the data are bytes [start, start + size) of the file."""
+    """A directory entry. `shape` is outermost first; the data are bytes [start, start + size) of the file, or of its shard."""
 
     name: str
     shape: tuple[int, ...]
     format: str
     start: int
     size: int
+    shard: int = 0
 
 
 def read_header(path: Path, file: ModelFile) -> tuple[dict[str, Any], list[GgufTensor]]:

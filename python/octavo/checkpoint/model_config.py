@@ -7,7 +7,7 @@ from typing import Any
 
 from octavo.checkpoint.pooling_config import PoolingConfig
 
-__all__ = ["MlaConfig", "ModelConfig", "MoeConfig", "PositionScale", "RopeConfig", "Routing"]
+__all__ = ["DeltaConfig", "MlaConfig", "ModelConfig", "MoeConfig", "PositionScale", "RopeConfig", "Routing", "SsmConfig"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,49 @@ class MlaConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SsmConfig:
+    """Mamba-2 mixers. Sizes are numbers of elements.
+
+    Attributes:
+        num_heads, head_dim: heads, and channels of each.
+        state_size: of a channel's state, N.
+        num_groups: heads of a group share what writes into the state and what reads from it.
+        conv_kernel: tokens that the convolution sees.
+        conv_bias, proj_bias: whether the convolution, and the projections, have biases.
+        norm_eps: of the gated norm.
+        dt_min, dt_max: bounds of a token's time step; None: no upper one.
+    """
+
+    num_heads: int
+    head_dim: int
+    state_size: int
+    num_groups: int
+    conv_kernel: int
+    conv_bias: bool
+    proj_bias: bool
+    norm_eps: float
+    dt_min: float
+    dt_max: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaConfig:
+    """Gated delta nets. Sizes are numbers of elements.
+
+    Attributes:
+        num_key_heads, key_dim: heads of queries and keys, and their size.
+        num_heads, value_dim: heads of values, a multiple of those of keys, and their size.
+        conv_kernel: tokens that the convolution sees.
+    """
+
+    num_key_heads: int
+    key_dim: int
+    num_heads: int
+    value_dim: int
+    conv_kernel: int
+
+
+@dataclass(frozen=True, slots=True)
 class PositionScale:
     """Factor of a query at position p: 1 + strength * log(1 + floor((p + 1) / floor))."""
 
@@ -133,6 +176,8 @@ class ModelConfig:
         swiglu: alpha and limit of the clamped activation of experts (`Ops.experts`).
         qk_norm: whether queries and keys are normalised, in families where that is a setting.
         mla: the attention over latents; None in models without.
+        ssm, delta: the mixers that keep a state; None in models without.
+        recurrent_layers: per layer, whether such a mixer stands in for attention; empty where it does nowhere or everywhere.
         query_scale: how queries of layers that rotate nothing grow with their position; None: they do not.
         embedding_scale, residual_scale, logits_scale: factors of the embeddings, of what a block adds, and of the logits.
     """
@@ -166,6 +211,9 @@ class ModelConfig:
     qk_norm: bool = False
     query_scale: PositionScale | None = None
     mla: MlaConfig | None = None
+    ssm: SsmConfig | None = None
+    delta: DeltaConfig | None = None
+    recurrent_layers: tuple[bool, ...] = ()
     embedding_scale: float = 1.0
     residual_scale: float = 1.0
     logits_scale: float = 1.0

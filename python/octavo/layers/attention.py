@@ -37,6 +37,7 @@ class Attention:
         qk_norm: the norms on q and k, None without.
         softcap: bound of the scores, None without.
         fused: whether the file holds q, k and v as one matrix, `qkv_proj`.
+        gated: whether `q_proj` has as many columns again, after those of queries, whose sigmoids weigh what is attended to.
         sinks: whether each head has a score beside those of its tokens, `sinks`.
         chunk: positions of the chunk that a token sees of its own window; None without chunks.
         query_scale: [P, D] rotary table that turns nothing and scales queries by their position, from `position_scale`; None without.
@@ -55,6 +56,7 @@ class Attention:
         qk_norm: QkNorm | None = None,
         softcap: float | None = None,
         fused: bool = False,
+        gated: bool = False,
         sinks: bool = False,
         chunk: int | None = None,
         query_scale: Any | None = None,
@@ -73,7 +75,8 @@ class Attention:
         self.sinks = weights.vector({f"{prefix}.sinks": config.num_heads}) if sinks else None
         slopes = config.alibi_slopes
         self.alibi_slopes = None if slopes is None else weights.constant(np.array(slopes, np.float32))
-        parts = {f"{prefix}.q_proj": self.q_cols, f"{prefix}.k_proj": self.kv_cols, f"{prefix}.v_proj": self.kv_cols}
+        self.gated, self.q_rows = gated, self.q_cols * (2 if gated else 1)
+        parts = {f"{prefix}.q_proj": self.q_rows, f"{prefix}.k_proj": self.kv_cols, f"{prefix}.v_proj": self.kv_cols}
         if fused:
             parts = {f"{prefix}.qkv_proj": sum(parts.values())}
         self.qkv = Linear(weights, parts, config.hidden_size, bias=qkv_bias)
@@ -87,7 +90,8 @@ class Attention:
             self.k_norm = RMSNorm(weights, k_name, k_size, config.norm_eps, offset=qk_norm.offset)
 
     def __call__(self, x: Tensor, step: Step) -> Tensor:
-        q, k, v = self._project(x)
+        qkv = self.qkv(x)
+        q, k, v = self._parts(qkv)
         if not self.norm_after_rotation:
             q, k = self._normalise(q, k)
         if self.rope is not None:
@@ -97,7 +101,10 @@ class Attention:
             q, k = self._normalise(q, k)
         if self.query_scale is not None:
             q = self.ops.rotary_embedding(step, q, self.query_scale, self.head_dim)
-        return self.out(self._attend(step, q, k, v))
+        attended = self._attend(step, q, k, v)
+        if self.gated:
+            attended = self.ops.mul(attended, self.ops.sigmoid(self.ops.columns(qkv, self.q_cols, self.q_cols)))
+        return self.out(attended)
 
     def _attend(self, step: Step, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if self.cache is None:
@@ -117,11 +124,10 @@ class Attention:
             chunk=self.chunk,
         )
 
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        qkv = self.qkv(x)
+    def _parts(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q = self.ops.columns(qkv, 0, self.q_cols)
-        k = self.ops.columns(qkv, self.q_cols, self.kv_cols)
-        v = self.ops.columns(qkv, self.q_cols + self.kv_cols, self.kv_cols)
+        k = self.ops.columns(qkv, self.q_rows, self.kv_cols)
+        v = self.ops.columns(qkv, self.q_rows + self.kv_cols, self.kv_cols)
         return q, k, v
 
     def _normalise(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octavo.ops.cache import CacheSpec
-from octavo.ops.ops import Cache, Ops
+from octavo.ops.ops import Cache, Ops, State
 
 __all__ = ["Weights"]
 
@@ -51,6 +51,10 @@ class Weights(Protocol):
 
     def cache(self, spec: CacheSpec) -> Cache:
         """The cache of one more layer."""
+        ...
+
+    def state(self, num_elements: int) -> State:
+        """The state of one more layer: float32 for each running sequence."""
         ...
 
     def has(self, name: str) -> bool:

@@ -13,13 +13,15 @@ from typing import Any, Protocol
 from octavo.checkpoint.model_config import Routing
 from octavo.ops.cache import CacheSpec
 
-__all__ = ["Cache", "Ops", "Step", "Tensor"]
+__all__ = ["Cache", "Ops", "State", "Step", "Tensor"]
 
 Tensor = Any
 Step = Any
 """The inputs of one step (token ids, positions, where K and V go, who attends to what), as the implementation holds them."""
 Cache = Any
 """The cache of one layer: what `Ops.cache` gave for its spec."""
+State = Any
+"""The state of one layer: what `Ops.state` gave for its size."""
 
 
 class Ops(Protocol):
@@ -27,6 +29,10 @@ class Ops(Protocol):
 
     def cache(self, spec: CacheSpec) -> Cache:
         """A cache for one more layer."""
+        ...
+
+    def state(self, num_elements: int) -> State:
+        """Float32 that one more layer keeps for each running sequence; zeros where a sequence begins."""
         ...
 
     def embedding(self, step: Step, weight: Any, scale: float) -> Tensor:
@@ -86,6 +92,14 @@ class Ops(Protocol):
 
     def layer_norm(self, x: Tensor, weight: Any, bias: Any | None, eps: float) -> Tensor:
         """(x - mean(x)) / sqrt(var(x) + eps) * weight + bias over each group of len(weight) columns (Ba et al. 2016)."""
+        ...
+
+    def mul(self, x: Tensor, y: Tensor) -> Tensor:
+        """x * y."""
+        ...
+
+    def sigmoid(self, x: Tensor) -> Tensor:
+        """1 / (1 + e^-x)."""
         ...
 
     def scale(self, x: Tensor, factor: float) -> Tensor:
@@ -234,6 +248,58 @@ class Ops(Protocol):
 
         A head's score is (q . latent + q_rope . rope_key) * scale; its result the sum of latents, weighted by the softmax of scores.
         """
+        ...
+
+    def causal_conv(self, step: Step, x: Tensor, weight: Any, bias: Any | None, state: State) -> Tensor:
+        """silu(bias + sum over k of weight[k] * x of the sequence's token t - K + 1 + k): [T, C], zeros before its first; weight [K, C].
+
+        state: (K - 1) * C elements, its last K - 1 tokens.
+        """
+        ...
+
+    def ssm_scan(
+        self,
+        step: Step,
+        x: Tensor,
+        b: Tensor,
+        c: Tensor,
+        dt: Tensor,
+        weights: tuple[Any, Any, Any],
+        state: State,
+        *,
+        num_heads: int,
+        num_groups: int,
+        dt_min: float,
+        dt_max: float | None,
+    ) -> Tensor:
+        """The selective scan of Mamba-2 (Dao & Gu 2024) over the tokens of each sequence: x [T, H * P] -> [T, H * P].
+
+        For each head with dt' = clamp(softplus(dt + dt_bias), dt_min, dt_max): S = e^(dt' a) S + dt' b x^T, y = S^T c + d x. weights: a,
+        dt_bias, d [H] each; b, c [T, G * N], dt [T, H]. state: H * N * P16 elements, P16 = P rounded up to 16.
+        """
+        ...
+
+    def delta_rule(
+        self,
+        step: Step,
+        qkv: tuple[Tensor, Tensor, Tensor],
+        b: Tensor,
+        dt: Tensor,
+        weights: tuple[Any, Any],
+        state: State,
+        *,
+        num_heads: int,
+        num_key_heads: int,
+    ) -> Tensor:
+        """The gated delta rule (Yang et al. 2024) over the tokens of each sequence: v [T, H * P] -> [T, H * P].
+
+        For each head with decay = e^(a softplus(dt + dt_bias)): S = decay S; S += k (sigmoid(b) (v - S^T k))^T; y = S^T q. q, k
+        [T, Hk * D], b, dt [T, H]; weights: a, dt_bias [H] each. state: H * D * P16 elements, P16 = P rounded up to 16.
+        """
+        ...
+
+    def gated_rms_norm(self, x: Tensor, gate: Tensor, weight: Any, *, group_size: int, eps: float, norm_first: bool) -> Tensor:
+        """rms_norm(x * silu(gate)), or rms_norm(x) * silu(gate) if norm_first, over groups of columns; weight of a row or of one group."""
         ...
 
     def select_logits_rows(self, step: Step, x: Tensor) -> Tensor:

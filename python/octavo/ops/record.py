@@ -25,6 +25,9 @@ class RecordOps:
             return self._graph.latent_kv(spec.latent_dim, spec.rope_dim)
         return self._graph.paged_kv(spec.kv_heads, spec.head_dim, spec.window)
 
+    def state(self, num_elements: int) -> int:
+        return self._graph.state(num_elements)
+
     def embedding(self, step: None, weight: Any, scale: float) -> int:
         return self._record("embedding", (), (weight,), scale=scale)
 
@@ -69,6 +72,12 @@ class RecordOps:
 
     def layer_norm(self, x: int, weight: Any, bias: Any | None, eps: float) -> int:
         return self._record("layer_norm", (x,), (weight, bias), eps=eps)
+
+    def mul(self, x: int, y: int) -> int:
+        return self._record("mul", (x, y))
+
+    def sigmoid(self, x: int) -> int:
+        return self._record("sigmoid", (x,))
 
     def scale(self, x: int, factor: float) -> int:
         return self._record("scale", (x,), factor=factor)
@@ -143,6 +152,22 @@ class RecordOps:
 
     def mla_attention(self, step: None, q: int, q_rope: int, cache: int, *, num_heads: int, scale: float) -> int:
         return self._record("mla_attention", (q, q_rope), cache=cache, num_heads=num_heads, scale=scale)
+
+    def causal_conv(self, step: None, x: int, weight: Any, bias: Any | None, state: int) -> int:
+        return self._record("causal_conv", (x,), (weight, bias), state=state)
+
+    def ssm_scan(
+        self, step: None, x: int, b: int, c: int, dt: int, weights: tuple[Any, Any, Any], state: int, **settings: float | None
+    ) -> int:
+        return self._record("ssm_scan", (x, b, c, dt), weights, state=state, **settings)
+
+    def delta_rule(
+        self, step: None, qkv: tuple[int, int, int], b: int, dt: int, weights: tuple[Any, Any], state: int, **settings: int
+    ) -> int:
+        return self._record("delta_rule", (*qkv, b, dt), weights, state=state, **settings)
+
+    def gated_rms_norm(self, x: int, gate: int, weight: Any, *, group_size: int, eps: float, norm_first: bool) -> int:
+        return self._record("gated_rms_norm", (x, gate), (weight,), group_size=group_size, eps=eps, norm_first=norm_first)
 
     def select_logits_rows(self, step: None, x: int) -> int:
         return self._record("select_logits_rows", (x,))

@@ -5,7 +5,7 @@ Written to be read, not to be fast. Tensors are float32; products are true float
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,6 +17,7 @@ from octavo.checkpoint.model_config import Routing
 from octavo.ops.cache import CacheSpec, LatentKV
 from octavo.ops.reference_kv import TorchKVCache
 from octavo.ops.reference_moe import clamped_swiglu, route
+from octavo.ops.reference_state import StateOps
 
 __all__ = ["ReferenceOps", "TorchStep"]
 
@@ -35,6 +36,8 @@ class TorchStep:
         kv_caches: of each cache, keys and values of every slot, slot = block * block_size + offset.
         pools: of each cache, the pool that its blocks are of.
         block_size: tokens in a block.
+        rows: of each sequence, the row of the states that is its own.
+        states: float32 [rows, elements] of each state.
         token_types: int64 [T, 1]; of models that ask for them.
         patches_of_tower, selected_of_tower: float32 [T, values of a patch] and int64 [M, F]; of towers.
         media: indices of placeholder tokens, int64, and a tower's rows for them; None where the step has none.
@@ -54,12 +57,15 @@ class TorchStep:
     patches_of_tower: Tensor | None = None
     selected_of_tower: Tensor | None = None
     media: tuple[Tensor, Tensor] | None = None
+    rows: Sequence[int] = ()
+    states: Sequence[Tensor] = ()
 
 
-class ReferenceOps:
+class ReferenceOps(StateOps):
     """`Ops` over torch tensors. A cache is its number in `cache_specs`."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.cache_specs: list[CacheSpec] = []
 
     def cache(self, spec: CacheSpec) -> int:
@@ -113,6 +119,12 @@ class ReferenceOps:
     def layer_norm(self, x: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
         groups = x.unflatten(-1, (-1, weight.numel()))
         return functional.layer_norm(groups, (weight.numel(),), weight, bias, eps).flatten(-2)
+
+    def mul(self, x: Tensor, y: Tensor) -> Tensor:
+        return x * y
+
+    def sigmoid(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(x)
 
     def scale(self, x: Tensor, factor: float) -> Tensor:
         return x * factor

@@ -31,20 +31,30 @@ def with_blocks(config: EngineConfig, shape: StepShape, groups: Sequence[CacheGr
 
     Layers whose windows no sequence outgrows need no blocks of their own; where all groups see the same tokens, they share one pool.
 
+    States, of which every sequence that may run has one, come first; what they leave is for blocks.
+
     Args:
         groups: of the model; none where it caches nothing.
         left_bytes: memory that is left once the weights and the largest step have theirs.
 
     Raises:
-        ConfigError: not even one block for each group.
+        ConfigError: not even one block for each group, or states that do not fit.
     """
+    state_bytes = shape.max_num_seqs * sum(group.block_bytes for group in groups if group.per_sequence)
+    groups = [group for group in groups if not group.per_sequence]
+    left_bytes = max(left_bytes - _RESERVE_BYTES, 0)
+    if state_bytes > (config.cache.kv_cache_bytes or left_bytes):
+        raise ConfigError(
+            f"the states of {shape.max_num_seqs} sequences need {state_bytes} bytes of {config.cache.kv_cache_bytes or left_bytes} "
+            "bytes; lower --max-num-seqs, or raise --kv-cache-bytes where it is given"
+        )
     if not groups:
-        return replace(shape, num_blocks=0, pools=())
+        return replace(shape, num_blocks=0, pools=(), keeps_states=state_bytes > 0)
     windows = [None if group.window is None or group.window >= shape.max_model_len else group.window for group in groups]
     block_bytes = [group.block_bytes for group in groups]
     if len(set(windows)) == 1:
         windows, block_bytes = windows[:1], [sum(block_bytes)]
-    budget = config.cache.kv_cache_bytes or int(max(left_bytes - _RESERVE_BYTES, 0) * _SHARE)
+    budget = config.cache.kv_cache_bytes - state_bytes if config.cache.kv_cache_bytes else int((left_bytes - state_bytes) * _SHARE)
     num_blocks = _divide(budget, block_bytes, [_most_blocks(shape, window) for window in windows])
     if min(num_blocks) < 1:
         raise ConfigError(
@@ -52,7 +62,7 @@ def with_blocks(config: EngineConfig, shape: StepShape, groups: Sequence[CacheGr
             f"{sum(block_bytes)}; raise --kv-cache-bytes, lower --max-num-batched-tokens or --max-num-seqs, or take a smaller model"
         )
     pools = tuple(BlockPoolShape(*pool) for pool in zip(num_blocks, windows, strict=True))
-    return replace(shape, num_blocks=max(num_blocks), pools=pools)
+    return replace(shape, num_blocks=max(num_blocks), pools=pools, keeps_states=state_bytes > 0)
 
 
 def _most_blocks(shape: StepShape, window: int | None) -> int:

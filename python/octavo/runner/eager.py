@@ -71,7 +71,11 @@ class EagerExecutor:
         self._model = build_model(config, checkpoint, TorchPlacement(self._device), ops, shape)
         specs = ops.cache_specs
         groups = list(dict.fromkeys(specs))
-        self.shape = shape = shape if sized is None else sized([_group_bytes(spec, specs.count(spec), shape) for spec in groups])
+        sizes = [_group_bytes(spec, specs.count(spec), shape) for spec in groups]
+        if ops.state_sizes:
+            sizes.append(CacheGroupBytes(None, 4 * sum(ops.state_sizes), per_sequence=True))
+        self.shape = shape = shape if sized is None else sized(sizes)
+        self._states = [torch.zeros(shape.max_num_seqs, size, device=self._device) for size in ops.state_sizes]
         # Of each layer, the pool that its block numbers are of.
         self._pools = [groups.index(spec) if len(shape.block_pools) > 1 else 0 for spec in specs]
         self._kv_caches = [
@@ -120,6 +124,8 @@ class EagerExecutor:
             kv_caches=self._kv_caches,
             pools=self._pools,
             block_size=self._block_size,
+            rows=batch.row_ids.tolist(),
+            states=self._states,
         )
 
     def _indices(self, values: NDArray[np.int32]) -> torch.Tensor:

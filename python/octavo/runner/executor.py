@@ -35,10 +35,12 @@ class CacheGroupBytes(NamedTuple):
     Attributes:
         window: tokens that a query sees, its own included; None: all.
         block_bytes: of one block of all its layers.
+        per_sequence: whether it keeps a state for each running sequence, of so many bytes, instead of blocks.
     """
 
     window: int | None
     block_bytes: int
+    per_sequence: bool = False
 
 
 class BlockPoolShape(NamedTuple):
@@ -60,6 +62,7 @@ class StepShape:
         num_blocks: pages of the KV cache, of its largest pool; 0: nothing is cached.
         block_size: tokens in a page.
         kv_cache_dtype: element type of the pages: fp32, bf16, fp16 or int8.
+        keeps_states: whether layers keep a state for each row, which no other row can take over.
         pools: of each cache group, in the order of the model's; or one, whose block numbers all groups share.
     """
 
@@ -71,6 +74,7 @@ class StepShape:
     block_size: int
     kv_cache_dtype: str = "fp32"
     pools: tuple[BlockPoolShape, ...] = ()
+    keeps_states: bool = False
 
     def pool(self, group: int) -> BlockPoolShape:
         """The pool of a cache group of the model."""

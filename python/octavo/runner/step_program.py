@@ -62,7 +62,8 @@ class StepProgramExecutor:
             for index, group in enumerate(graph.cache_groups)
         ]
         limits = {"tokens": shape.max_num_tokens, "logits": shape.max_num_logits, "sequences": shape.max_num_seqs}
-        self.program = CpuProgram(graph, pool, self.caches, limits)
+        num_state_rows = shape.max_num_seqs if graph.states else 0
+        self.program = CpuProgram(graph, pool, self.caches, limits, num_state_rows)
 
     def execute(self, batch: Batch, media: Sequence[MediaRows] = ()) -> NDArray[np.float32]:
         """See `ForwardPass.execute`."""
@@ -94,8 +95,9 @@ class StepProgramExecutor:
 
 
 def _cache_groups(graph: Graph, shape: StepShape) -> list[CacheGroupBytes]:
-    """What a block of each cache group needs."""
-    return [
+    """What a block of each cache group needs, and what a sequence's states do."""
+    states = [CacheGroupBytes(None, 4 * sum(graph.states), per_sequence=True)] if graph.states else []
+    return states + [
         CacheGroupBytes(
             group.window,
             KVCache.bytes_per_block(

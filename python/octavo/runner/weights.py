@@ -13,7 +13,7 @@ from octavo.checkpoint import Checkpoint, RawTensor
 from octavo.checkpoint.raw_linear import LinearMethod, RawLinear, StoredMethod
 from octavo.errors import CheckpointError
 from octavo.ops.cache import CacheSpec
-from octavo.ops.ops import Cache, Ops
+from octavo.ops.ops import Cache, Ops, State
 
 __all__ = ["CheckpointWeights", "Placement"]
 
@@ -115,6 +115,10 @@ class CheckpointWeights:
     def cache(self, spec: CacheSpec) -> Cache:
         """See `Weights.cache`."""
         return self.ops.cache(spec)
+
+    def state(self, num_elements: int) -> State:
+        """See `Weights.state`."""
+        return self.ops.state(num_elements)
 
     def has(self, name: str) -> bool:
         """See `Weights.has`."""

@@ -65,7 +65,8 @@ class Starts:
         if sequence.num_in_flight_tokens or max_tokens <= 0 or step.num_tokens_left == 0 or self._is_starved(sequence):
             return False
         owner = sequence.fork_source()
-        copies = None if owner is None or owner.row in step.entered else sequence.fork_from(owner)
+        can_fork = owner is not None and owner.row not in step.entered and self._blocks.forks
+        copies = sequence.fork_from(owner) if owner is not None and can_fork else None
         if copies is None and sequence.can_start_from_prefix:
             sequence.num_computed_tokens = sequence.table.match_prefix(sequence.tokens(0, sequence.num_known_tokens))
         chunk = step.fit(sequence, max_tokens)

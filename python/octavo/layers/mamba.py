@@ -1,0 +1,67 @@
+"""The mixer of Mamba-2 (Dao & Gu, arXiv:2405.21060), which keeps a state for each sequence instead of its tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from octavo.checkpoint.model_config import SsmConfig
+from octavo.layers.linear import Linear
+from octavo.layers.weights import Weights
+from octavo.ops.ops import Step, Tensor
+
+__all__ = ["CausalConv", "Mamba2Mixer"]
+
+
+class CausalConv:
+    """A convolution of each column over the last tokens, then the SiLU. Keeps the tokens before as a state."""
+
+    def __init__(self, weights: Weights, prefix: str, num_cols: int, kernel: int, *, bias: bool) -> None:
+        self.ops = weights.ops
+        taps = weights.values(f"{prefix}.weight", (num_cols, 1, kernel)).reshape(num_cols, kernel)
+        self.weight = weights.constant(taps.T)
+        self.bias = weights.vector({f"{prefix}.bias": num_cols}) if bias else None
+        self.state = weights.state((kernel - 1) * num_cols)
+
+    def __call__(self, x: Tensor, step: Step) -> Tensor:
+        return self.ops.causal_conv(step, x, self.weight, self.bias, self.state)
+
+
+class Mamba2Mixer:
+    """gate, x, b, c, dt = projection -> convolution of x, b, c -> selective scan -> gated norm -> output projection.
+
+    Args:
+        prefix: checkpoint name of the mixer, e.g. `model.layers.0.mamba`.
+    """
+
+    def __init__(self, weights: Weights, ssm: SsmConfig, hidden_size: int, prefix: str) -> None:
+        self.ops, self.ssm = weights.ops, ssm
+        self.inner, self.shared = ssm.num_heads * ssm.head_dim, ssm.num_groups * ssm.state_size
+        self.conv_cols = self.inner + 2 * self.shared
+        projected = self.inner + self.conv_cols + ssm.num_heads
+        self.projection = Linear(weights, {f"{prefix}.in_proj": projected}, hidden_size, bias=ssm.proj_bias)
+        self.conv = CausalConv(weights, f"{prefix}.conv1d", self.conv_cols, ssm.conv_kernel, bias=ssm.conv_bias)
+        decay = weights.constant(-np.exp(weights.values(f"{prefix}.A_log", (ssm.num_heads,))))
+        self.scan_weights = (decay, *(weights.vector({f"{prefix}.{name}": ssm.num_heads}) for name in ("dt_bias", "D")))
+        self.state = weights.state(ssm.num_heads * ssm.state_size * -(-ssm.head_dim // 16) * 16)
+        self.norm = weights.vector({f"{prefix}.norm.weight": self.inner})
+        self.out = Linear(weights, {f"{prefix}.out_proj": hidden_size}, self.inner, bias=ssm.proj_bias)
+
+    def __call__(self, x: Tensor, step: Step) -> Tensor:
+        ops, ssm, inner, shared = self.ops, self.ssm, self.inner, self.shared
+        projected = self.projection(x)
+        mixed = self.conv(ops.columns(projected, inner, self.conv_cols), step)
+        y = ops.ssm_scan(
+            step,
+            ops.columns(mixed, 0, inner),
+            ops.columns(mixed, inner, shared),
+            ops.columns(mixed, inner + shared, shared),
+            ops.columns(projected, inner + self.conv_cols, ssm.num_heads),
+            self.scan_weights,
+            self.state,
+            num_heads=ssm.num_heads,
+            num_groups=ssm.num_groups,
+            dt_min=ssm.dt_min,
+            dt_max=ssm.dt_max,
+        )
+        gate, group = ops.columns(projected, 0, inner), inner // ssm.num_groups
+        return self.out(ops.gated_rms_norm(y, gate, self.norm, group_size=group, eps=ssm.norm_eps, norm_first=False))
