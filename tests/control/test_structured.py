@@ -216,3 +216,16 @@ def test_a_model_that_cannot_draw_the_end_takes_no_grammar():
     with pytest.raises(InvalidRequestError, match="no end-of-sequence token") as refusal:
         GrammarCompiler(Tokenizer(), 50).check(regex_grammar("a"), "grammar")
     assert refusal.value.param == "grammar"
+
+
+@pytest.mark.parametrize("vocab_size", [END + 1, END + 2, 320, 400])
+def test_a_model_may_have_more_ids_than_its_tokenizer(vocab_size):
+    """As Qwen's: 151,936 against 151,665. What the tokenizer does not know is never written."""
+    matchers = Matchers(GrammarCompiler(Tokenizer(), vocab_size), 1)
+    matchers.start_row(0, regex_grammar("[^a]"), [])
+    masks = matchers.masks([0])
+    assert masks.shape == (1, -(-vocab_size // 32))
+    bits = np.unpackbits(masks.view(np.uint8), bitorder="little")
+    assert bits[ord("b")] == 1
+    assert not bits[ord("a")]
+    assert not bits[END:].any()

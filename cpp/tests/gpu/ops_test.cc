@@ -92,7 +92,7 @@ class CudaOps : public testing::TestWithParam<DType> {
       indptr.push_back(static_cast<std::int32_t>(positions.size()));
     }
     const DeviceInts d_tables(tables), d_indptr(indptr), d_contexts(c.contexts), d_positions(positions), d_rows(token_rows);
-    const AttentionShape shape{type(),   type(),    c.heads, c.kv_heads,        c.head_dim,      0.2f,
+    const AttentionShape shape{type(),   kv,        c.heads, c.kv_heads,        c.head_dim,      0.2f,
                                c.window, c.softcap, c.chunk, !c.slopes.empty(), !c.sinks.empty()};
     DeviceTensor slopes(1, c.heads, DType::f32, 0.0f), sinks(1, c.heads, DType::f32, 0.0f);
     if (shape.alibi) slopes.set(c.slopes);

@@ -103,7 +103,8 @@ class _Adapter:
         self.bos_token_id = vocabulary.bos_token_id
         self.special_token_ids: Sequence[int] = sorted(vocabulary.special_token_ids)
         known = min(vocab_size, vocabulary.vocab_size)
-        self.tokens = [vocabulary.token_bytes(token_id) for token_id in range(known)]
+        # Ids that the model has beyond its tokenizer's stand for nothing: no grammar takes them, but masks have bits for them.
+        self.tokens = [vocabulary.token_bytes(token_id) for token_id in range(known)] + [b""] * (vocab_size - known)
 
     def __call__(self, text: Any) -> list[int]:
         text = text.decode("utf-8", errors="ignore") if isinstance(text, bytes) else text
