@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from octavo.cache import BlockGroup, BlockManager
@@ -12,7 +13,7 @@ from octavo.checkpoint import Checkpoint, open_checkpoint
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.checkpoint.pooling_config import PoolingConfig
 from octavo.config import EngineConfig
-from octavo.engine import AsyncEngine, EngineCore, LocalCore, ModelInfo, StepPace
+from octavo.engine import AsyncEngine, Core, EngineCore, LocalCore, ModelInfo, StepPace
 from octavo.engine.synthetic_core import SYNTHETIC, WORDS, SyntheticCore, SyntheticModel
 from octavo.errors import ConfigError
 from octavo.fetch import find_model
@@ -29,7 +30,7 @@ from octavo.text import ChatTemplate, open_tokenizer
 from octavo.text.byte_tokenizer import ByteTokenizer
 from octavo.towers import tower_class
 
-__all__ = ["build_engine", "step_shape"]
+__all__ = ["build_engine", "build_front", "step_shape"]
 
 log = get_logger(__name__)
 
@@ -79,6 +80,22 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     return AsyncEngine(core, tokenizer, info, images=images, seed=config.seed, log_stats_s=config.log_stats_s)
 
 
+def build_front(config: EngineConfig, core: Core, info: ModelInfo, name: str, *, reads_images: bool) -> AsyncEngine:
+    """The front of an engine whose core is in another process: only the tokenizer is loaded, and what prepares pictures.
+
+    Args:
+        info: of the model, as the core's process knows it.
+        name: of this front; no two of a core have the same.
+    """
+    if config.model.startswith(SYNTHETIC):
+        return AsyncEngine(core, _synthetic_tokenizer(), info, name=name, seed=config.seed, log_stats_s=config.log_stats_s)
+    checkpoint = open_checkpoint(Path(info.path), config.load_format)
+    half = checkpoint.media_half() if reads_images else None
+    images = None if half is None else open_image_processor(half.path, half.config)
+    tokenizer = open_tokenizer(checkpoint)
+    return AsyncEngine(core, tokenizer, info, images=images, name=name, seed=config.seed, log_stats_s=config.log_stats_s)
+
+
 def _image_processor(checkpoint: Checkpoint, platform: Platform) -> ImageProcessor | None:
     """What prepares pictures, where the model reads them, its family has a tower here and the device runs it."""
     half = checkpoint.media_half()
@@ -95,12 +112,15 @@ def _synthetic_engine(config: EngineConfig) -> AsyncEngine:
     model = SyntheticModel.parse(config.model)
     scheduling = config.scheduling
     core = SyntheticCore(model, max_running=scheduling.max_num_seqs or 4096, max_waiting=scheduling.max_waiting)
-    template = ChatTemplate({"default": "{% for message in messages %}{{ message.content }}\n{% endfor %}"}, {})
-    tokenizer = ByteTokenizer(0, WORDS, template)
+    tokenizer = _synthetic_tokenizer()
     names = config.served_model_name or ("synthetic",)
     max_model_len = min(config.max_model_len or model.max_model_len, model.max_model_len)
     info = ModelInfo(names[0], config.model, max_model_len, tokenizer.vocab_size, int(time.time()), {}, names[1:])
     return AsyncEngine(core, tokenizer, info, seed=config.seed, log_stats_s=config.log_stats_s)
+
+
+def _synthetic_tokenizer() -> ByteTokenizer:
+    return ByteTokenizer(0, WORDS, ChatTemplate({"default": "{% for message in messages %}{{ message.content }}\n{% endfor %}"}, {}))
 
 
 def step_shape(config: EngineConfig, model: ModelConfig, platform: Platform) -> StepShape:

@@ -265,6 +265,9 @@ class ServerConfig:
     host: str = _option("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
     port: int = _option(8000, "port to listen on; 0: any free port")
     uds: str | None = _option(None, "listen on a Unix socket at this path, in the place of an address")
+    frontends: int = _option(
+        1, "processes that speak HTTP, all in front of one engine; each keeps its own stored responses and limits", least=1, most=256
+    )
     api_key: tuple[str, ...] = _option(
         (), "require this bearer token everywhere but on /health; may be repeated; OCTAVO_API_KEY in the environment is one more"
     )

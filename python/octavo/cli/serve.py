@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import TYPE_CHECKING
 
 from octavo import log
 from octavo.cli.options import add_options, from_options
 from octavo.config import EngineConfig, ServerConfig
 
-__all__ = ["add_arguments", "run"]
+if TYPE_CHECKING:
+    from octavo.engine import AsyncEngine
+    from octavo.server.front_ends import FrontEndJob
+
+__all__ = ["add_arguments", "front_end_job", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, EngineConfig, "engine", positional=True)
     add_options(parser, ServerConfig, "server")
+
+
+def front_end_job(engine: AsyncEngine, engine_config: EngineConfig, server_config: ServerConfig) -> FrontEndJob:
+    """What the front-ends of `engine`'s core are told."""
+    from octavo.engine.core_hub import CoreHub
+    from octavo.server.front_ends import FrontEndJob
+
+    state = CoreHub(engine.core).state
+    return FrontEndJob(engine_config, server_config, engine.info, engine.images is not None, name="", state=state, wire=-1, sockets=())
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,7 +52,12 @@ def run(args: argparse.Namespace) -> int:
     manager = ServiceManager(os.environ)
     with listeners(server_config, os.environ) as sockets:  # a port in use is told before the model is loaded
         from octavo.assemble import build_engine
-        from octavo.server.serve import serve
+        from octavo.server.serve import serve, serve_front_ends
 
-        serve(build_engine(engine_config), server_config, sockets, clients=clients, certificates=certificates, manager=manager)
+        engine = build_engine(engine_config)
+        if server_config.frontends == 1:
+            serve(engine, server_config, sockets, clients=clients, certificates=certificates, manager=manager)
+        else:
+            job = front_end_job(engine, engine_config, server_config)
+            serve_front_ends(engine.core, job, sockets, manager, secure=certificates is not None)
     return 0

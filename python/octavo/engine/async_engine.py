@@ -39,6 +39,7 @@ class AsyncEngine:
     Args:
         core: not started; closed with the engine.
         images: see `Engine`.
+        name: of this front, where several share the core; no two have the same.
         seed: requests without a seed draw theirs from this, in order of submission; 0: from the operating system.
         log_stats_s: seconds between lines of throughput in the log; 0: none.
         clock: seconds from an arbitrary origin; only differences are used.
@@ -51,6 +52,7 @@ class AsyncEngine:
         info: ModelInfo,
         *,
         images: ImageProcessor | None = None,
+        name: str = "",
         seed: int = 0,
         log_stats_s: float = 0.0,
         observers: Iterable[EngineObserver] = (),
@@ -64,7 +66,7 @@ class AsyncEngine:
         self._clock = clock
         self._observers = list(observers)
         self._seeds = random.Random(seed or None)
-        self._core_ids = itertools.count()
+        self._core_ids = (f"{name}:{number}" if name else str(number) for number in itertools.count())
         self._live: dict[str, LiveRequest] = {}  # by core_id
         self._names: set[str] = set()  # the request_id of each one that lives
         self._idle = asyncio.Event()  # set while none lives and somebody closes the engine

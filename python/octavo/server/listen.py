@@ -36,7 +36,7 @@ def listeners(config: ServerConfig, environment: MutableMapping[str, str]) -> It
     Raises:
         ConfigError: naming the address and the remedy.
     """
-    found = _passed(environment) or [listen(config)]
+    found = _passed(environment) or _listen_for_each(config)
     own = _inode(config.uds) if config.uds is not None and config.uds == found[0].getsockname() else None
     try:
         yield found
@@ -45,6 +45,16 @@ def listeners(config: ServerConfig, environment: MutableMapping[str, str]) -> It
             each.close()
         if config.uds is not None and own is not None and _inode(config.uds) == own:  # another server may have taken the path
             os.unlink(config.uds)
+
+
+def _listen_for_each(config: ServerConfig) -> list[socket.socket]:
+    """A socket of its own for each front-end, which the system divides new connections among (SO_REUSEPORT); a path has one for all."""
+    first = listen(config)
+    if config.frontends == 1 or config.uds is not None:
+        return [first]
+    config = replace(config, port=first.getsockname()[1])
+    first.close()  # it was alone on the port: only then others may join
+    return [_listen_at_address(config, shared=True) for _ in range(config.frontends)]
 
 
 def _passed(environment: MutableMapping[str, str]) -> list[socket.socket]:
@@ -90,14 +100,14 @@ def listen(config: ServerConfig) -> socket.socket:
     return _listen_at_address(config) if config.uds is None else _listen_at_path(config.uds)
 
 
-def _listen_at_address(config: ServerConfig) -> socket.socket:
+def _listen_at_address(config: ServerConfig, *, shared: bool = False) -> socket.socket:
     if not 0 <= config.port <= _MAX_PORT:
         raise ConfigError(f"--port is {config.port}; it must be at least 0 (any free port) and at most {_MAX_PORT}")
     try:
         found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
         dual = family is socket.AF_INET6 and config.host == "::" and socket.has_dualstack_ipv6()
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=dual)
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=dual, reuse_port=shared)
     except OSError as error:
         raise ConfigError(_why_not(config, error)) from None
 

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from aiohttp import web
 
@@ -25,10 +25,11 @@ from octavo.server.service_manager import ServiceManager
 
 if TYPE_CHECKING:
     from octavo.config import ServerConfig
-    from octavo.engine.port import Engine
+    from octavo.engine.port import Core, Engine
     from octavo.server.edge.tls import Certificates
+    from octavo.server.front_ends import FrontEndJob
 
-__all__ = ["make_runner", "serve", "start_site"]
+__all__ = ["make_runner", "serve", "serve_front_ends", "start_site"]
 
 _log = get_logger(__name__)
 _LINGER_S = 2.0  # to read on after a refusal, so that a client that is still sending gets it
@@ -84,6 +85,47 @@ def serve(
     run(_serve(engine, with_addresses(config, sockets), sockets, clients, certificates, manager or ServiceManager({})))
 
 
+def serve_front_ends(core: Core, job: FrontEndJob, sockets: Sequence[socket.socket], manager: ServiceManager, *, secure: bool) -> None:
+    """Serve `core` through as many processes as `job.server_config.frontends` says; else like `serve`.
+
+    Raises:
+        OctavoError: a front-end does not start.
+    """
+    run(_serve_front_ends(core, job, sockets, manager, secure=secure))
+
+
+async def _serve_front_ends(
+    core: Core, job: FrontEndJob, sockets: Sequence[socket.socket], manager: ServiceManager, *, secure: bool
+) -> None:
+    from octavo.engine.core_hub import CoreHub  # needed where there are several only
+    from octavo.server.front_ends import FrontEnds
+
+    hub = CoreHub(core)
+    front_ends = FrontEnds(hub, job, sockets)
+    stop = _stop_signal()
+    await hub.start()
+    try:
+        await front_ends.start()
+        where = url_of(sockets[0], secure=secure)
+        _log.info("%s is served at %s by %d front-ends", job.info.name, where, job.server_config.frontends)
+        fault = asyncio.ensure_future(core.wait_dead())
+        fault.add_done_callback(lambda _: stop.set())
+        chores = [asyncio.create_task(manager.keep_alive())]
+        if job.server_config.api_key_file is not None or secure:
+            _on_hangup([lambda: front_ends.signal(signal.SIGHUP)], manager, where)
+        manager.ready(f"serving {job.info.name} at {where}")
+        await stop.wait()
+        fault.cancel()
+        manager.stopping(f"{core.stats().num_running} sequences finish")
+        for chore in chores:
+            chore.cancel()
+    finally:
+        await front_ends.stop()
+        await hub.close()
+    if core.died:
+        _end_after_fault(core.dead)
+
+
 async def _serve(
     engine: Engine,
     config: ServerConfig,
@@ -127,10 +169,14 @@ async def _serve(
         await runner.cleanup()
         await engine.close()
     if engine.died:
-        _log.error("stopped after a fault of the engine: %s", engine.dead)
-        logging.shutdown()
-        os._exit(_FAULT)  # a thread that hangs in a step would hold the process
+        _end_after_fault(engine.dead)
     _log.info("stopped")
+
+
+def _end_after_fault(reason: str | None) -> NoReturn:
+    _log.error("stopped after a fault of the engine: %s", reason)
+    logging.shutdown()
+    os._exit(_FAULT)  # a thread that hangs in a step would hold the process
 
 
 def _calm_collector() -> None:
