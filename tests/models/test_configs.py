@@ -21,7 +21,7 @@ FAMILIES = available("octavo.models")
 # Without these, the class alone makes no model: heads of 42 of which 21 rotate, tokens without experts.
 NEEDED = {"glm4_moe": {"head_dim": 128}, "deepseek_v2": {"num_experts_per_tok": 6}}
 SPELLINGS = {"xlm_roberta": "xlm-roberta"}
-REMOTE = {"internlm2", "minicpm"}  # their classes come with their checkpoints: tests/models/test_remote_families.py
+REMOTE = {"internlm2", "minicpm", "kimi_k2"}  # their classes come with their checkpoints: tests/models/test_remote_families.py
 
 
 def read(folder: Path, config: dict[str, Any]) -> ModelConfig:

@@ -60,7 +60,15 @@ def minicpm() -> tuple[Any, dict[str, Any], Any]:
     return config, {"model_type": "minicpm", "scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 32}, dict
 
 
-CASES = [internlm2, minicpm]
+def kimi_k2() -> tuple[Any, dict[str, Any], Any]:
+    sizes = {"kv_lora_rank": 40, "q_lora_rank": 24, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 24}
+    experts = {"n_routed_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 40, "n_group": 1, "topk_group": 1}
+    experts |= {"first_k_dense_replace": 1, "routed_scaling_factor": 2.8, "num_key_value_heads": 4}
+    config = transformers.DeepseekV3Config(**COMMON | sizes | experts, pad_token_id=0, initializer_range=0.2)
+    return config, {"model_type": "kimi_k2", "scoring_func": "sigmoid", **sizes, **experts}, dict
+
+
+CASES = [internlm2, minicpm, kimi_k2]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda make: make.__name__)

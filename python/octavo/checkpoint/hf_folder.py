@@ -14,6 +14,7 @@ from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.expert_names import StackColumns, TensorPart, tensor_parts
 from octavo.checkpoint.family_files import family_config, media_name, stored_names
 from octavo.checkpoint.media_half import MediaHalf
+from octavo.checkpoint.mxfp4 import Mxfp4Experts
 from octavo.checkpoint.raw_tensor import BLOCK_FORMATS, RawTensor, check_shape
 from octavo.checkpoint.row_order import rows_by_kind, rows_in_halves
 from octavo.checkpoint.safetensors import SafetensorsFile
@@ -41,16 +42,20 @@ class HfFolder:
         self._stored_names = names = stored_names(keys.name("model_type"))
         self._heads = family_config(keys.source, self.config) if names.paired_rows or names.grouped_qkv or names.rows else None
         self._media: dict[str, tuple[SafetensorsFile, str]] = {}
+        self._mxfp4 = Mxfp4Experts()
         for weights in self._weight_files():
             for stored_name in weights.names():
                 media = media_name(stored_name)
                 if media is not None:
                     self._media[media] = (weights, stored_name)
                 name = names.name(stored_name) if not self._is_of_drafts(stored_name) else None
+                if name is not None and self._mxfp4.take(weights, name, stored_name):
+                    continue
                 shape = weights.shape(stored_name)
                 for part in tensor_parts(name, shape, stored_name, names.expert_columns) if name is not None else ():
                     self._add(weights, part)
 
+        self._mxfp4_names = self._mxfp4.names()
         for path in sorted(self.path.glob("*_Dense/model.safetensors")):  # sentence-transformers' modules behind the pooling
             self._add_module(SafetensorsFile(path), path.parent.name)
 
@@ -60,7 +65,7 @@ class HfFolder:
                 self._add(weights, part)
 
     def names(self) -> set[str]:
-        return set(self._tensors)
+        return set(self._tensors) | self._mxfp4_names
 
     def media_half(self) -> MediaHalf | None:
         """What of the folder makes rows of pictures; None in a model of text."""
@@ -69,6 +74,8 @@ class HfFolder:
 
     def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> RawTensor:
         """Read a tensor; see `Checkpoint.tensor`."""
+        if name in self._mxfp4_names:
+            return self._mxfp4.tensor(name, shape)
         if name not in self._tensors:
             raise CheckpointError(f"{self.path}: tensor {name} is missing from the safetensors files")
         weights, part = self._tensors[name]

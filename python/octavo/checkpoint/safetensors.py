@@ -6,8 +6,12 @@ A reader of our own because bfloat16 then needs no torch and tensors are read on
 from __future__ import annotations
 
 import json
+from math import prod
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from octavo.checkpoint.expert_names import TensorPart
 from octavo.checkpoint.model_file import ModelFile
@@ -57,6 +61,15 @@ class SafetensorsFile:
             )
         first, size = part.bytes_in(dtype)
         return RawTensor(part.name, part.shape, dtype, self._file.read(self._data_start + begin + first, size))
+
+    def codes(self, name: str, index: int) -> NDArray[np.uint8]:
+        """The bytes of entry `index` of the first dimension of a tensor of type U8."""
+        entry, shape = self._entries[name], self.shape(name)
+        begin, end = entry["data_offsets"]
+        if entry["dtype"] != "U8" or end - begin != prod(shape) or not 0 <= index < shape[0]:
+            raise CheckpointError(f"{self.path}: tensor {name} is {entry['dtype']} {list(shape)}, not codes of one byte; download it again")
+        size = prod(shape[1:])
+        return self._file.read(self._data_start + begin + index * size, size)
 
     def _read_header(self) -> tuple[int, dict[str, dict[str, Any]]]:
         length = int.from_bytes(self._file.read(0, min(8, self._file.size)).tobytes(), "little")

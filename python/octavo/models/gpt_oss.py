@@ -75,7 +75,9 @@ class Model(Decoder):
 
     @classmethod
     def read_config(cls, keys: ConfigKeys) -> ModelConfig:
-        bias = keys.flag("attention_bias")
+        bias, quantization = keys.flag("attention_bias"), keys.section("quantization_config")
+        if "quant_method" in quantization and quantization.text("quant_method") != "mxfp4":
+            raise quantization.refused("quant_method", "experts in mxfp4 are read, or plain values")
         return decoder_config(
             keys,
             slides=lambda layer: layer % 2 == 0,
