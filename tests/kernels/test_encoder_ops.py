@@ -74,12 +74,6 @@ def test_pool_of_an_unknown_kind(pool):
         run_op("pool", [normal(2, 8)], [], pool, kind="max")
 
 
-def test_lookup(pool):
-    table = normal(3, 40)
-    weight = EmbeddingWeight(table.view(np.uint8).reshape(-1), "F32", 3, 40)
-    assert np.array_equal(run_op("lookup", [np.array([[2], [0], [2]], np.int32)], [weight], pool)[0], table[[2, 0, 2]])
-
-
 @pytest.mark.parametrize("bad", [-1, 3])
 def test_lookup_refuses_other_ids(bad, pool):
     weight = EmbeddingWeight(normal(3, 40).view(np.uint8).reshape(-1), "F32", 3, 40)

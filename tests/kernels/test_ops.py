@@ -1,4 +1,4 @@
-"""Norms, activations and rotary embedding against float64 numpy, on every instruction set."""
+"""The list of op cases on every instruction set, and what is particular of norms, activations and rotary embedding."""
 
 from __future__ import annotations
 
@@ -6,18 +6,29 @@ import numpy as np
 import pytest
 
 from fakes import kernel_ops
-from kernels.cases import ACTIVATIONS, GATES, ROW_CASES, normal
+from kernels.cases import ACTIVATIONS, CASES, GATES, Placed, normal
 from octavo import _kernels
-from octavo._kernels import ArrayWeight, run_op
+from octavo._kernels import ArrayWeight, EmbeddingWeight, LinearWeight, Weight, run_op
 
 pytestmark = pytest.mark.usefixtures("isa")
 
 
-@pytest.mark.parametrize("case", ROW_CASES, ids=lambda case: case.id)
-def test_rows_follow_the_formula(case, pool):
-    weights = [None if weight is None else ArrayWeight(weight) for weight in case.weights]
-    result = run_op(case.op, [case.x], weights, pool, **case.attributes)[0]
-    np.testing.assert_allclose(result, case.expected, rtol=case.rtol, atol=case.atol)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_a_kernel_follows_the_formula(case, pool):
+    weights = [None if weight is None else _placed(weight, pool) for weight in case.weights]
+    results = run_op(case.op, case.reads, weights, pool, step=case.step, **case.attributes)
+    for result, expected in zip(results, case.expected, strict=True):
+        np.testing.assert_allclose(result, expected, rtol=case.rtol, atol=case.atol)
+
+
+def _placed(weight: Placed, pool) -> Weight:
+    values = weight.values
+    if weight.kind == "array":
+        return ArrayWeight(values)
+    raw, (num_rows, num_cols) = values.reshape(-1).view(np.uint8), values.shape
+    if weight.kind == "embedding":
+        return EmbeddingWeight(raw, "F32", num_rows, num_cols)
+    return LinearWeight([(raw, "F32", num_rows)], num_cols, pool)
 
 
 def test_rms_norm_of_each_head(pool):
@@ -53,20 +64,6 @@ def test_gates_far_from_zero(name, pool):
 def test_softcap_of_extremes(pool):
     y = kernel_ops.softcap(np.array([[np.inf, -np.inf, 1e30, -0.0, np.nan]], np.float32), 30.0, pool)[0]
     assert y[:4].tolist() == [30.0, -30.0, 30.0, 0.0] and np.isnan(y[4])
-
-
-@pytest.mark.parametrize(("head_dim", "rotary_dim"), [(64, 64), (80, 20), (96, 96), (8, 6), (256, 256)])
-def test_rotary_embedding(head_dim, rotary_dim, pool):
-    x, half = normal(9, 3 * head_dim), rotary_dim // 2
-    angles = np.arange(50)[:, None] * 10000.0 ** (-np.arange(half) / half)
-    cos_sin = np.concatenate([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    positions = np.array([0, 1, 49, 7, 7, 3, 2, 31, 12], np.int32)
-    heads = x.astype(np.float64).reshape(9, 3, head_dim)
-    cos, sin = (part[positions][:, None].astype(np.float64) for part in np.split(cos_sin, 2, axis=1))
-    x1, x2, rest = np.split(heads, [half, rotary_dim], axis=2)
-    expected = np.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin, rest], axis=2).reshape(9, -1)
-    y = kernel_ops.rotary_embedding(x, positions, cos_sin, head_dim, pool)
-    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("position", [-1, 4])
