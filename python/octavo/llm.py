@@ -20,6 +20,7 @@ from octavo.config import EngineConfig
 from octavo.engine.engine_thread import EngineThread
 from octavo.errors import InvalidRequestError
 from octavo.llm_beams import BeamSearchOutput, BeamSearchParams, beam_search_output
+from octavo.llm_chats import read_chat
 from octavo.llm_outputs import ScriptTokenizer, logprob_mapping
 from octavo.llm_pooling import (
     ClassificationOutput,
@@ -34,7 +35,7 @@ from octavo.llm_pooling import (
     text_inputs,
     with_segment,
 )
-from octavo.llm_prompts import Prompt, naming, read_prompts
+from octavo.llm_prompts import Prompt, ReadPrompt, naming, read_prompts
 from octavo.llm_settings import ABSENT_METHODS, check_absent, engine_settings
 from octavo.log import get_logger
 from octavo.types import CompletionOutput, Delta, FinishReason, GenerationRequest, PoolingParams, RequestOutput, SamplingParams
@@ -127,7 +128,7 @@ class LLM:
         check_absent("lora_request", lora_request)
         read = read_prompts(prompts, self._engine.tokenizer.encode)
         params = _one_each(sampling_params, len(read), SamplingParams())
-        return self._run([each.token_ids for each in read], [each.text for each in read], params, priority, _either(progress, use_tqdm))
+        return self._run(read, params, priority, _either(progress, use_tqdm))
 
     def beam_search(
         self,
@@ -161,7 +162,8 @@ class LLM:
         """Answer one conversation, or each of several, through the model's chat template.
 
         Args:
-            messages: a conversation (a list of `{"role": ..., "content": ...}`) or a list of conversations.
+            messages: a conversation (a list of `{"role": ..., "content": ...}`) or a list of conversations; parts that show images are
+                listed in `llm_chats.read_chat`.
             sampling_params: as in `generate`; default: no limit but the context window.
             tools: tool definitions for the template.
             add_generation_prompt: end the prompt with the opening of the assistant's turn.
@@ -178,13 +180,12 @@ class LLM:
         check_absent("continue_final_message", continue_final_message or None)
         conversations: Any = [messages] if not messages or isinstance(messages[0], dict) else messages
         variables = {"tools": tools, "add_generation_prompt": add_generation_prompt, **(chat_template_kwargs or {})}
-        texts, token_ids = [], []
+        read = []
         for index, conversation in enumerate(conversations):
             with naming(index, len(conversations)):
-                texts.append(self._render(conversation, variables))
-                token_ids.append(self._engine.tokenizer.encode(texts[-1], add_special_tokens=False))
-        params = _one_each(sampling_params, len(texts), SamplingParams(max_tokens=None))
-        return self._run(token_ids, texts, params, priority, _either(progress, use_tqdm))
+                read.append(read_chat(self._engine, conversation, variables))
+        params = _one_each(sampling_params, len(read), SamplingParams(max_tokens=None))
+        return self._run(read, params, priority, _either(progress, use_tqdm))
 
     def embed(
         self,
@@ -280,13 +281,12 @@ class LLM:
     def stream(self, prompt: Prompt, sampling_params: SamplingParams | None = None) -> Generator[Delta, None, None]:
         """Continue one prompt, yielding what is new as it comes. Leaving the iteration early ends the request."""
         (read,) = read_prompts([prompt], self._engine.tokenizer.encode)
-        return self._stream(self._request(read.token_ids, sampling_params or SamplingParams(), 0))
+        return self._stream(self._request(read, sampling_params or SamplingParams(), 0))
 
     def stream_chat(self, messages: Sequence[Message], sampling_params: SamplingParams | None = None) -> Generator[Delta, None, None]:
         """Answer one conversation, yielding what is new as it comes. Leaving the iteration early ends the request."""
-        text = self._render(messages, {"add_generation_prompt": True})
-        token_ids = self._engine.tokenizer.encode(text, add_special_tokens=False)
-        return self._stream(self._request(token_ids, sampling_params or SamplingParams(max_tokens=None), 0))
+        read = read_chat(self._engine, messages, {"add_generation_prompt": True})
+        return self._stream(self._request(read, sampling_params or SamplingParams(max_tokens=None), 0))
 
     def close(self) -> None:
         """End what runs and stop the engine; calls after that raise `EngineDeadError`. Idempotent, from any thread."""
@@ -298,19 +298,13 @@ class LLM:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _render(self, messages: Sequence[Message], variables: dict[str, Any]) -> str:
-        template = self._engine.tokenizer.chat_template
-        if template is None:
-            raise InvalidRequestError("this model has no chat template; use generate() with a prompt of your own", "messages")
-        return template.render(list(messages), **variables)
+    def _request(self, read: ReadPrompt, params: SamplingParams, priority: int) -> GenerationRequest:
+        name = f"llm-{next(self._ids)}"
+        return GenerationRequest(name, read.token_ids, params, priority, pictures=read.pictures, media=read.media)
 
-    def _request(self, token_ids: list[int], params: SamplingParams, priority: int) -> GenerationRequest:
-        return GenerationRequest(f"llm-{next(self._ids)}", token_ids, params, priority)
-
-    def _run(
-        self, prompts: list[list[int]], texts: Sequence[str | None], params: list[SamplingParams], priority: int, progress: bool | None
-    ) -> list[RequestOutput]:
-        requests = [self._request(token_ids, each, priority) for token_ids, each in zip(prompts, params, strict=True)]
+    def _run(self, prompts: list[ReadPrompt], params: list[SamplingParams], priority: int, progress: bool | None) -> list[RequestOutput]:
+        requests = [self._request(read, each, priority) for read, each in zip(prompts, params, strict=True)]
+        texts = [read.text for read in prompts]
         with _progress_bar(sum(each.n for each in params), sys.stderr.isatty() if progress is None else progress) as on_delta:
             max_in_flight = max(1, self._engine.max_in_flight // max((each.beam_width or each.n for each in params), default=1))
             return self._thread.call(_collect_all(self._engine, requests, texts, max_in_flight, on_delta))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from octavo.errors import InvalidRequestError
+from octavo.types import MediaSpan, Picture
 
 __all__ = ["Prompt", "ReadPrompt", "naming", "read_prompts"]
 
@@ -17,10 +18,16 @@ _TEXT, _IDS = "prompt", "prompt_token_ids"
 
 @dataclass(frozen=True, slots=True)
 class ReadPrompt:
-    """Token ids and, where the caller gave a text, that text."""
+    """Token ids and, where the caller gave a text, that text.
+
+    Attributes:
+        pictures, media: see `GenerationRequest`.
+    """
 
     token_ids: list[int]
     text: str | None = None
+    pictures: tuple[Picture, ...] = ()
+    media: tuple[MediaSpan, ...] = ()
 
 
 def read_prompts(prompts: Prompt | Sequence[Prompt], encode: Callable[[str], list[int]]) -> list[ReadPrompt]:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from PIL import Image
 
 from fakes.tiny_vision import TinyVision, make_tiny_vision, noise
+from octavo import LLM, SamplingParams
 from octavo.assemble import build_engine
 from octavo.config import EngineConfig, PlacementConfig, SchedulingConfig, ServerConfig
+from octavo.errors import InvalidRequestError
 from octavo.server.app import build_app
 
 torch = pytest.importorskip("torch")
@@ -103,6 +106,25 @@ async def test_several_choices_and_log_probabilities_of_the_prompt(client: TestC
     first, second = (choice["token_ids"] for choice in document["choices"])
     assert first == second
     assert len(document["prompt_logprobs"]) == document["usage"]["prompt_tokens"]
+
+
+def test_offline_chats_show_images_in_any_form(model: TinyVision, tmp_path: Path) -> None:
+    pixels = noise(40, 60)
+    Image.fromarray(pixels).save(tmp_path / "noise.png")
+    forms = [pixels, Image.fromarray(pixels), tmp_path / "noise.png", str(tmp_path / "noise.png"), (tmp_path / "noise.png").read_bytes()]
+    parts = [{"type": "image", "image": form} for form in forms] + [shown(pixels)]
+    chats = [[{"role": "user", "content": [part, said("What is it?")]}] for part in parts]
+    with LLM(str(model.folder), device="cpu", arithmetic="exact", threads=2) as llm:
+        outputs = llm.chat(chats, SamplingParams(temperature=0.0, max_tokens=NUM_TOKENS, ignore_eos=True))
+        for wrong in (
+            {"type": "image", "image": None},
+            {"type": "image", "image": tmp_path / "absent.png"},
+            {"type": "image", "image": b"x"},
+        ):
+            with pytest.raises(InvalidRequestError, match="image"):
+                llm.chat([{"role": "user", "content": [wrong]}])
+    answers = {tuple(output.outputs[0].token_ids) for output in outputs}
+    assert answers == {tuple(expected(model, outputs[0].prompt_token_ids, [pixels]))}
 
 
 @pytest.mark.parametrize(

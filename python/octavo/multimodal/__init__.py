@@ -15,12 +15,22 @@ from numpy.typing import NDArray
 
 from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.media_family import media_family
-from octavo.multimodal._image_file import read_image
+from octavo.multimodal._image_file import data_uri_bytes, pixels_of, read_image
 from octavo.multimodal._image_inputs import ImageInputs
-from octavo.multimodal._placing import picture_of, place_pictures, with_placeholders
+from octavo.multimodal._placing import picture_of, place_images, with_placeholders
 from octavo.plugins import load
 
-__all__ = ["ImageInputs", "ImageProcessor", "open_image_processor", "picture_of", "place_pictures", "read_image", "with_placeholders"]
+__all__ = [
+    "ImageInputs",
+    "ImageProcessor",
+    "data_uri_bytes",
+    "open_image_processor",
+    "picture_of",
+    "pixels_of",
+    "place_images",
+    "read_image",
+    "with_placeholders",
+]
 
 
 class ImageProcessor(Protocol):

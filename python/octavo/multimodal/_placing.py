@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Protocol
 
 from octavo.errors import CheckpointError, InvalidRequestError
 from octavo.multimodal._image_inputs import ImageInputs
 from octavo.types import MediaSpan, Picture
 
-__all__ = ["picture_of", "place_pictures", "with_placeholders"]
+__all__ = ["picture_of", "place_images", "place_pictures", "with_placeholders"]
+
+
+class Encode(Protocol):
+    """`Tokenizer.encode`."""
+
+    def __call__(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
 
 
 def with_placeholders(text: str, image_token: str, pictures: Sequence[ImageInputs], param: str) -> str:
@@ -35,6 +42,18 @@ def picture_of(inputs: ImageInputs) -> Picture:
     for array in (patches, positions, selected):
         digest.update(array)
     return Picture(digest.digest(), patches, positions, selected, inputs.tile_sizes, inputs.num_tokens)
+
+
+def place_images(
+    encode: Encode, image_token: str, token_ids: Sequence[int], images: Sequence[ImageInputs]
+) -> tuple[tuple[Picture, ...], tuple[MediaSpan, ...]]:
+    """The pictures of a prompt, each once, and where they stand in it. `encode`: `Tokenizer.encode`."""
+    image_token_ids = encode(image_token, add_special_tokens=False)
+    if len(image_token_ids) != 1:
+        raise CheckpointError(f"the tokenizer does not know {image_token}, which stands for an image; its files are of another model")
+    pictures = [picture_of(image) for image in images]
+    spans = place_pictures(token_ids, image_token_ids[0], pictures)
+    return tuple({picture.key: picture for picture in pictures}.values()), spans
 
 
 def place_pictures(token_ids: Sequence[int], image_token_id: int, pictures: Sequence[Picture]) -> tuple[MediaSpan, ...]:
