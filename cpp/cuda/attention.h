@@ -1,6 +1,7 @@
 // The contract of attention on the device: one backend per kind of layer, planned once per step on the host, run once per layer.
 //
-// Keys and values of a layer lie in pages [block][2 (K, V)][kPageTokens][kv_heads][head_dim]; a slot is block * kPageTokens + offset.
+// Keys and values of a layer lie in pages [block][2 (K, V)][kPageTokens][kv_heads][head_dim], latents in pages
+// [block][kPageTokens][head_dim]; a slot is block * kPageTokens + offset.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -27,15 +28,17 @@ struct AttentionShape {
   int chunk = 0;         // a query sees no key before the last multiple of it; 0: all
   bool alibi = false;    // layers have slopes
   bool sinks = false;    // layers have sinks
+  int latent_dim = 0;    // of a cache of latents: a token's one row of head_dim elements is its key, the first latent_dim its value
 
-  bool is_plain() const { return chunk == 0 && !alibi && !sinks; }
+  bool is_plain() const { return chunk == 0 && !alibi && !sinks && latent_dim == 0; }
+  int value_dim() const { return latent_dim > 0 ? latent_dim : head_dim; }
   std::int64_t layer_elements(std::int64_t num_blocks) const {
     return num_blocks * 2 * kPageTokens * num_kv_heads * static_cast<std::int64_t>(head_dim);
   }
   friend bool operator==(const AttentionShape& a, const AttentionShape& b) {
     return a.activation == b.activation && a.kv == b.kv && a.num_heads == b.num_heads && a.num_kv_heads == b.num_kv_heads &&
            a.head_dim == b.head_dim && a.scale == b.scale && a.window == b.window && a.softcap == b.softcap && a.chunk == b.chunk &&
-           a.alibi == b.alibi && a.sinks == b.sinks;
+           a.alibi == b.alibi && a.sinks == b.sinks && a.latent_dim == b.latent_dim;
   }
 };
 
@@ -66,6 +69,7 @@ struct AttentionLayer {
   const void* pages;
   const float* alibi_slopes;  // [H], where its shape has alibi
   const float* sinks;         // [H], where its shape has sinks
+  DeviceMatrix q_rope;        // [T, H * (head_dim - latent_dim)], the rest of the queries, where its shape has latents
 
   AttentionLayer(const void* pages, const float* alibi_slopes = nullptr, const float* sinks = nullptr)  // NOLINT: pages may be all
       : pages(pages), alibi_slopes(alibi_slopes), sinks(sinks) {}
@@ -80,7 +84,8 @@ class Attention {
   // Host work of the step, and the copy of what it made to fixed addresses on the device. Rings of pinned buffers are the backend's: two
   // steps may be under way.
   virtual void plan(const AttentionStep& step, Stream stream) = 0;
-  // y [T, H * D] of q [T, H * D] over a layer's pages, which the planned step's own keys and values have entered.
+  // y [T, H * D] of q [T, H * D] (of latents: D is latent_dim) over a layer's pages, which the planned step's own keys and values have
+  // entered.
   virtual void run(const DeviceMatrix& q, const AttentionLayer& layer, const DeviceMatrix& y, Stream stream) = 0;
   virtual std::int64_t num_bytes() const { return 0; }  // of workspace on the device
 };

@@ -12,8 +12,10 @@ void lower_gelu(OpLowering& op);
 void lower_gelu_and_mul(OpLowering& op);
 void lower_gelu_tanh(OpLowering& op);
 void lower_gelu_tanh_and_mul(OpLowering& op);
+void lower_head_linear(OpLowering& op);
 void lower_layer_norm(OpLowering& op);
 void lower_linear(OpLowering& op);
+void lower_mla_attention(OpLowering& op);
 void lower_paged_attention(OpLowering& op);
 void lower_position_embedding(OpLowering& op);
 void lower_relu(OpLowering& op);
@@ -28,6 +30,7 @@ void lower_silu(OpLowering& op);
 void lower_silu_and_mul(OpLowering& op);
 void lower_softcap(OpLowering& op);
 void lower_store_kv(OpLowering& op);
+void lower_store_latent(OpLowering& op);
 void lower_tanh(OpLowering& op);
 
 }  // namespace octavo::cuda

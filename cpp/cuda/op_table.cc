@@ -14,9 +14,11 @@ LowerFunction lower_function(const std::string& name) {
       {"gelu_and_mul", lower_gelu_and_mul},
       {"gelu_tanh", lower_gelu_tanh},
       {"gelu_tanh_and_mul", lower_gelu_tanh_and_mul},
+      {"head_linear", lower_head_linear},
       {"layer_norm", lower_layer_norm},
       {"linear", lower_linear},
       {"lm_head", lower_linear},
+      {"mla_attention", lower_mla_attention},
       {"paged_attention", lower_paged_attention},
       {"position_embedding", lower_position_embedding},
       {"relu", lower_relu},
@@ -31,6 +33,7 @@ LowerFunction lower_function(const std::string& name) {
       {"silu_and_mul", lower_silu_and_mul},
       {"softcap", lower_softcap},
       {"store_kv", lower_store_kv},
+      {"store_latent", lower_store_latent},
       {"tanh", lower_tanh},
   };
   const auto found = functions.find(name);

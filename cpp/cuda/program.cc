@@ -10,6 +10,9 @@ namespace {
 
 constexpr std::int64_t kArenaAlignment = 256;
 constexpr std::int64_t kMostGraphTokens = 512;
+// Rows of a token in a page: a key and a value of each head, or one latent.
+std::int64_t rows_of(const program::CacheSpec& spec) { return spec.kind == program::CacheSpec::Kind::latent_kv ? 1 : 2 * spec.kv_heads; }
+
 constexpr std::int64_t kGraphBlocks = 1;  // pages that a capture's made-up step reads
 
 }  // namespace
@@ -92,7 +95,7 @@ Attention* CudaProgram::attention_of(const AttentionShape& shape) {
 std::int64_t CudaProgram::bytes_per_block() const {
   std::int64_t bytes = 0;
   for (const program::CacheGroup& group : graph_.cache_groups) {
-    bytes += group.num_layers * 2 * kPageTokens * group.spec.kv_heads * group.spec.head_dim * static_cast<std::int64_t>(size_of(kv_type()));
+    bytes += group.num_layers * rows_of(group.spec) * kPageTokens * group.spec.head_dim * static_cast<std::int64_t>(size_of(kv_type()));
   }
   return bytes;
 }
@@ -101,7 +104,7 @@ void CudaProgram::make_caches(std::int64_t num_blocks) {
   require(cache_groups_.empty() && !dry(), "the caches exist, or this program is dry");
   num_blocks_ = num_blocks;
   for (const program::CacheGroup& group : graph_.cache_groups) {
-    layer_bytes_.push_back(num_blocks * 2 * kPageTokens * group.spec.kv_heads * group.spec.head_dim *
+    layer_bytes_.push_back(num_blocks * rows_of(group.spec) * kPageTokens * group.spec.head_dim *
                            static_cast<std::int64_t>(size_of(kv_type())));
     const auto bytes = static_cast<std::size_t>(layer_bytes_.back() * group.num_layers);
     cache_groups_.push_back(device_array<unsigned char>(bytes, "the KV cache"));

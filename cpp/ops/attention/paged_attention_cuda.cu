@@ -36,8 +36,11 @@ struct Arguments {
   int chunk;
   const float* alibi_slopes;
   const float* sinks;
+  const void* q_rope;
+  std::int64_t q_rope_stride;
+  int value_dim;
   int splits;
-  float* partial;  // [T, H, splits, head_dim + 2]: values, then the maximum and the sum
+  float* partial;  // [T, H, splits, value_dim + 2]: values, then the maximum and the sum
 };
 
 // A softmax under way: values / sum, where terms are 2^(score - max).
@@ -61,7 +64,8 @@ struct State {
 // The score of a head's position without a value, in powers of two; -inf: none.
 __device__ float sink_of(const Arguments& a, int head) { return a.sinks ? a.sinks[head] * kLog2e : -INFINITY; }
 
-template <typename T, typename K, int kLanes, int kPacks, int kHeads>
+// kLatent: keys and values are one row, and a query comes in two parts.
+template <typename T, typename K, int kLanes, int kPacks, int kHeads, bool kLatent>
 __global__ void __launch_bounds__(kThreads) paged_attention_kernel(const Arguments a) {
   constexpr int kVec = kVectorElements<T>, kElements = kPacks * kVec, kStreams = kThreads / kLanes;
   using P = Pack<T, kVec>;
@@ -88,12 +92,14 @@ __global__ void __launch_bounds__(kThreads) paged_attention_kernel(const Argumen
 #pragma unroll
   for (int h = 0; h < kHeads; ++h) {
     if (h >= num_heads) break;
-    const T* q = static_cast<const T*>(a.q) + token * a.q_stride + static_cast<std::int64_t>(first_head + h) * head_dim;
+    const int head = first_head + h;
+    const T* q = static_cast<const T*>(a.q) + token * a.q_stride + static_cast<std::int64_t>(head) * a.value_dim;
+    const T* q_rope = kLatent ? static_cast<const T*>(a.q_rope) + token * a.q_rope_stride + head * (head_dim - a.value_dim) : nullptr;
 #pragma unroll
     for (int p = 0; p < kPacks; ++p) {
       const int at = (p * kLanes + lane) * kVec;
       if (at < head_dim) {
-        const P pack = P::load(q + at);
+        const P pack = P::load(kLatent && at >= a.value_dim ? q_rope + (at - a.value_dim) : q + at);
 #pragma unroll
         for (int i = 0; i < kVec; ++i) query[h][p * kVec + i] = pack[i];
       }
@@ -105,20 +111,21 @@ __global__ void __launch_bounds__(kThreads) paged_attention_kernel(const Argumen
   const std::int64_t kv_row = static_cast<std::int64_t>(a.num_kv_heads) * head_dim;
   const K* pages = static_cast<const K*>(a.pages) + static_cast<std::int64_t>(kv_head) * head_dim;
   for (int start = first + stream; start < end; start += kStreams * kBatch) {
-    PK keys[kBatch][kPacks], values[kBatch][kPacks];
+    PK keys[kBatch][kPacks], values[kLatent ? 1 : kBatch][kPacks];
 #pragma unroll
     for (int b = 0; b < kBatch; ++b) {
       const int at_position = min(start + b * kStreams, end - 1);
       const std::int64_t block = blocks[at_position / kPageTokens];
-      const K* k = pages + (block * 2 * kPageTokens + at_position % kPageTokens) * kv_row;
+      const K* k = pages + (block * (kLatent ? 1 : 2) * kPageTokens + at_position % kPageTokens) * kv_row;
 #pragma unroll
       for (int p = 0; p < kPacks; ++p) {
         const int at = (p * kLanes + lane) * kVec;
         if (at < head_dim) {
           keys[b][p] = PK::load(k + at);
-          values[b][p] = PK::load(k + kPageTokens * kv_row + at);
+          if constexpr (!kLatent) values[b][p] = PK::load(k + kPageTokens * kv_row + at);
         } else {
-          keys[b][p] = values[b][p] = PK{};
+          keys[b][p] = PK{};
+          if constexpr (!kLatent) values[b][p] = PK{};
         }
       }
     }
@@ -153,15 +160,16 @@ __global__ void __launch_bounds__(kThreads) paged_attention_kernel(const Argumen
         states[h].sum += weight;
 #pragma unroll
         for (int p = 0; p < kPacks; ++p) {
+          const PK& value = kLatent ? keys[b][p] : values[kLatent ? 0 : b][p];
 #pragma unroll
-          for (int i = 0; i < kVec; ++i) states[h].values[p * kVec + i] += weight * values[b][p][i];
+          for (int i = 0; i < kVec; ++i) states[h].values[p * kVec + i] += weight * value[i];
         }
       }
     }
   }
 
-  extern __shared__ float shared[];  // [kStreams][head_dim + 2], one head after the other
-  const int record = head_dim + 2;
+  extern __shared__ float shared[];  // [kStreams][value_dim + 2], one head after the other
+  const int value_dim = a.value_dim, record = value_dim + 2;
 #pragma unroll
   for (int h = 0; h < kHeads; ++h) {
     if (h >= num_heads) break;
@@ -170,36 +178,37 @@ __global__ void __launch_bounds__(kThreads) paged_attention_kernel(const Argumen
 #pragma unroll
     for (int p = 0; p < kPacks; ++p) {
       const int at = (p * kLanes + lane) * kVec;
-      if (at < head_dim) {
+      if (at < value_dim) {
 #pragma unroll
         for (int i = 0; i < kVec; ++i) mine[at + i] = states[h].values[p * kVec + i];
       }
     }
     if (lane == 0) {
-      mine[head_dim] = states[h].max;
-      mine[head_dim + 1] = states[h].sum;
+      mine[value_dim] = states[h].max;
+      mine[value_dim + 1] = states[h].sum;
     }
     __syncthreads();
     const bool joined = a.splits == 1;  // else merge_splits_kernel joins, and adds the sink
     float top = joined ? sink_of(a, first_head + h) : -INFINITY;
     float sum = top == -INFINITY ? 0.0f : 1.0f;
     const float sink = top;
-    for (int s = 0; s < kStreams; ++s) top = fmaxf(top, shared[s * record + head_dim]);
+    for (int s = 0; s < kStreams; ++s) top = fmaxf(top, shared[s * record + value_dim]);
     const bool empty = top == -INFINITY;
     sum *= exp2f(sink == -INFINITY ? 0.0f : sink - top);
-    for (int s = 0; s < kStreams; ++s) sum += empty ? 0.0f : shared[s * record + head_dim + 1] * exp2f(shared[s * record + head_dim] - top);
+    for (int s = 0; s < kStreams; ++s)
+      sum += empty ? 0.0f : shared[s * record + value_dim + 1] * exp2f(shared[s * record + value_dim] - top);
     const std::int64_t head = first_head + h;
-    for (int d = threadIdx.x; d < head_dim; d += kThreads) {
+    for (int d = threadIdx.x; d < value_dim; d += kThreads) {
       float total = 0.0f;
-      for (int s = 0; s < kStreams; ++s) total += empty ? 0.0f : shared[s * record + d] * exp2f(shared[s * record + head_dim] - top);
+      for (int s = 0; s < kStreams; ++s) total += empty ? 0.0f : shared[s * record + d] * exp2f(shared[s * record + value_dim] - top);
       if (joined) {
-        static_cast<T*>(a.y)[token * a.y_stride + head * head_dim + d] = from_float<T>(total / sum);
+        static_cast<T*>(a.y)[token * a.y_stride + head * value_dim + d] = from_float<T>(total / sum);
       } else {
         a.partial[((token * a.num_heads + head) * a.splits + blockIdx.z) * record + d] = total;
       }
     }
     if (!joined && threadIdx.x == 0) {
-      float* to = a.partial + ((token * a.num_heads + head) * a.splits + blockIdx.z) * record + head_dim;
+      float* to = a.partial + ((token * a.num_heads + head) * a.splits + blockIdx.z) * record + value_dim;
       to[0] = top;
       to[1] = sum;
     }
@@ -212,26 +221,26 @@ __global__ void merge_splits_kernel(const Arguments a) {
   let_next_start();
   wait_for_previous();
   if (a.arrays.token_rows[token] < 0) return;
-  const int record = a.head_dim + 2;
+  const int record = a.value_dim + 2;
   const float* partial = a.partial + (token * a.num_heads + head) * a.splits * record;
   const float sink = sink_of(a, static_cast<int>(head));
   float top = sink;
-  for (int s = 0; s < a.splits; ++s) top = fmaxf(top, partial[s * record + a.head_dim]);
+  for (int s = 0; s < a.splits; ++s) top = fmaxf(top, partial[s * record + a.value_dim]);
   float sum = exp2f(sink - top);  // no sink: 0
-  for (int s = 0; s < a.splits; ++s) sum += partial[s * record + a.head_dim + 1] * exp2f(partial[s * record + a.head_dim] - top);
-  for (int d = threadIdx.x; d < a.head_dim; d += blockDim.x) {
+  for (int s = 0; s < a.splits; ++s) sum += partial[s * record + a.value_dim + 1] * exp2f(partial[s * record + a.value_dim] - top);
+  for (int d = threadIdx.x; d < a.value_dim; d += blockDim.x) {
     float total = 0.0f;
-    for (int s = 0; s < a.splits; ++s) total += partial[s * record + d] * exp2f(partial[s * record + a.head_dim] - top);
-    static_cast<T*>(a.y)[token * a.y_stride + head * a.head_dim + d] = from_float<T>(total / sum);
+    for (int s = 0; s < a.splits; ++s) total += partial[s * record + d] * exp2f(partial[s * record + a.value_dim] - top);
+    static_cast<T*>(a.y)[token * a.y_stride + head * a.value_dim + d] = from_float<T>(total / sum);
   }
 }
 
-template <typename T, typename K, int kLanes, int kPacks, int kHeads>
+template <typename T, typename K, int kLanes, int kPacks, int kHeads, bool kLatent = false>
 void launch(const Arguments& a, int num_tokens, Stream stream) {
   const int group = a.num_heads / a.num_kv_heads;
   const dim3 grid(num_tokens, a.num_kv_heads * ((group + kHeads - 1) / kHeads), a.splits);
-  const std::size_t shared = kThreads / kLanes * (a.head_dim + 2) * sizeof(float);
-  launch_kernel(paged_attention_kernel<T, K, kLanes, kPacks, kHeads>, grid, kThreads, shared, stream, a);
+  const std::size_t shared = kThreads / kLanes * (a.value_dim + 2) * sizeof(float);
+  launch_kernel(paged_attention_kernel<T, K, kLanes, kPacks, kHeads, kLatent>, grid, kThreads, shared, stream, a);
   if (a.splits > 1) launch_kernel(merge_splits_kernel<T>, dim3(num_tokens, a.num_heads), 128, 0, stream, a);
 }
 
@@ -254,18 +263,29 @@ void launch_lanes(const Arguments& a, int num_tokens, Stream stream) {
   launch_heads<T, K, 32, 4>(a, num_tokens, stream);
 }
 
+template <typename T>
+void launch_latent(const Arguments& a, int num_tokens, Stream stream) {
+  const int packs = a.head_dim / kVectorElements<T>;
+  if (packs <= 32) return launch<T, T, 32, 1, 4, true>(a, num_tokens, stream);
+  if (packs <= 96) return launch<T, T, 32, 3, 2, true>(a, num_tokens, stream);
+  launch<T, T, 32, 5, 1, true>(a, num_tokens, stream);
+}
+
 class PagedAttention final : public Attention {
  public:
   PagedAttention(const AttentionShape& shape, const AttentionLimits& limits) : shape_(shape) {
-    require(shape.head_dim % 8 == 0 && shape.head_dim <= 512, "paged_attention: head_dim ", shape.head_dim,
-            " is not a multiple of 8 up to 512");
+    const int most = shape.latent_dim > 0 ? 640 : 512;
+    require(shape.head_dim % 8 == 0 && shape.head_dim <= most && shape.latent_dim % 8 == 0, "paged_attention: head_dim ", shape.head_dim,
+            " is not a multiple of 8 up to ", most);
+    require(shape.latent_dim == 0 || (shape.num_kv_heads == 1 && shape.kv == shape.activation),
+            "paged_attention: latents are of one head and of the activations' type");
     int device = 0, processors = 0;
     check(cudaGetDevice(&device), "cudaGetDevice");
     check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
     wanted_blocks_ = processors * 4;
     split_tokens_ = std::min(limits.max_num_tokens, wanted_blocks_ / std::max(1, shape.num_kv_heads));
     const std::int64_t records = static_cast<std::int64_t>(split_tokens_) * shape.num_heads * kMostSplits;
-    num_bytes_ = records * (shape.head_dim + 2) * static_cast<std::int64_t>(sizeof(float));
+    num_bytes_ = records * (shape.value_dim() + 2) * static_cast<std::int64_t>(sizeof(float));
     if (num_bytes_ > 0) check(cudaMalloc(reinterpret_cast<void**>(&partial_), num_bytes_), "paged_attention: workspace");
   }
   ~PagedAttention() override { cudaFree(partial_); }
@@ -303,8 +323,16 @@ class PagedAttention final : public Attention {
     arguments.chunk = shape_.chunk;
     arguments.alibi_slopes = shape_.alibi ? layer.alibi_slopes : nullptr;
     arguments.sinks = shape_.sinks ? layer.sinks : nullptr;
+    arguments.q_rope = layer.q_rope.data;
+    arguments.q_rope_stride = layer.q_rope.stride;
+    arguments.value_dim = shape_.value_dim();
     arguments.splits = splits_;
     arguments.partial = partial_;
+    if (shape_.latent_dim > 0) {
+      return dispatch_float(shape_.activation, "mla_attention", [&](auto* tag) {
+        launch_latent<std::remove_pointer_t<decltype(tag)>>(arguments, static_cast<int>(q.rows), stream);
+      });
+    }
     dispatch_kv(shape_.activation, shape_.kv, "paged_attention", [&](auto* tag, auto* kv) {
       launch_lanes<std::remove_pointer_t<decltype(tag)>, std::remove_pointer_t<decltype(kv)>>(arguments, static_cast<int>(q.rows), stream);
     });

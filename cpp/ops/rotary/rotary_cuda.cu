@@ -55,6 +55,21 @@ __device__ void rotate_item(const Heads<T, To>& heads, int item, const float* co
   b.store(to + half + at);
 }
 
+// One block per token.
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    store_latent_kernel(const T* latent, std::int64_t latent_stride, int latent_dim, const T* rope_key, std::int64_t rope_stride,
+                        int rope_dim, T* pages, const std::int32_t* slots) {
+  let_next_start();
+  wait_for_previous();
+  const std::int64_t token = blockIdx.x;
+  const std::int32_t slot = slots[token];
+  if (slot < 0) return;
+  T* to = pages + static_cast<std::int64_t>(slot) * (latent_dim + rope_dim);
+  for (int i = threadIdx.x; i < latent_dim + rope_dim; i += kThreads)
+    to[i] = i < latent_dim ? latent[token * latent_stride + i] : rope_key[token * rope_stride + i - latent_dim];
+}
+
 struct Strides {
   std::int64_t q, k, v, y;
 };
@@ -117,6 +132,18 @@ void rotary_embedding(const DeviceMatrix& x, const std::int32_t* positions, Rota
 
 void store_kv(const DeviceMatrix& k, const DeviceMatrix& v, const KVDestination& to, Stream stream) {
   launch("store_kv", nullptr, &k, &v, nullptr, RotaryTable{}, to.head_dim, nullptr, &to, stream);
+}
+
+void store_latent(const DeviceMatrix& latent, const DeviceMatrix& rope_key, const KVDestination& to, Stream stream) {
+  require(to.type == latent.type && latent.cols + rope_key.cols == to.head_dim, "store_latent: parts of ", latent.cols, " and ",
+          rope_key.cols, " columns for pages of ", to.head_dim, ", or of another type");
+  if (latent.rows == 0) return;
+  dispatch_float(latent.type, "store_latent", [&](auto* tag) {
+    using T = std::remove_pointer_t<decltype(tag)>;
+    launch_kernel(store_latent_kernel<T>, static_cast<unsigned>(latent.rows), kThreads, 0, stream, static_cast<const T*>(latent.data),
+                  latent.stride, static_cast<int>(latent.cols), static_cast<const T*>(rope_key.data), rope_key.stride,
+                  static_cast<int>(rope_key.cols), static_cast<T*>(to.pages), to.slots);
+  });
 }
 
 void rotary_store_kv(const DeviceMatrix& q, const DeviceMatrix& k, const DeviceMatrix& v, const std::int32_t* positions, RotaryTable table,

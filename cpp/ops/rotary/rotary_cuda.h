@@ -27,6 +27,9 @@ struct KVDestination {
 // k, v [T, K * D] into the pages.
 void store_kv(const DeviceMatrix& k, const DeviceMatrix& v, const KVDestination& to, Stream stream);
 
+// latent [T, L] and rope_key [T, R] side by side into pages of latents, whose head_dim is L + R.
+void store_latent(const DeviceMatrix& latent, const DeviceMatrix& rope_key, const KVDestination& to, Stream stream);
+
 // rotary_embedding of q into y and of k into the pages, and v into the pages.
 void rotary_store_kv(const DeviceMatrix& q, const DeviceMatrix& k, const DeviceMatrix& v, const std::int32_t* positions, RotaryTable table,
                      const DeviceMatrix& y, const KVDestination& to, Stream stream);

@@ -53,4 +53,14 @@ void lower_store_kv(OpLowering& op) {
   });
 }
 
+void lower_store_latent(OpLowering& op) {
+  const auto latent = op.read(0), rope_key = op.read(1);
+  const int cache = op.op.cache.value(), head_dim = static_cast<int>(op.context.graph.cache_spec_of(op.op).head_dim);
+  const auto pages = op.context.layer_pages;
+  const DType type = op.context.kv;
+  op.launch("store_latent", [=](const Frame& f) {
+    store_latent(f[latent], f[rope_key], {const_cast<void*>(pages(cache)), f.step.slot_mapping, 1, head_dim, type}, f.stream);
+  });
+}
+
 }  // namespace octavo::cuda
