@@ -12,6 +12,9 @@ constexpr int kPiece = 8;        // elements of 16 bytes
 constexpr int kNeighbours = 16;  // row tiles whose blocks run side by side over the same columns, for the L2 cache
 constexpr std::uint32_t kNone = ~0u;
 
+// What becomes of a product: itself; its halves gated by silu and nothing else, which most models do; gated as the arguments say.
+enum class Form { plain, silu, gated };
+
 template <typename T>
 struct Grouped {
   const T* x;
@@ -179,9 +182,10 @@ __device__ __forceinline__ void store_two(T* to, float x, float y) {
   pack.store(to);
 }
 
-template <typename T, typename S, bool kGated>
+template <typename T, typename S, Form kForm>
 __device__ __forceinline__ void store_rows(const Sums<S>& sums, const Grouped<T>& p, int expert, int row0, int row_end, int col0) {
   const int warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize;
+  constexpr bool kGated = kForm != Form::plain;
   constexpr int kBlocks = kGated ? S::kColBlocks / 2 : S::kColBlocks;
   const float* bias = p.bias ? p.bias + static_cast<std::int64_t>(expert) * (kGated ? 2 : 1) * p.outputs : nullptr;
   const int first_row = row0 + warp / S::kWarpsN * S::kRowBlocks * 16 + lane / 4,
@@ -200,7 +204,10 @@ __device__ __forceinline__ void store_rows(const Sums<S>& sums, const Grouped<T>
         const int col = first_col + 8 * n;
         const float* sum = &sums[m][n][2 * half];
         if (col >= p.outputs) continue;
-        if constexpr (kGated) {
+        if constexpr (kForm == Form::silu) {
+          const float* up = &sums[m][n + kBlocks][2 * half];
+          store_two(to + col, activated<Gate::silu>(sum[0]) * up[0], activated<Gate::silu>(sum[1]) * up[1]);
+        } else if constexpr (kForm == Form::gated) {
           const float* up = &sums[m][n + kBlocks][2 * half];
           const auto at = [&](int i) { return gated_by(p.gating, value(sum[i], col + i), value(up[i], p.outputs + col + i)); };
           store_two(to + col, at(0), at(1));
@@ -212,8 +219,9 @@ __device__ __forceinline__ void store_rows(const Sums<S>& sums, const Grouped<T>
   }
 }
 
-template <typename T, typename S, bool kGated>
+template <typename T, typename S, Form kForm>
 __global__ void __launch_bounds__(S::kThreads) grouped_kernel(const Grouped<T> p) {
+  constexpr bool kGated = kForm != Form::plain;
   extern __shared__ unsigned char memory[];
   if constexpr (kGated) {
     wait_for_previous();
@@ -232,22 +240,23 @@ __global__ void __launch_bounds__(S::kThreads) grouped_kernel(const Grouped<T> p
   Sums<S> sums = {};
   const Copies<T, S, kGated> copies(p, static_cast<const T*>(p.weights[tile.expert]), tile.first_row, row_end, col0, shared);
   multiply_rows<T, S, kGated>(sums, copies, shared, (p.depth_pieces + 7) / 8);
-  store_rows<T, S, kGated>(sums, p, tile.expert, tile.first_row, row_end, col0);
+  store_rows<T, S, kForm>(sums, p, tile.expert, tile.first_row, row_end, col0);
 }
 
-template <typename T, typename S, bool kGated>
+template <typename T, typename S, Form kForm>
 void launch(Grouped<T> p, std::int64_t most_tiles, Stream stream) {
-  constexpr int kOutputs = kGated ? S::kCols / 2 : S::kCols;
+  constexpr int kOutputs = kForm == Form::plain ? S::kCols : S::kCols / 2;
   p.col_tiles = (p.outputs + kOutputs - 1) / kOutputs;
-  const auto kernel = grouped_kernel<T, S, kGated>;
+  const auto kernel = grouped_kernel<T, S, kForm>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kSharedBytes), "grouped_product");
   launch_kernel(kernel, static_cast<unsigned>(most_tiles * p.col_tiles), S::kThreads, S::kSharedBytes, stream, p);
 }
 
-template <bool kGated>
+template <Form kForm>
 void launch_typed(const Gating& gating, const float* scales, const DeviceMatrix& x, const GroupedWeights& weights,
                   const SortedChoices& sorted, int tile_rows, const DeviceMatrix& y, Stream stream) {
   if (y.rows == 0) return;
+  constexpr bool kGated = kForm != Form::plain;
   const DeviceMatrix& w = weights.first;
   require(grouped_takes(weights) && x.in_vectors() && w.type == x.type && w.cols == x.cols && w.rows == (kGated ? 2 : 1) * y.cols &&
               y.type == x.type && y.stride % 2 == 0,
@@ -272,10 +281,10 @@ void launch_typed(const Gating& gating, const float* scales, const DeviceMatrix&
                        weights.bias,
                        scales,
                        gating};
-    if (tile_rows == 16) return launch<T, Tile16, kGated>(p, most_tiles, stream);
-    if (tile_rows == 32) return launch<T, Tile32, kGated>(p, most_tiles, stream);
-    if (tile_rows == 64) return launch<T, Tile64, kGated>(p, most_tiles, stream);
-    launch<T, Tile128, kGated>(p, most_tiles, stream);
+    if (tile_rows == 16) return launch<T, Tile16, kForm>(p, most_tiles, stream);
+    if (tile_rows == 32) return launch<T, Tile32, kForm>(p, most_tiles, stream);
+    if (tile_rows == 64) return launch<T, Tile64, kForm>(p, most_tiles, stream);
+    launch<T, Tile128, kForm>(p, most_tiles, stream);
   };
   if (x.type == DType::bf16) return run(static_cast<bf16*>(nullptr));
   run(static_cast<half*>(nullptr));
@@ -303,12 +312,14 @@ int tile_rows(std::int64_t num_choices, std::int64_t num_experts) {
 
 void grouped_product(const DeviceMatrix& x, const GroupedWeights& weights, const SortedChoices& sorted, int tile_rows,
                      const DeviceMatrix& y, Stream stream) {
-  launch_typed<false>(Gate::silu, nullptr, x, weights, sorted, tile_rows, y, stream);
+  launch_typed<Form::plain>(Gate::silu, nullptr, x, weights, sorted, tile_rows, y, stream);
 }
 
 void gated_grouped_product(const Gating& gating, bool weighs, const DeviceMatrix& x, const GroupedWeights& weights,
                            const SortedChoices& sorted, int tile_rows, const DeviceMatrix& y, Stream stream) {
-  launch_typed<true>(gating, weighs ? sorted.weights : nullptr, x, weights, sorted, tile_rows, y, stream);
+  const bool simple = gating.gate == Gate::silu && !weighs && !weights.bias;
+  const auto launch = simple ? launch_typed<Form::silu> : launch_typed<Form::gated>;
+  launch(gating, weighs ? sorted.weights : nullptr, x, weights, sorted, tile_rows, y, stream);
 }
 
 }  // namespace octavo::cuda
