@@ -37,6 +37,7 @@ class Program:
     under_way: deque[list[int]] = field(default_factory=deque)
     token_ids: list[list[int]] = field(default_factory=list)  # of each step's batch
     next_token: int = 100
+    host_logits: deque[bool] = field(default_factory=deque)
     filled: np.ndarray | None = None
 
     def make_caches(self, num_blocks: int) -> None: ...
@@ -56,6 +57,7 @@ class Program:
 
     def launch_forward(self, batch, host_logits) -> None:
         assert len(self.under_way) < 2
+        self.host_logits.append(host_logits)
         self.token_ids.append(batch.token_ids.tolist())
 
     def masks(self, count: int) -> np.ndarray:
@@ -75,7 +77,8 @@ class Program:
 
     def collect(self):
         drawn = self.under_way.popleft()
-        return drawn, [None] * len(drawn), None, 1.0
+        logits = np.tile(np.arange(END + 1, dtype=np.float32), (8, 1)) if self.host_logits.popleft() else None
+        return drawn, [None] * len(drawn), logits, 1.0
 
 
 @pytest.fixture
@@ -159,3 +162,16 @@ def test_a_grammar_without_a_compiler_is_an_error_of_its_row(program):
     result = executor.collect()
     assert not result.rows
     assert "structured output" in result.errors[0]
+
+
+def test_more_alternatives_than_the_device_reports_come_from_the_logits(program):
+    executor = make(program)
+    started = [RowStart(0, [5], 1, RowSampling(num_logprobs=70)), RowStart(1, [6], 1, RowSampling())]
+    executor.launch(plan(0, started, [0, 1], [1, 1], blocks=[[0], [1]]))
+    executor.launch(plan(1, rows=[1], ended=[0]))
+    result = executor.collect()
+    assert result.token_ids == [[100], [101]]
+    (report,) = result.logprobs[0]
+    assert (report.token_id, report.rank, len(report.top)) == (100, END + 1 - 100, 70)
+    assert result.logprobs[1] is None
+    assert executor.collect().token_ids == [[102]]

@@ -36,6 +36,7 @@ __all__ = ["CudaExecutor", "CudaSettings"]
 log = get_logger(__name__)
 
 _RESERVE_BYTES = 768 << 20  # graphs, kernels that load later, what the driver rounds up
+_MOST_REPORTED = 64  # alternatives of a token that the device reports; more are scored on the processor
 _MASK_THREADS = 4  # that fill masks beside the forward pass
 _CACHE_FOLDER = Path(os.environ.get("OCTAVO_CACHE") or Path.home() / ".cache" / "octavo")
 
@@ -67,9 +68,11 @@ class _Launched:
 
     plan: StepPlan
     rows: list[int]
+    logits_rows: list[int]
     errors: dict[int, str]
     forced: dict[int, list[int]]  # tokens that a row's grammar has added before what it draws
     firsts: dict[int, int]  # position of each row's first logits, where prompts are scored
+    wide: dict[int, int]  # rows that report more alternatives than the device does, and how many
     ended: set[int] = field(default_factory=set)  # rows that a later plan has ended or given to another sequence
 
 
@@ -130,6 +133,7 @@ class CudaExecutor:
         self._matchers = None if grammars is None else Matchers(grammars, _MASK_THREADS)
         self._prompts: dict[int, tuple[list[int], int]] = {}  # rows that want log-probabilities of their prompt, and how many
         self._failed: dict[int, str] = {}
+        self._wide: dict[int, int] = {}  # rows that report more alternatives than the device does, and how many
         self._launched: deque[_Launched | StepResult] = deque()
 
     def bind_thread(self) -> None:
@@ -148,17 +152,19 @@ class CudaExecutor:
         self._batch.prepare(plan.rows, plan.num_scheduled_tokens, plan.new_block_ids, plan.num_logits)
         errors = {row: self._failed[row] for row in plan.rows if row in self._failed} if self._failed else {}
         rows, logits_rows = drawing(plan, errors)
+        wide = {row: self._wide[row] for row in rows if row in self._wide} if self._wide else {}
         scored = bool(self._prompts) and any(row in self._prompts and count for row, count in zip(plan.rows, plan.num_logits, strict=True))
+        logits_rows = list(logits_rows)
         masked = [] if self._matchers is None else [index for index, row in enumerate(rows) if row in self._matchers]
         if masked:
-            self._launch_masked(rows, list(logits_rows), masked, scored)
+            self._launch_masked(rows, logits_rows, masked, scored or bool(wide))
         else:
-            self._program.launch(self._batch, rows, list(logits_rows), scored)
+            self._program.launch(self._batch, rows, logits_rows, scored or bool(wide))
         self._batch.expect_tokens([row for row, draws in zip(plan.rows, plan.draws, strict=True) if draws])
         firsts = (
             {row: self._batch.num_computed_tokens(row) - n for row, n in zip(plan.rows, plan.num_logits, strict=True)} if scored else {}
         )
-        self._launched.append(_Launched(plan, rows, errors, forced, firsts))
+        self._launched.append(_Launched(plan, rows, logits_rows, errors, forced, firsts, wide))
 
     def collect(self) -> StepResult:
         """See `Executor.collect`."""
@@ -171,6 +177,8 @@ class CudaExecutor:
         token_ids, reports, logits, device_ms = self._program.collect()
         errors = dict(launched.errors)
         prompt_logprobs = self._score_prompts(launched, logits, errors) if logits is not None else {}
+        if launched.wide:
+            reports = self._score_wide(launched, logits, token_ids, reports)
         drawn = {row: (token, report) for row, token, report in zip(launched.rows, token_ids, reports, strict=True) if token is not None}
         # A row without a token ends, but a step that computes its next one may be under way: some token must stand there.
         wanted = [row for row, draws in zip(plan.rows, plan.draws, strict=True) if draws]
@@ -266,6 +274,9 @@ class CudaExecutor:
 
     def _start_sampling(self, row: int, token_ids: list[int], num_prompt_tokens: int, sampling: RowSampling) -> bool:
         """Whether the device can draw for the row."""
+        if (sampling.num_logprobs or 0) > _MOST_REPORTED:
+            self._wide[row] = sampling.num_logprobs or 0
+            sampling = replace(sampling, num_logprobs=None)
         try:
             self._program.start_row(row, token_ids, num_prompt_tokens, sampling)
         except Exception as error:
@@ -275,7 +286,8 @@ class CudaExecutor:
         try:
             if self._matchers is None:
                 raise ValueError("this engine serves no structured output")
-            self._matchers.start_row(row, sampling.grammar, token_ids[num_prompt_tokens:], forces=sampling.num_logprobs is None)
+            reports = sampling.num_logprobs is not None or row in self._wide
+            self._matchers.start_row(row, sampling.grammar, token_ids[num_prompt_tokens:], forces=not reports)
         except Exception as error:
             self._end_sampling(row)
             return self._fail(row, error)
@@ -287,6 +299,7 @@ class CudaExecutor:
         return False
 
     def _end_sampling(self, row: int) -> None:
+        self._wide.pop(row, None)
         if self._failed.pop(row, None) is None:
             self._program.end_row(row)
         if self._matchers is not None:
@@ -332,6 +345,16 @@ class CudaExecutor:
                     self._matchers.accept(row, [token_id])
                 except ValueError as error:
                     errors[row] = str(error)
+
+    def _score_wide(
+        self, launched: _Launched, logits: NDArray[np.float32], token_ids: list[int | None], reports: list[tuple | None]
+    ) -> list[tuple | None]:
+        """The reports, with those that are too long for the device made of the logits here."""
+        made = list(reports)
+        for index, (row, logits_row, token_id) in enumerate(zip(launched.rows, launched.logits_rows, token_ids, strict=True)):
+            if row in launched.wide and token_id is not None:
+                made[index] = self._scorer.score(logits[logits_row : logits_row + 1], [token_id], launched.wide[row])[0]
+        return made
 
     def _score_prompts(
         self, launched: _Launched, logits: NDArray[np.float32], errors: dict[int, str]
