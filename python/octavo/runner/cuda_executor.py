@@ -177,7 +177,7 @@ class CudaExecutor:
         token_ids, reports, logits, device_ms = self._program.collect()
         errors = dict(launched.errors)
         prompt_logprobs = self._score_prompts(launched, logits, errors) if logits is not None else {}
-        if launched.wide:
+        if launched.wide and logits is not None:
             reports = self._score_wide(launched, logits, token_ids, reports)
         drawn = {row: (token, report) for row, token, report in zip(launched.rows, token_ids, reports, strict=True) if token is not None}
         # A row without a token ends, but a step that computes its next one may be under way: some token must stand there.
