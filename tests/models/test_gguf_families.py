@@ -26,6 +26,11 @@ FAMILIES: dict[str, GgufFamily] = {
 SETTINGS: dict[str, dict[str, Any]] = {
     "gemma2": {"sliding_window": 8, "query_pre_attn_scalar": 16},
     "gemma3": {"sliding_window": 8, "query_pre_attn_scalar": 16, "num_hidden_layers": 6},
+    "granite": {"attention_multiplier": 0.2, "embedding_multiplier": 3.0, "residual_multiplier": 0.3, "logits_scaling": 2.0},
+    "command-r": {"logit_scale": 0.3},
+    "cohere2": {"logit_scale": 0.3, "sliding_window": 8, "num_hidden_layers": 4},
+    "starcoder2": {"sliding_window": 8},
+    "phi3": {"sliding_window": 8},
 }
 TESTED_AS_EXPERTS = {"qwen2moe", "qwen3moe", "olmoe"}  # tests/models/test_expert_layouts.py
 
@@ -61,12 +66,19 @@ def metadata(family: GgufFamily, config: Any) -> dict[str, Any]:
         keys.Attention.HEAD_COUNT: config.num_attention_heads,
         keys.Attention.HEAD_COUNT_KV: config.num_key_value_heads,
         keys.Attention.KEY_LENGTH: config.head_dim,
-        keys.Attention.LAYERNORM_RMS_EPS: config.rms_norm_eps,
+        keys.Attention.LAYERNORM_RMS_EPS: getattr(config, "rms_norm_eps", None),
+        keys.Attention.LAYERNORM_EPS: getattr(config, "layer_norm_eps", getattr(config, "norm_epsilon", None)),
+        keys.Attention.SCALE: getattr(config, "attention_multiplier", None),
+        keys.LLM.EMBEDDING_SCALE: getattr(config, "embedding_multiplier", None),
+        keys.LLM.RESIDUAL_SCALE: getattr(config, "residual_multiplier", None),
+        keys.LLM.LOGIT_SCALE: getattr(config, "logits_scaling", getattr(config, "logit_scale", None)),
         keys.Rope.FREQ_BASE: rope["full_attention"]["rope_theta"] if "full_attention" in rope else rope["rope_theta"],
     }
-    if family.model_type.startswith("gemma") and family.model_type != "gemma":
+    if family.model_type in ("gemma2", "gemma3_text", "cohere2", "starcoder2", "phi3"):
         values[keys.Attention.SLIDING_WINDOW] = config.sliding_window
-    return {"general.architecture": family.architecture} | {key.format(arch=family.architecture): value for key, value in values.items()}
+    return {"general.architecture": family.architecture} | {
+        key.format(arch=family.architecture): value for key, value in values.items() if value is not None
+    }
 
 
 def tensors(family: GgufFamily, folder: Path, config: Any) -> dict[str, np.ndarray]:
@@ -76,7 +88,7 @@ def tensors(family: GgufFamily, folder: Path, config: Any) -> dict[str, np.ndarr
     converted = {}
     for name, value in load_file(folder / "model.safetensors").items():
         heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(name.split(".")[-2])
-        if family.architecture in ("llama", "smollm3") and heads:
+        if family.architecture in ("llama", "smollm3", "granite", "arcee") and heads:
             value = value.reshape(heads, 2, value.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(value.shape)
         if family.architecture.startswith("gemma") and name.endswith("norm.weight"):
             value = value + np.float32(1)

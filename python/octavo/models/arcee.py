@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.decoder_config import decoder_config
+from octavo.checkpoint.family_files import GgufFamily
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.block import PreNormBlock
 from octavo.layers.mlp import plain_mlp
@@ -13,7 +14,9 @@ from octavo.layers.weights import Weights
 from octavo.models._decoder import Decoder
 from octavo.ops.ops import Tensor
 
-__all__ = ["Model"]
+__all__ = ["GGUF", "Model"]
+
+GGUF = GgufFamily("arcee", "arcee", paired_rows=True)
 
 
 class Model(Decoder):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from octavo.checkpoint.config_keys import ConfigKeys
+from octavo.checkpoint.config_keys import ConfigKeys, MetadataKeys
 from octavo.checkpoint.decoder_config import decoder_config
-from octavo.checkpoint.family_files import StoredNames
+from octavo.checkpoint.family_files import GgufFamily, StoredNames
+from octavo.checkpoint.gguf_config import window_pattern
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.block import ParallelBlock
 from octavo.layers.weights import Weights
 from octavo.models._decoder import Decoder
 from octavo.ops.ops import Tensor
 
-__all__ = ["STORED_NAMES", "Model"]
+__all__ = ["GGUF", "STORED_NAMES", "Model"]
 
 STORED_NAMES = StoredNames(paired_rows=True)
 
@@ -54,3 +55,15 @@ class Model(Decoder):
 
     def make_layer(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None) -> ParallelBlock:
         return ParallelBlock(weights, config, index, rope)
+
+
+def _gguf_config(keys: MetadataKeys, config: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "layer_norm_eps": config["rms_norm_eps"],
+        "logit_scale": keys.positive("logit_scale"),
+        "sliding_window": keys.count("attention.sliding_window"),
+        "layer_types": window_pattern(keys, config["num_hidden_layers"], every=4),
+    }
+
+
+GGUF = GgufFamily("cohere2", "cohere2", _gguf_config, paired_rows=True)

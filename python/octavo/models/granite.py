@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from octavo.checkpoint.config_keys import ConfigKeys
+from octavo.checkpoint.config_keys import ConfigKeys, MetadataKeys
 from octavo.checkpoint.decoder_config import decoder_config
+from octavo.checkpoint.family_files import GgufFamily
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.models._decoder import Decoder
 
-__all__ = ["Model"]
+__all__ = ["GGUF", "Model"]
 
 
 class Model(Decoder):
@@ -44,3 +45,16 @@ class Model(Decoder):
             residual_scale=keys.positive("residual_multiplier"),
             logits_scale=1.0 / keys.positive("logits_scaling"),
         )
+
+
+def _gguf_config(keys: MetadataKeys, config: dict[str, Any]) -> dict[str, Any]:
+    """The factors, under the names of config.json."""
+    return {
+        "attention_multiplier": keys.positive("attention.scale", config["head_dim"] ** -0.5),
+        "embedding_multiplier": keys.positive("embedding_scale", 1.0),
+        "residual_multiplier": keys.positive("residual_scale", 1.0),
+        "logits_scaling": keys.positive("logit_scale", 1.0),
+    }
+
+
+GGUF = GgufFamily("granite", "granite", _gguf_config, paired_rows=True)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.decoder_config import decoder_config
-from octavo.checkpoint.family_files import StoredNames
+from octavo.checkpoint.family_files import GgufFamily, StoredNames
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.attention import QkNorm
 from octavo.layers.block import PreNormBlock
@@ -14,7 +14,9 @@ from octavo.layers.weights import Weights
 from octavo.models._decoder import Decoder
 from octavo.ops.ops import Tensor
 
-__all__ = ["STORED_NAMES", "Model"]
+__all__ = ["GGUF", "STORED_NAMES", "Model"]
+
+GGUF = GgufFamily("hunyuan-dense", "hunyuan_v1_dense")
 
 STORED_NAMES = StoredNames(
     ((r"(.*)\.query_layernorm\.(.*)", r"\1.q_norm.\2"), (r"(.*)\.key_layernorm\.(.*)", r"\1.k_norm.\2")),

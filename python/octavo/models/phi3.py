@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from octavo.checkpoint.config_keys import ConfigKeys
+from octavo.checkpoint.config_keys import ConfigKeys, MetadataKeys
 from octavo.checkpoint.decoder_config import decoder_config
+from octavo.checkpoint.family_files import BLOCK_NAMES, GgufFamily
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.block import PreNormBlock
 from octavo.layers.weights import Weights
 from octavo.models._decoder import Decoder
 from octavo.ops.ops import Tensor
 
-__all__ = ["Model"]
+__all__ = ["GGUF", "Model"]
 
 
 class Model(Decoder):
@@ -37,3 +38,10 @@ class Model(Decoder):
 
     def make_layer(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None) -> PreNormBlock:
         return PreNormBlock(weights, config, index, rope, fused=True)
+
+
+def _gguf_config(keys: MetadataKeys, config: dict[str, Any]) -> dict[str, Any]:
+    return {"sliding_window": keys.optional_count("attention.sliding_window", least=0) or None}
+
+
+GGUF = GgufFamily("phi3", "phi3", _gguf_config, BLOCK_NAMES | {"attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj"})

@@ -6,10 +6,13 @@ from typing import ClassVar
 
 from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.decoder_config import decoder_config
+from octavo.checkpoint.family_files import BLOCK_NAMES, GgufFamily
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.models._decoder import Decoder
 
-__all__ = ["Model"]
+__all__ = ["GGUF", "Model"]
+
+GGUF = GgufFamily("seed_oss", "seed_oss", names=BLOCK_NAMES | {"post_attention_norm": "post_attention_layernorm"})
 
 
 class Model(Decoder):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from octavo.checkpoint.config_keys import ConfigKeys
+from octavo.checkpoint.config_keys import ConfigKeys, MetadataKeys
 from octavo.checkpoint.decoder_config import decoder_config
+from octavo.checkpoint.family_files import BLOCK_NAMES, GgufFamily
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.layers.block import PreNormBlock
 from octavo.layers.mlp import plain_mlp
@@ -13,7 +14,7 @@ from octavo.layers.weights import Weights
 from octavo.models._decoder import Decoder
 from octavo.ops.ops import Tensor
 
-__all__ = ["Model"]
+__all__ = ["GGUF", "Model"]
 
 
 class Model(Decoder):
@@ -36,9 +37,18 @@ class Model(Decoder):
     @classmethod
     def read_config(cls, keys: ConfigKeys) -> ModelConfig:
         bias = keys.flag("use_bias")
+        keys.flag("attention_bias")  # in GGUF files only, where `use_bias` says the same
         return decoder_config(
             keys, slides=lambda layer: True, eps_key="norm_epsilon", norm="layer", qkv_bias=bias, out_bias=bias, mlp_bias=bias
         )
 
     def make_layer(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None) -> PreNormBlock:
         return PreNormBlock(weights, config, index, rope, mlp=plain_mlp(weights, config, index, up="c_fc", down="c_proj"))
+
+
+def _gguf_config(keys: MetadataKeys, config: dict[str, Any]) -> dict[str, Any]:
+    window = keys.optional_count("attention.sliding_window", least=0) or None
+    return {"norm_epsilon": config["rms_norm_eps"], "use_bias": config["attention_bias"], "sliding_window": window}
+
+
+GGUF = GgufFamily("starcoder2", "starcoder2", _gguf_config, BLOCK_NAMES | {"ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj"})
