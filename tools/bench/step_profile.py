@@ -90,7 +90,7 @@ def watch_runner(times: StepTimes, runner: Any) -> None:
     executor = runner._executor
     forward, batch = executor._forward, executor._batch
     program, execute = forward.program, forward.execute
-    forward.execute = lambda _: execute(batch)  # the extension takes its own type, not the proxy
+    forward.execute = lambda _, *media: execute(batch, *media)  # the extension takes its own type, not the proxy
     executor._batch, executor._sampler = Proxy(batch), Proxy(executor._sampler)
     for owner, name, part in (
         (executor, "_apply", "apply"),
