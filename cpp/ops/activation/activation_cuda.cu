@@ -59,6 +59,8 @@ struct Activate {
     if constexpr (kActivation == Activation::gelu_tanh) return activated<Gate::gelu_tanh>(x);
     if constexpr (kActivation == Activation::silu) return activated<Gate::silu>(x);
     if constexpr (kActivation == Activation::tanh) return tanhf(x);
+    if constexpr (kActivation == Activation::sigmoid) return 1.0f / (1.0f + __expf(-x));
+    if constexpr (kActivation == Activation::quick_gelu) return x / (1.0f + __expf(-1.702f * x));
     const float positive = x < 0.0f ? 0.0f : x;  // NaN stays NaN
     return kActivation == Activation::relu ? positive : positive * positive;
   }
@@ -69,8 +71,16 @@ struct Scale {
   __device__ float operator()(float x) const { return factor * x; }
 };
 
-template <typename T>
-struct AddOp {
+struct Add {
+  static __device__ float of(float x, float y) { return x + y; }
+};
+struct Multiply {
+  static __device__ float of(float x, float y) { return x * y; }
+};
+
+// out = Join(x, y), element by element.
+template <typename T, typename Join>
+struct PairOp {
   const T* x;
   std::int64_t x_stride;
   const T* y;
@@ -81,7 +91,7 @@ struct AddOp {
     const auto a = Pack<T, kPack>::load(x + row * x_stride + col), b = Pack<T, kPack>::load(y + row * y_stride + col);
     Pack<T, kPack> sum;
 #pragma unroll
-    for (int i = 0; i < kPack; ++i) sum.set(i, a[i] + b[i]);
+    for (int i = 0; i < kPack; ++i) sum.set(i, Join::of(a[i], b[i]));
     return sum;
   }
 };
@@ -136,6 +146,15 @@ const T* data(const DeviceMatrix& x) {
   return static_cast<const T*>(x.data);
 }
 
+template <typename Join>
+void join(const char* name, const DeviceMatrix& x, const DeviceMatrix& y, const DeviceMatrix& out, Stream stream) {
+  dispatch_float(x.type, name, [&](auto* tag) {
+    using T = std::remove_pointer_t<decltype(tag)>;
+    const PairOp<T, Join> op{data<T>(x), x.stride, data<T>(y), y.stride};
+    map<T>(out, x.in_vectors() && y.in_vectors() && out.in_vectors(), op, stream);
+  });
+}
+
 }  // namespace
 
 void gate_and_mul(const Gating& gating, const DeviceMatrix& x, const DeviceMatrix& y, Stream stream) {
@@ -158,6 +177,10 @@ void activate(Activation activation, const DeviceMatrix& x, const DeviceMatrix& 
         return run(Activate<Activation::gelu>{});
       case Activation::gelu_tanh:
         return run(Activate<Activation::gelu_tanh>{});
+      case Activation::quick_gelu:
+        return run(Activate<Activation::quick_gelu>{});
+      case Activation::sigmoid:
+        return run(Activate<Activation::sigmoid>{});
       case Activation::silu:
         return run(Activate<Activation::silu>{});
       case Activation::relu:
@@ -177,12 +200,9 @@ void scale(const DeviceMatrix& x, float factor, const DeviceMatrix& y, Stream st
   });
 }
 
-void add(const DeviceMatrix& x, const DeviceMatrix& y, const DeviceMatrix& out, Stream stream) {
-  dispatch_float(x.type, "add", [&](auto* tag) {
-    using T = std::remove_pointer_t<decltype(tag)>;
-    map<T>(out, x.in_vectors() && y.in_vectors() && out.in_vectors(), AddOp<T>{data<T>(x), x.stride, data<T>(y), y.stride}, stream);
-  });
-}
+void add(const DeviceMatrix& x, const DeviceMatrix& y, const DeviceMatrix& out, Stream stream) { join<Add>("add", x, y, out, stream); }
+
+void mul(const DeviceMatrix& x, const DeviceMatrix& y, const DeviceMatrix& out, Stream stream) { join<Multiply>("mul", x, y, out, stream); }
 
 void sigmoid_gate(const DeviceMatrix& x, const DeviceMatrix& gate, const DeviceMatrix& y, Stream stream) {
   dispatch_float(x.type, "sigmoid_gate", [&](auto* tag) {

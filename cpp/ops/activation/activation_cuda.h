@@ -34,12 +34,13 @@ void dispatch_gate(Gate gate, F&& f) {
 
 // y [T, F] = act(x[:, :F]) * x[:, F:] of x [T, 2F].
 void gate_and_mul(const Gating& gating, const DeviceMatrix& x, const DeviceMatrix& y, Stream stream);
-enum class Activation { gelu, gelu_tanh, silu, relu, relu_squared, tanh };
+enum class Activation { gelu, gelu_tanh, quick_gelu, silu, relu, relu_squared, sigmoid, tanh };
 
 // y = act(x), y = factor * x; y may be x.
 void activate(Activation activation, const DeviceMatrix& x, const DeviceMatrix& y, Stream stream);
 void scale(const DeviceMatrix& x, float factor, const DeviceMatrix& y, Stream stream);
 void add(const DeviceMatrix& x, const DeviceMatrix& y, const DeviceMatrix& out, Stream stream);
+void mul(const DeviceMatrix& x, const DeviceMatrix& y, const DeviceMatrix& out, Stream stream);
 // y = x * sigmoid(gate), gate [T, 1].
 void sigmoid_gate(const DeviceMatrix& x, const DeviceMatrix& gate, const DeviceMatrix& y, Stream stream);
 // y = cap * tanh(x / cap).

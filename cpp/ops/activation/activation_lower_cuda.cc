@@ -18,6 +18,8 @@ void lower_activation(OpLowering& op, Activation activation) {
 
 void lower_gelu(OpLowering& op) { lower_activation(op, Activation::gelu); }
 void lower_gelu_tanh(OpLowering& op) { lower_activation(op, Activation::gelu_tanh); }
+void lower_quick_gelu(OpLowering& op) { lower_activation(op, Activation::quick_gelu); }
+void lower_sigmoid(OpLowering& op) { lower_activation(op, Activation::sigmoid); }
 void lower_silu(OpLowering& op) { lower_activation(op, Activation::silu); }
 void lower_relu(OpLowering& op) { lower_activation(op, Activation::relu); }
 void lower_relu_squared(OpLowering& op) { lower_activation(op, Activation::relu_squared); }
@@ -36,6 +38,11 @@ void lower_gelu_and_mul(OpLowering& op) { lower_gate(op, Gate::gelu_erf); }
 void lower_add(OpLowering& op) {
   const auto x = op.read(0), y = op.read(1), out = op.write();
   op.launch("add", [=](const Frame& f) { add(f[x], f[y], f[out], f.stream); });
+}
+
+void lower_mul(OpLowering& op) {
+  const auto x = op.read(0), y = op.read(1), out = op.write();
+  op.launch("mul", [=](const Frame& f) { mul(f[x], f[y], f[out], f.stream); });
 }
 
 void lower_sigmoid_gate(OpLowering& op) {

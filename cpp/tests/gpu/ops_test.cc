@@ -201,6 +201,8 @@ TEST_P(CudaOps, Activations) {
   const std::vector<std::pair<Activation, std::function<double(double)>>> known{
       {Activation::gelu, [](double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); }},
       {Activation::gelu_tanh, [=](double x) { return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / pi) * (x + 0.044715 * x * x * x))); }},
+      {Activation::quick_gelu, [](double x) { return x / (1.0 + std::exp(-1.702 * x)); }},
+      {Activation::sigmoid, [](double x) { return 1.0 / (1.0 + std::exp(-x)); }},
       {Activation::silu, [](double x) { return x / (1.0 + std::exp(-x)); }},
       {Activation::relu, [](double x) { return std::max(x, 0.0); }},
       {Activation::relu_squared, [](double x) { return std::max(x, 0.0) * std::max(x, 0.0); }},
