@@ -242,7 +242,13 @@ void bind_cuda_program(py::module_& module) {
       .def("launch_draws", &launch_draws, py::arg("rows"), py::arg("logits_rows"), py::arg("masked"))
       .def("collect", &collect)
       .def("finished", [](const PyProgram& self) { return self.program->finished(); })
-      .def("capture", [](PyProgram& self, std::int64_t num_tokens) { return self.program->capture(num_tokens); });
+      .def(
+          "prepare",
+          [](PyProgram& self, std::int64_t num_tokens) {
+            py::gil_scoped_release release;
+            return self.program->prepare(num_tokens);
+          },
+          py::arg("num_tokens"));
 }
 
 }  // namespace

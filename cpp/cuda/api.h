@@ -22,7 +22,7 @@ struct SampledToken;
 
 namespace octavo::cuda {
 
-constexpr int kApiVersion = 3;
+constexpr int kApiVersion = 4;
 
 struct LibraryInfo {
   std::string version;        // Octavo's
@@ -112,8 +112,9 @@ class Program {
   virtual Result collect() = 0;       // of the oldest step that is launched; waits for it
   virtual bool finished() const = 0;  // whether collect() would not wait
 
-  // Captures the graph of decode steps of `num_tokens` before it is needed. False when it exists or cannot be captured.
-  virtual bool capture(std::int64_t num_tokens) = 0;
+  // Does before it is needed what the first step of `num_tokens` would do: products choose their algorithms, the graph of a decode step is
+  // captured. False where nothing is left to do, or a step is launched.
+  virtual bool prepare(std::int64_t num_tokens) = 0;
 };
 
 class Device {

@@ -40,6 +40,8 @@ class Products {
   // Times the candidates for this shape, unless it is known, and keeps the fastest. Overwrites y and waits for the stream: not while a
   // graph is captured. A shape stands for all of the same measured_rows().
   void measure(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y, Stream stream);
+  // Whether such a product is computed by gemv, which can take more along.
+  bool prefers_gemv(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y);
   void finish_measuring();  // frees what measuring needs
 
   std::string choices() const;                // what was measured, for a file that the next start reads
@@ -68,6 +70,8 @@ class Products {
   void run(const Plan& plan, const Choice& choice, const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue,
            const DeviceMatrix& y, Stream stream);
   static void run_own(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y, Stream stream);
+  Choice fastest(const Plan& plan, std::vector<Choice> candidates, const DeviceMatrix& x, const DeviceMatrix& weight,
+                 const Epilogue& epilogue, const DeviceMatrix& y, Stream stream);
   float time(const Plan& plan, const Choice& choice, const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue,
              const DeviceMatrix& y, Stream stream);
 

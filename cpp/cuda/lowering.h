@@ -98,6 +98,8 @@ class OpLowering {
   int taken() const { return taken_; }
   // The value, which a later op writes in the graph, is written by this one.
   void write_here(program::ValueId x) const { context.begins_at(x, index_); }
+  // Whether the value's memory is its own until that op has ended.
+  bool lives_until(program::ValueId x, int distance) const { return context.graph.storage_of(x).last_op >= index_ + distance; }
   // Whether the value is read by op index() + distance and by nothing after it.
   bool read_last_by(program::ValueId x, int distance) const { return context.graph.storage_of(x).last_op == index_ + distance; }
 

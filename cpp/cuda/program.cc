@@ -13,7 +13,33 @@ constexpr std::int64_t kMostGraphTokens = 512;
 // Rows of a token in a page: a key and a value of each head, or one latent.
 std::int64_t rows_of(const program::CacheSpec& spec) { return spec.kind == program::CacheSpec::Kind::latent_kv ? 1 : 2 * spec.kv_heads; }
 
-constexpr std::int64_t kGraphBlocks = 1;  // pages that a capture's made-up step reads
+// A step of sequences of `length` tokens, the last one shorter, whose keys and values go nowhere.
+struct MadeUpStep {
+  MadeUpStep(std::int64_t num_tokens, std::int64_t length)
+      : zeros(static_cast<std::size_t>(num_tokens), 0), nowhere(static_cast<std::size_t>(num_tokens), -1) {
+    for (std::int64_t at = 0; at < num_tokens; at += length) {
+      const std::int64_t end = std::min(at + length, num_tokens);
+      for (std::int64_t position = 0; position < end - at; ++position) positions.push_back(static_cast<std::int32_t>(position));
+      lengths.push_back(static_cast<std::int32_t>(end - at));
+      indptr.push_back(static_cast<std::int32_t>(end));
+      last.push_back(static_cast<std::int32_t>(end - 1));
+    }
+    const auto num_rows = static_cast<std::int64_t>(lengths.size()), num_blocks = (length - 1) / kPageTokens + 1;
+    tables.assign(static_cast<std::size_t>(num_rows * num_blocks), 0);
+    step.token_ids = {zeros.data(), num_tokens};
+    step.positions = {positions.data(), num_tokens};
+    step.slot_mapping = {nowhere.data(), num_tokens};
+    step.query_indptr = {indptr.data(), num_rows + 1};
+    step.context_lens = {lengths.data(), num_rows};
+    step.block_tables = {tables.data(), num_rows, num_blocks};
+    step.logits_indices = {last.data(), num_rows};
+  }
+  MadeUpStep(const MadeUpStep&) = delete;
+  MadeUpStep& operator=(const MadeUpStep&) = delete;
+
+  std::vector<std::int32_t> zeros, nowhere, positions, lengths, indptr{0}, last, tables;
+  StepInput step;
+};
 
 }  // namespace
 
@@ -322,26 +348,16 @@ bool CudaProgram::finished() const {
   return true;
 }
 
-bool CudaProgram::capture(std::int64_t num_tokens) {
-  const std::int64_t padded = padded_rows(num_tokens);
-  if (!limits_.graphs || !launched_.empty() || graphs_.count(padded) || padded > std::min(kMostGraphTokens, step_layout_.max_rows))
-    return false;
-  // A made-up step of one token a sequence, whose keys and values go nowhere.
-  std::vector<std::int32_t> zeros(static_cast<std::size_t>(padded), 0), ones(static_cast<std::size_t>(padded), 1),
-      nowhere(static_cast<std::size_t>(padded), -1), indptr, indices;
-  for (std::int32_t i = 0; i <= padded; ++i) indptr.push_back(i);
-  indices.assign(indptr.begin(), indptr.end() - 1);
-  StepInput step;
-  step.token_ids = step.positions = {zeros.data(), padded};
-  step.slot_mapping = {nowhere.data(), padded};
-  step.query_indptr = {indptr.data(), padded + 1};
-  step.context_lens = {ones.data(), padded};
-  step.block_tables = {zeros.data(), padded, kGraphBlocks};
-  step.logits_indices = {indices.data(), padded};
+bool CudaProgram::prepare(std::int64_t num_tokens) {
+  const std::int64_t padded = std::min(padded_rows(num_tokens), step_layout_.max_tokens);
+  const bool captures = limits_.graphs && padded <= std::min(kMostGraphTokens, step_layout_.max_rows);
+  if (!launched_.empty() || (captures ? graphs_.count(padded) : measured_.count(measured_rows(padded))) > 0) return false;
+  const MadeUpStep made(padded, captures ? 1 : std::min<std::int64_t>(padded, limits_.max_model_len));
+  if (made.step.context_lens.size > step_layout_.max_rows) return false;
   StepSizes sizes;
-  begin(step, slots_[0], sizes);
-  check(cudaStreamSynchronize(setting_.stream), "a capture");
-  return graphs_.count(padded) > 0;
+  begin(made.step, slots_[0], sizes);
+  check(cudaStreamSynchronize(setting_.stream), "a step that prepares others");
+  return true;
 }
 
 }  // namespace octavo::cuda

@@ -49,7 +49,7 @@ class CudaProgram final : public Program {
   void launch_draws(Span<const std::int32_t> rows, Span<const std::int32_t> logits_rows, Span<const std::int32_t> masked) override;
   Result collect() override;
   bool finished() const override;
-  bool capture(std::int64_t num_tokens) override;
+  bool prepare(std::int64_t num_tokens) override;
 
  private:
   struct GraphDeleter {

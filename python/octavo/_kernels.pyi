@@ -331,5 +331,5 @@ class CudaProgram:
     def finished(self) -> bool:
         """Whether the oldest launched step has ended."""
 
-    def capture(self, num_tokens: int) -> bool:
-        """Capture the graph of decode steps of that many tokens; whether one was made."""
+    def prepare(self, num_tokens: int) -> bool:
+        """Choose algorithms and capture the graph of steps of that many tokens; False where nothing is left to do."""

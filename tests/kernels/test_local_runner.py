@@ -217,6 +217,7 @@ class Launches:
         self.ended = threading.Event()  # of the steps on the device
         self.ended.set()
         self._launched: list[int] = []
+        self.unprepared = 3
 
     def bind_thread(self) -> None:
         self.calls.append("bind")
@@ -236,6 +237,10 @@ class Launches:
     def finished(self) -> bool:
         return self.ended.is_set()
 
+    def idle(self) -> bool:
+        self.unprepared -= 1
+        return self.unprepared >= 0
+
     def close(self) -> None:
         self.calls.append("close")
 
@@ -252,6 +257,15 @@ def test_a_step_that_comes_late_is_launched_while_the_one_before_it_runs():
     executor.ended.set()
     assert (first.result(timeout=60).step_id, second.result(timeout=60).step_id) == (0, 1)
     runner.close()
+
+
+def test_an_executor_prepares_steps_while_nobody_waits():
+    executor = Launches()
+    runner = LocalRunner(executor)
+    while executor.unprepared >= 0:
+        assert runner.submit(StepPlan(0)).result(timeout=60).step_id == 0
+    runner.close()
+    assert executor.unprepared == -1, "asked until nothing was left, and then no more"
 
 
 def test_steps_are_launched_ahead_and_collected_in_order():

@@ -87,7 +87,7 @@ void products_of(Products& products, std::int64_t rows, std::int64_t outputs, st
   report(name("first heuristic"), median_seconds([&] { products.product(x, w, {}, y, nullptr); }), bytes, operations);
   products.measure(x, w, {}, y, nullptr);
   report(name("measured choice"), median_seconds([&] { products.product(x, w, {}, y, nullptr); }), bytes, operations);
-  if (rows <= kMostGemvRows) report(name("own gemv"), median_seconds([&] { gemv(x, w, nullptr, nullptr, y, nullptr); }), bytes, operations);
+  if (rows <= kMostGemvRows) report(name("own gemv"), median_seconds([&] { gemv(x, w, {}, y, nullptr); }), bytes, operations);
   if (rows >= 64 && rows <= 1024)
     report(name("own tiled"), median_seconds([&] { tiled_product(x, w, nullptr, y, nullptr); }, 5), bytes, operations);
 }

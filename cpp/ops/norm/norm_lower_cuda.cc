@@ -1,15 +1,12 @@
 #include "cuda/lower_ops.h"
 #include "cuda/weights.h"
+#include "ops/linear/linear_lower_cuda.h"
 #include "ops/norm/norm_cuda.h"
 
 namespace octavo::cuda {
 
 void lower_rms_norm(OpLowering& op) {
-  const auto& weight = op.weight<ArrayWeight>(0);
-  const auto x = op.read(0), y = op.write();
-  const std::int64_t group = weight.shape().back();
-  const auto eps = static_cast<float>(op.op.attributes.number("eps"));
-  op.launch("rms_norm", [=, &weight](const Frame& f) { rms_norm(f[x], weight.values(), group, eps, f[y], f.stream); });
+  op.take(lower_norm(op, {op.read(0), op.write(), op.op.weights[0].get(), op.op.attributes.number("eps")}, 1));
 }
 
 void lower_layer_norm(OpLowering& op) {

@@ -374,6 +374,34 @@ std::shared_ptr<BlasLibrary> blas_library() {
   return library;
 }
 
+TEST_P(CudaOps, ProductsOfFewRowsTakeTheNormAndTheGate) {
+  if (type() == DType::f32) GTEST_SKIP() << "bf16 and fp16 alone";
+  for (const auto& [rows, outputs, depth] :
+       std::vector<std::array<std::int64_t, 3>>{{1, 512, 4096}, {2, 96, 256}, {3, 1000, 896}, {4, 66, 1024}, {1, 9728, 896}}) {
+    const auto x = DeviceTensor::random(rows, depth, type(), 1), w = DeviceTensor::random(outputs, depth, type(), 2),
+               norm_weight = DeviceTensor::random(1, depth, DType::f32, 3), bias = DeviceTensor::random(1, outputs, DType::f32, 4);
+    const Values normed = norm(x, nullptr, norm_weight, rows, depth, depth, 1e-5);
+    Values expected, gated;
+    for (std::int64_t row = 0; row < rows; ++row) {
+      for (std::int64_t n = 0; n < outputs; ++n) {
+        double sum = bias.at(0, n);
+        for (std::int64_t k = 0; k < depth; ++k) sum += normed[static_cast<std::size_t>(row * depth + k)] * w.at(n, k);
+        expected.push_back(sum);
+      }
+      for (std::int64_t n = 0; n < outputs / 2; ++n) {
+        const double gate = expected[static_cast<std::size_t>(row * outputs + n)];
+        gated.push_back(gate / (1.0 + std::exp(-gate)) * expected[static_cast<std::size_t>(row * outputs + outputs / 2 + n)]);
+      }
+    }
+    SCOPED_TRACE(concat(rows, " x ", outputs, " x ", depth));
+    DeviceTensor y(rows, outputs, type()), z(rows, outputs / 2, type());
+    gemv(x.view(), w.view(), {bias.floats(), nullptr, norm_weight.floats(), 1e-5f, false}, y.view(), nullptr);
+    expect_near(y, expected);
+    gemv(x.view(), w.view(), {bias.floats(), nullptr, norm_weight.floats(), 1e-5f, true}, z.view(), nullptr);
+    expect_near(z, gated);
+  }
+}
+
 TEST_P(CudaOps, Products) {
   Products own(nullptr), blas(blas_library());
   for (const auto& [rows, outputs, depth] : std::vector<std::array<std::int64_t, 3>>{

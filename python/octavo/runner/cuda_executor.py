@@ -134,6 +134,7 @@ class CudaExecutor:
         self._prompts: dict[int, tuple[list[int], int]] = {}  # rows that want log-probabilities of their prompt, and how many
         self._failed: dict[int, str] = {}
         self._wide: dict[int, int] = {}  # rows that report more alternatives than the device does, and how many
+        self._unprepared = deque(_step_sizes(shape.max_num_seqs, shape.max_num_tokens))
         self._launched: deque[_Launched | StepResult] = deque()
 
     def bind_thread(self) -> None:
@@ -201,6 +202,13 @@ class CudaExecutor:
         """See `Executor.finished`."""
         return isinstance(self._launched[0], StepResult) or self._program.finished()
 
+    def idle(self) -> bool:
+        """See `Executor.idle`: one size of step is prepared, small ones first."""
+        while self._unprepared:
+            if self._program.prepare(self._unprepared.popleft()):
+                return True
+        return False
+
     def call(self, command: Command) -> Any:
         """See `Executor.call`. Launches are not timed one by one, so a profile is empty."""
         assert isinstance(command, Profile)
@@ -218,10 +226,6 @@ class CudaExecutor:
     def execute(self, batch: Batch) -> NDArray[np.float32]:
         """The logits [L, V] of a prepared step, on the host; see `ForwardPass.execute`."""
         return self._program.run(batch)
-
-    def capture(self, num_tokens: int) -> bool:
-        """Capture the graph of decode steps of that many tokens now; whether one was made."""
-        return self._program.capture(num_tokens)
 
     # ---- memory ---------------------------------------------------------------------------------------------------------------
 
@@ -378,3 +382,10 @@ class CudaExecutor:
                     None if report is None else token_logprobs(token, report) for token, report in zip(targets, reports, strict=True)
                 ]
         return scored
+
+
+def _step_sizes(max_num_seqs: int, max_num_tokens: int) -> list[int]:
+    """Token counts of steps that occur, one for each graph or set of algorithms; those of one token a sequence first."""
+    decode = [1, 2, 3, *range(4, 16, 2), *range(16, 64, 8), *range(64, 256, 16), *range(256, 513, 32)]
+    mixed = [*range(640, 1025, 128), *range(1536, 4097, 512), 6144, 8192]
+    return [size for size in decode if size <= max_num_seqs] + [size for size in mixed if size <= max_num_tokens]

@@ -114,6 +114,10 @@ class Executor(Protocol):
         """Whether `collect` would not wait. Asked while a step is launched."""
         ...
 
+    def idle(self) -> bool:
+        """Do one piece of what later steps would wait for, at most tenths of a second; whether it found one. Nothing is launched."""
+        ...
+
     def call(self, command: Command) -> Any:
         """Run a command while no step is launched, and return its answer."""
         ...

@@ -38,6 +38,7 @@ class LocalRunner:
         self._executor = executor
         self._queue: SimpleQueue[tuple[StepPlan | Command, Future[Any]] | None] = SimpleQueue()
         self._launched: deque[tuple[StepPlan, Future[StepResult]]] = deque()
+        self._prepared = False  # the executor has nothing left to do while it is idle
         self._thread = threading.Thread(target=self._serve, name="octavo-runner", daemon=True)
         self._thread.start()
         atexit.register(self.close, _EXIT_S)  # a thread that comes out of a kernel while the interpreter goes would abort the process
@@ -89,7 +90,20 @@ class LocalRunner:
                 continue
             with suppress(Empty):
                 return self._queue.get(timeout=_POLL_S)
+        while self._queue.empty() and self._idle():
+            pass
         return self._queue.get()
+
+    def _idle(self) -> bool:
+        """Let the executor prepare something while nobody waits; a fault ends that, and nothing else."""
+        if self._prepared:
+            return False
+        try:
+            self._prepared = not self._executor.idle()
+        except Exception:
+            log.exception("preparing steps failed")
+            self._prepared = True
+        return not self._prepared
 
     def _launch(self, plan: StepPlan, future: Future[StepResult]) -> None:
         try:

@@ -95,6 +95,10 @@ class PoolingExecutor:
         """See `Executor.finished`: `launch` has computed the step."""
         return True
 
+    def idle(self) -> bool:
+        """See `Executor.idle`: there is nothing to prepare."""
+        return False
+
     def call(self, command: Command) -> Any:
         """See `Executor.call`."""
         assert isinstance(command, Profile)
