@@ -1,7 +1,7 @@
 // A block computes one tile of 16 packed rows against one chunk of a sequence's keys, for one key/value head. Its warps take the chunk's
 // pages in turn, each with a ring of pages of its own in shared memory that copies fill ahead (cp.async), and an online softmax of its own
 // (arXiv:1805.02867); the warps' states are merged at the end in a fixed order,
-// and so are the chunks' results, by the block that ends last. Products are mma.m16n8k16 with float32 sums. Decoding reads
+// and so are the chunks' results, by a second launch. Products are mma.m16n8k16 with float32 sums. Decoding reads
 // every key and value once, so what counts is that enough pages are on their way; those that earlier steps wrote are asked for before the
 // launch ahead has ended.
 #include "cuda/element.h"
@@ -71,7 +71,6 @@ struct Tile {
   int begin, end;  // keys of the chunk
   int chunk, num_chunks;
   std::int64_t first_place;  // of the sequence's partial results
-  std::int64_t counter;      // of the tile's chunks that have ended
   const std::int32_t* pages;
 };
 
@@ -94,51 +93,8 @@ __device__ __forceinline__ Tile find_tile(const Layer& layer, const Fa2Plan& pla
   const int last_position = tile.context_len - tile.query_len + (tile.first_row + tile.num_rows - 1) / group;
   tile.end = min(tile.chunk + 1 == tile.num_chunks ? tile.context_len : tile.begin + chunk_tokens, last_position + 1);
   tile.first_place = plan.split ? plan.output_indptr[row] : 0;
-  tile.counter = tile.first_place + static_cast<std::int64_t>(tile.first_row / group) * tile.num_chunks;
   tile.pages = plan.block_tables + plan.page_indptr[row];
   return tile;
-}
-
-// Whether this block is the last of the tile's chunks to write its results. The counter is left as it was found.
-__device__ __forceinline__ bool ends_last(const Tile& tile, const Fa2Plan& plan, int num_kv_heads) {
-  __shared__ bool last;
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    std::uint32_t* counter = plan.counters + tile.counter * num_kv_heads + blockIdx.y;
-    last = atomicAdd(counter, 1u) + 1u == static_cast<std::uint32_t>(tile.num_chunks);
-    if (last) *counter = 0;
-  }
-  __syncthreads();
-  __threadfence();
-  return last;
-}
-
-// Joins the results of the tile's chunks, in their order.
-template <typename T, int kHeadDim, int kThreads>
-__device__ __forceinline__ void merge_chunks(const Tile& tile, const Layer& layer, const Fa2Plan& plan) {
-  const int group = layer.num_heads / layer.num_kv_heads;
-  for (int index = threadIdx.x; index < tile.num_rows * (kHeadDim / 2); index += kThreads) {
-    const int packed = tile.first_row + index / (kHeadDim / 2), d = index % (kHeadDim / 2) * 2, query = packed / group;
-    const std::int64_t head = blockIdx.y * group + packed % group;
-    const std::int64_t first = (tile.first_place + static_cast<std::int64_t>(query) * tile.num_chunks) * layer.num_heads + head;
-    float top = -INFINITY, total = 0.0f, x = 0.0f, y = 0.0f;
-    for (int c = 0; c < tile.num_chunks; ++c)
-      top = fmaxf(top, __ldcg(plan.partial_lse + first + static_cast<std::int64_t>(c) * layer.num_heads));
-    for (int c = 0; c < tile.num_chunks; ++c) {
-      const std::int64_t at = first + static_cast<std::int64_t>(c) * layer.num_heads;
-      const float share = top == -INFINITY ? 0.0f : exp2f(__ldcg(plan.partial_lse + at) - top);
-      const std::uint32_t two =
-          __ldcg(reinterpret_cast<const std::uint32_t*>(static_cast<const T*>(plan.partial_outputs) + at * kHeadDim + d));
-      const auto values = *reinterpret_cast<const Pack<T, 2>*>(&two);
-      total += share;
-      x += share * values[0];
-      y += share * values[1];
-    }
-    const float scale = total > 0.0f ? 1.0f / total : 0.0f;
-    T* to = static_cast<T*>(layer.y) + (tile.query_start + query) * layer.y_stride + head * kHeadDim + d;
-    *reinterpret_cast<std::uint32_t*>(to) = pack_two<T>(x * scale, y * scale);
-  }
 }
 
 template <typename T, int kHeadDim, int kWarps, int kStages>
@@ -339,7 +295,30 @@ __global__ void __launch_bounds__(kWarps* kLanes) tile_attention_kernel(const La
     }
     *reinterpret_cast<std::uint32_t*>(to + d) = pack_two<T>(x * scale, y * scale);
   }
-  if (tile.num_chunks > 1 && ends_last(tile, plan, layer.num_kv_heads)) merge_chunks<T, kHeadDim, S::kThreads>(tile, layer, plan);
+}
+
+// Joins the chunks of every token and head that has several.
+template <typename T, int kHeadDim>
+__global__ void __launch_bounds__(kHeadDim / 2) merge_chunks_kernel(const Layer layer, const Fa2Plan plan) {
+  let_next_start();
+  wait_for_previous();
+  const std::int64_t token = blockIdx.x, head = blockIdx.y;
+  if (token >= *plan.num_merged_tokens) return;
+  const int begin = plan.merge_indptr[token], end = plan.merge_indptr[token + 1], d = static_cast<int>(threadIdx.x) * 2;
+  if (end - begin < 2) return;
+  float top = -INFINITY, total = 0.0f, x = 0.0f, y = 0.0f;
+  for (int i = begin; i < end; ++i) top = fmaxf(top, plan.partial_lse[i * static_cast<std::int64_t>(layer.num_heads) + head]);
+  for (int i = begin; i < end && top != -INFINITY; ++i) {
+    const std::int64_t at = i * static_cast<std::int64_t>(layer.num_heads) + head;
+    const float share = exp2f(plan.partial_lse[at] - top);
+    const auto values = Pack<T, 2>::load(static_cast<const T*>(plan.partial_outputs) + at * kHeadDim + d);
+    total += share;
+    x += share * values[0];
+    y += share * values[1];
+  }
+  const float scale = total > 0.0f ? 1.0f / total : 0.0f;
+  T* to = static_cast<T*>(layer.y) + (plan.first_merged_token + token) * layer.y_stride + head * kHeadDim + d;
+  *reinterpret_cast<std::uint32_t*>(to) = pack_two<T>(x * scale, y * scale);
 }
 
 template <typename T, int kHeadDim, int kWarps, int kStages>
@@ -352,10 +331,17 @@ void launch(const Layer& layer, const Fa2Plan& plan, Stream stream) {
   }();
   static_cast<void>(raised);
   launch_kernel(kernel, dim3(plan.num_items, layer.num_kv_heads), kWarps * kLanes, kBytes, stream, layer, plan);
+  if (plan.split) {
+    launch_kernel(merge_chunks_kernel<T, kHeadDim>, dim3(plan.max_merged_tokens, layer.num_heads), kHeadDim / 2, 0, stream, layer, plan);
+  }
 }
 
 template <typename T>
 void launch_head_dim(int head_dim, const Layer& layer, const Fa2Plan& plan, Stream stream) {
+  if (plan.split) {  // few blocks: more warps each
+    if (head_dim == 64) return launch<T, 64, 4, 4>(layer, plan, stream);
+    if (head_dim == 128) return launch<T, 128, 4, 3>(layer, plan, stream);
+  }
   if (head_dim == 64) return launch<T, 64, 2, 4>(layer, plan, stream);
   if (head_dim == 128) return launch<T, 128, 2, 3>(layer, plan, stream);
   launch<T, 256, 2, 3>(layer, plan, stream);

@@ -9,8 +9,7 @@ namespace octavo::cuda {
 // Whether there is an instance: bf16 or fp16, pages of the same type, head_dim 64, 128 or 256, groups of any size.
 bool tile_attention_takes(const AttentionShape& shape);
 
-// y of a planned step over a layer's pages. Sequences that the plan does not name keep their y. The plan's counters, one for each place of
-// a partial result and key/value head, are zero before and after.
+// y of a planned step over a layer's pages. Sequences that the plan does not name keep their y.
 void tile_attention(const AttentionShape& shape, const flashinfer_units::Layer& layer, const flashinfer_units::Fa2Plan& plan,
                     Stream stream);
 

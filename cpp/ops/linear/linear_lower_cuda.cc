@@ -6,6 +6,8 @@
 namespace octavo::cuda {
 namespace {
 
+constexpr std::int64_t kMostFusedElements = std::int64_t{16} << 20;
+
 Bias bias_of(const program::Op& op) {
   const auto* bias = op.weights.size() > 1 ? dynamic_cast<const ArrayWeight*>(op.weights[1].get()) : nullptr;
   return bias ? bias->bias() : Bias{};
@@ -71,8 +73,10 @@ int lower_norm(OpLowering& op, const Norm& norm, int distance) {
   const bool gated = gate && gate->name == "silu_and_mul" && gate->reads[0] == y && op.read_last_by(y, distance + 1);
   const auto out = gated ? gate->writes[0] : y;
   Products* products = op.context.products;
+  // Beside large weights the norm's own kernel costs nothing: it runs while their first pieces are on their way.
+  const bool is_small = weight.rows * weight.cols <= kMostFusedElements;
   op.launch(gated ? "norm_linear_silu_and_mul" : "norm_linear", [=](const Frame& f) {
-    if (!f.measuring && products->prefers_gemv(f[normed], weight, bias, f[y]) && gemv_takes(f[x], weight)) {
+    if (is_small && !f.measuring && products->prefers_gemv(f[normed], weight, bias, f[y]) && gemv_takes(f[x], weight)) {
       return gemv(f[x], weight, {bias.values, nullptr, norm_weight->values(), eps, gated}, f[out], f.stream);
     }
     normalise(f);

@@ -66,9 +66,7 @@ class FlashInferAttention final : public Attention {
         partial_rows_(device_plan_partial_rows(plan_shape)),
         device_plan_(device_array<std::int32_t>(static_cast<std::size_t>(capacity_), "attention's plan")),
         partial_outputs_(device_array<std::uint8_t>(static_cast<std::size_t>(partial_output_bytes()), "attention's partial results")),
-        partial_lse_(device_array<float>(static_cast<std::size_t>(partial_rows_ * shape.num_heads), "attention's partial results")),
-        counters_(device_array<std::uint32_t>(num_counters(), "attention's counters")) {
-    check(cudaMemset(counters_.get(), 0, num_counters() * sizeof(std::uint32_t)), "attention's counters");
+        partial_lse_(device_array<float>(static_cast<std::size_t>(partial_rows_ * shape.num_heads), "attention's partial results")) {
     for (Slot& slot : slots_) slot.plan = pinned_array<std::int32_t>(static_cast<std::size_t>(capacity_), "attention's plan");
   }
 
@@ -119,8 +117,6 @@ class FlashInferAttention final : public Attention {
   std::int64_t partial_output_bytes() const {
     return partial_rows_ * shape_.num_heads * shape_.head_dim * static_cast<std::int64_t>(size_of(shape_.activation));
   }
-
-  std::size_t num_counters() const { return static_cast<std::size_t>(partial_rows_ * shape_.num_kv_heads); }
 
   static DevicePlanStep step_of(const AttentionStep& step) {
     return {{step.host.query_indptr, step.num_rows + 1},
@@ -173,7 +169,6 @@ class FlashInferAttention final : public Attention {
     plan.split = at.split;
     plan.partial_outputs = partial_outputs_.get();
     plan.partial_lse = partial_lse_.get();
-    plan.counters = counters_.get();
     return plan;
   }
 
@@ -194,7 +189,6 @@ class FlashInferAttention final : public Attention {
   DeviceArray<std::int32_t> device_plan_;
   DeviceArray<std::uint8_t> partial_outputs_;
   DeviceArray<float> partial_lse_;
-  DeviceArray<std::uint32_t> counters_;
   std::array<Slot, kNumSlots> slots_;
   int next_slot_ = 0;
   DevicePlan plan_;         // of the step that is run

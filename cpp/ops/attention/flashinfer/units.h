@@ -47,7 +47,6 @@ struct Fa2Plan {
   bool split = false;
   void* partial_outputs = nullptr;  // of y's type
   float* partial_lse = nullptr;
-  std::uint32_t* counters = nullptr;  // of ops/attention/tile_attention_cuda.h
 };
 
 struct HopperPlan {
