@@ -44,13 +44,42 @@ void Sampler::append(std::int64_t row, Span<const std::int32_t> token_ids) {
 
 namespace {
 
-void apply_mask(const std::int32_t* mask, Span<float> logits) {
+// Below so many tokens that a mask allows, these alone are looked at.
+constexpr std::int64_t kFewAllowed = 2048;
+
+std::int64_t count_allowed(const std::int32_t* mask, std::int64_t vocab) {
+  std::int64_t count = 0;
+  for (std::int64_t begin = 0; begin < vocab; begin += 32) {
+    auto word = static_cast<std::uint32_t>(mask[begin / 32]);
+    if (vocab - begin < 32) word &= (1u << (vocab - begin)) - 1;
+    count += __builtin_popcount(word);
+  }
+  return count;
+}
+
+// The ids that a mask allows, ascending, into ids; returns how many.
+std::int64_t list_allowed(const std::int32_t* mask, std::int64_t vocab, std::int32_t* ids) {
+  std::int64_t count = 0;
+  for (std::int64_t begin = 0; begin < vocab; begin += 32) {
+    for (auto word = static_cast<std::uint32_t>(mask[begin / 32]); word; word &= word - 1) {
+      const std::int64_t v = begin + __builtin_ctz(word);
+      if (v < vocab) ids[count++] = static_cast<std::int32_t>(v);
+    }
+  }
+  return count;
+}
+
+// masked = logits where the mask's bit is set, else -inf. May be the same memory.
+void apply_mask(const std::int32_t* mask, Span<const float> logits, float* masked) {
   for (std::int64_t begin = 0; begin < logits.size; begin += 32) {
     const auto word = static_cast<std::uint32_t>(mask[begin / 32]);
-    if (word == ~0u) continue;
     const std::int64_t end = std::min<std::int64_t>(begin + 32, logits.size);
-    for (std::int64_t v = begin; v < end; ++v) {
-      if (!(word >> (v - begin) & 1)) logits[v] = -INFINITY;
+    if (word == 0) {
+      std::fill(masked + begin, masked + end, -INFINITY);
+    } else if (word == ~0u) {
+      if (masked != logits.data) std::copy(logits.data + begin, logits.data + end, masked + begin);
+    } else {
+      for (std::int64_t v = begin; v < end; ++v) masked[v] = word >> (v - begin) & 1 ? logits[v] : -INFINITY;
     }
   }
 }
@@ -63,17 +92,25 @@ SampledToken Sampler::sample_row(Span<const float> logits, const RowState& state
   const SampleWorkspace::Lease lease(workspace_);
   SampleBuffers& buffers = *lease;
   Span<const float> adjusted = logits;
+  bool few = false;
   if (mask || !state.keeps_logits()) {
     if (!std::isfinite(kernels.max(logits.data, logits.size))) return {};
-    const Span<float> copy{buffers.logits.get(), vocab_size_};
-    if (state.keeps_logits()) {
-      std::copy(logits.data, logits.data + logits.size, copy.data);
-    } else {
-      state.adjust(logits, copy);
+    float* const own = buffers.logits.get();
+    if (!state.keeps_logits()) {
+      state.adjust(logits, {own, vocab_size_});
+      adjusted = {own, vocab_size_};
     }
-    if (mask) apply_mask(mask, copy);
-    adjusted = {copy.data, copy.size};
+    few = mask && count_allowed(mask, vocab_size_) <= kFewAllowed;
+    if (few) {
+      const std::int64_t count = list_allowed(mask, vocab_size_, buffers.allowed.get());
+      for (std::int64_t i = 0; i < count; ++i) own[i] = adjusted[buffers.allowed[i]];  // own[i] is read no later: allowed ids ascend
+      adjusted = {own, count};
+    } else if (mask) {
+      apply_mask(mask, adjusted, own);
+      adjusted = {own, vocab_size_};
+    }
   }
+  if (adjusted.size == 0) return {};
   SampledToken result;
   if (sampling.temperature == 0.0f) {
     result.token_id = most_probable(kernels, adjusted);
@@ -81,6 +118,7 @@ SampledToken Sampler::sample_row(Span<const float> logits, const RowState& state
     const double uniform = uniform_draw(sampling.seed, sampling.choice, static_cast<std::uint64_t>(state.num_tokens()));
     result.token_id = draw_token(kernels, adjusted, sampling, uniform, buffers);
   }
+  if (few && result.token_id) result.token_id = buffers.allowed[*result.token_id];
   if (result.token_id && sampling.num_logprobs) {
     result.report = report_token(kernels, logits, *result.token_id, *sampling.num_logprobs, buffers);
   }

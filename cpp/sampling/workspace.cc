@@ -5,6 +5,7 @@ namespace octavo {
 // new T[] without parentheses: pages stay untouched.
 SampleBuffers::SampleBuffers(std::int64_t vocab_size)
     : logits(new float[vocab_size]),
+      allowed(new std::int32_t[vocab_size]),
       ids(new std::int32_t[vocab_size]),
       values(new float[vocab_size]),
       weights(new float[vocab_size]),

@@ -22,6 +22,7 @@ struct SampleBuffers {
   explicit SampleBuffers(std::int64_t vocab_size);
 
   std::unique_ptr<float[]> logits;          // [V] after masks and penalties
+  std::unique_ptr<std::int32_t[]> allowed;  // [V] ids that a mask allows, where they are few
   std::unique_ptr<std::int32_t[]> ids;      // [V] candidates in order of id
   std::unique_ptr<float[]> values;          // [V]
   std::unique_ptr<float[]> weights;         // [V]

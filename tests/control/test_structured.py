@@ -160,6 +160,27 @@ def test_objects_have_the_properties_that_are_named_unless_the_schema_says_other
         assert (compiler.matcher(grammar).try_consume_tokens(list(text.encode())) == len(text)) is fits, schema
 
 
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("2024-02-29", True),
+        ("2000-02-29", True),
+        ("2023-02-29", False),
+        ("1900-02-29", False),
+        ("0400-02-29", True),
+        ("0000-01-01", False),
+        ("2023-04-31", False),
+        ("2023-12-31", True),
+    ],
+)
+def test_dates_are_days_that_there_are(compiler: GrammarCompiler, text: str, valid: bool) -> None:
+    for kind, rest in (("date", ""), ("date-time", "T23:59:00.5+01:00")):
+        grammar = json_schema_grammar({"properties": {"format": {"type": "string", "format": kind}}, "required": ["format"]})
+        compiler.check(grammar, "schema")
+        whole = f'{{"format": "{text}{rest}"}}'
+        assert (compiler.matcher(grammar).try_consume_tokens(list(whole.encode())) == len(whole)) is valid
+
+
 def test_deep_nesting_is_refused() -> None:
     schema: dict = {}
     for _ in range(5000):

@@ -7,7 +7,7 @@ from typing import Any
 
 from octavo.errors import InvalidRequestError
 
-__all__ = ["check_schema", "closed"]
+__all__ = ["check_schema", "held"]
 
 _MAX_DEPTH = 64
 # Keywords that would be passed over in silence, or that the library refuses without saying where they stand.
@@ -72,16 +72,35 @@ def _parts(path: str, schema: dict[str, Any], field: str) -> Iterator[tuple[str,
     yield from ((f"{path}/{keyword}", schema[keyword]) for keyword in _SINGLE if keyword in schema)
 
 
-def closed(schema: dict[str, Any]) -> dict[str, Any]:
-    """A checked schema whose objects have the properties that it names and no others, where it does not speak of others.
+# RFC 3339: days that there are, in years from 0001 on. The library would let February have 29 days in every year.
+_YEAR = r"([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
+_LEAP = r"([0-9]{2}(0[48]|[2468][048]|[13579][26])|([2468][048]|[13579][26]|0[48])00)"
+_DATE = rf"({_YEAR}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))|{_LEAP}-02-29)"
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+_PATTERNS = {"date": f"^{_DATE}$", "date-time": f"^{_DATE}T{_TIME}$"}
 
-    What satisfies it satisfies `schema`. A weak model goes on inventing properties as long as it may. Where parts of a schema hold together
-    for one object (`allOf`, properties beside `$ref` or `anyOf`), a closed part would bar what another one names: then nothing is changed.
-    """
-    return schema if _has_conjunctions(schema) else _closed(schema)
+
+def held(schema: dict[str, Any]) -> dict[str, Any]:
+    """A checked schema as the grammar is made of: what satisfies it satisfies `schema`, and it lets a weak model stray less."""
+    return _dated(_closed(schema) if not _has_conjunctions(schema) else schema)
+
+
+def _dated(value: Any) -> Any:
+    """The same with dates as patterns."""
+    if isinstance(value, list):
+        return [_dated(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    made = {name: part if name in ("const", "enum", "default", "examples") else _dated(part) for name, part in value.items()}
+    pattern = _PATTERNS.get(made["format"]) if isinstance(made.get("format"), str) and "pattern" not in made else None
+    if pattern is not None and made.get("type") == "string":
+        del made["format"]
+        made["pattern"] = pattern
+    return made
 
 
 def _has_conjunctions(schema: Any) -> bool:
+    """Whether parts hold together for one object (`allOf`, properties beside `$ref` or `anyOf`): a closed one bars what another names."""
     if not isinstance(schema, dict):
         return False
     together = "allOf" in schema or (("properties" in schema or "required" in schema) and not _ALTERNATIVES.isdisjoint(schema))
@@ -89,6 +108,8 @@ def _has_conjunctions(schema: Any) -> bool:
 
 
 def _closed(schema: Any) -> Any:
+    """The same with objects that have the properties which it names and no others, where it does not speak of others: a weak model goes on
+    inventing properties as long as it may."""
     if not isinstance(schema, dict):
         return schema
     made = dict(schema)

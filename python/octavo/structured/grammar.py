@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from octavo.errors import InvalidRequestError
-from octavo.structured._schema_check import check_schema, closed
+from octavo.structured._schema_check import check_schema, held
 
 __all__ = [
     "choice_grammar",
@@ -44,7 +44,7 @@ def embedded_schema(schema: dict[str, Any], field: str) -> str:
     Objects that do not speak of further properties have none.
     """
     check_schema(schema, field)
-    return json.dumps({**closed(schema), "x-guidance": _JSON_FORM})
+    return json.dumps({**held(schema), "x-guidance": _JSON_FORM})
 
 
 def json_object_grammar() -> str:
