@@ -3,7 +3,8 @@
     python tools/bench/embeddings.py FOLDER [--peer-python PYTHON] [--rounds 3] [--sentences 512]
 
 Each side is a process of its own with the same texts, all threads, and its own defaults (sentence-transformers sorts by length and pads
-batches of 32; ONNX Runtime gets the same batches, from a model exported by torch). PYTHON has sentence_transformers, onnxruntime and onnx.
+batches of 32; ONNX Runtime gets the same batches of a model exported by torch, and unsorted ones, in the order in which texts come).
+PYTHON has sentence_transformers, onnxruntime and onnx. Beside the clock stands the time of cores, which says more on a busy machine.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 WORDS = (
     "the of and to in a is that for it as was with be by on not he his but at are this have from or had an they which one you were all her"
 )
-SIDES = ("octavo", "sentence-transformers", "onnxruntime")
+SIDES = ("octavo", "sentence-transformers", "onnxruntime", "onnxruntime-unsorted")
 BATCH = 32
 Embed = Callable[[list[str]], object]
 
@@ -49,7 +51,7 @@ def sentence_transformers_side(folder: str, threads: int, settings: dict[str, ob
     return lambda texts: model.encode(texts, batch_size=BATCH, show_progress_bar=False)
 
 
-def onnxruntime_side(folder: str, threads: int, settings: dict[str, object]) -> Embed:
+def onnxruntime_side(folder: str, threads: int, settings: dict[str, object], *, by_length: bool = True) -> Embed:
     import numpy as np
     import onnxruntime
     from tokenizers import Tokenizer
@@ -64,7 +66,7 @@ def onnxruntime_side(folder: str, threads: int, settings: dict[str, object]) -> 
 
     def embed(texts: list[str]) -> object:
         rows: list[object] = [None] * len(texts)
-        order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
+        order = sorted(range(len(texts)), key=lambda index: -len(texts[index]) if by_length else index)
         for first in range(0, len(order), BATCH):
             batch = order[first : first + BATCH]
             encodings = tokenizer.encode_batch([texts[index] for index in batch])
@@ -109,7 +111,12 @@ def run_side(
     side: str, folder: str, count: int, lengths: tuple[int, int], threads: int, settings: dict[str, object]
 ) -> tuple[float, float]:
     """Sentences per second, and per second of a core, of one side, in this process."""
-    make = {"octavo": octavo_side, "sentence-transformers": sentence_transformers_side, "onnxruntime": onnxruntime_side}[side]
+    make = {
+        "octavo": octavo_side,
+        "sentence-transformers": sentence_transformers_side,
+        "onnxruntime": onnxruntime_side,
+        "onnxruntime-unsorted": partial(onnxruntime_side, by_length=False),
+    }[side]
     embed, texts = make(folder, threads, settings), texts_of(count, *lengths)
     embed(texts[:64])
     started, cpu_started = time.perf_counter(), time.process_time()

@@ -1,10 +1,9 @@
 #include "ops/attention/sequence_attention.h"
 
 #include <algorithm>
-#include <cmath>
+#include <cstring>
 
 #include "ops/attention/attention_kernels.h"
-#include "ops/attention/kv_store_kernels.h"
 
 namespace octavo {
 namespace {
@@ -64,11 +63,16 @@ class HeadOfSequence {
   std::int64_t distance() const { return attention_.max_distance ? *attention_.max_distance : num_tokens_; }
 
   void pack() const {
-    const auto store = kv_store_kernels(cpu::active_isa()).store[kDtype];
-    const std::int64_t first_column = std::int64_t{kv_head_} * layout_.head_dim;
+    const std::int64_t dim = layout_.head_dim, first_column = kv_head_ * dim, padding = layout_.value_stride - dim;
     for (std::int64_t token = 0; token < num_tokens_; ++token) {
-      store(k_.row(first_ + token) + first_column, v_.row(first_ + token) + first_column, layout_, static_cast<int>(token % kPageTokens),
-            page(token / kPageTokens));
+      std::uint8_t* to = page(token / kPageTokens);
+      const std::int64_t offset = token % kPageTokens;
+      const float* key = k_.row(first_ + token) + first_column;
+      float* keys = reinterpret_cast<float*>(to) + offset;
+      for (std::int64_t d = 0; d < dim; ++d) keys[d * kPageTokens] = key[d];
+      float* value = reinterpret_cast<float*>(to + layout_.value_offset) + offset * layout_.value_stride;
+      std::memcpy(value, v_.row(first_ + token) + first_column, static_cast<std::size_t>(dim) * sizeof(float));
+      std::memset(value + dim, 0, static_cast<std::size_t>(padding) * sizeof(float));
     }
   }
 
