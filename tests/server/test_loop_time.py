@@ -17,6 +17,9 @@ import pytest
 
 from fakes.running_server import Server, StartServer
 from fakes.scripted_engine import ScriptedEngine
+from fakes.tiny_encoder import write_encoder
+from octavo.assemble import build_engine
+from octavo.config import EngineConfig
 
 MOST_S = 0.050
 MOST_BYTES = 64 * 2**20
@@ -144,3 +147,27 @@ async def test_strings_that_look_like_structure(server: Server, longest: list[fl
 
 if sys.gettrace() is not None:  # a tracer (coverage) takes time of its own
     MOST_S *= 4
+
+
+# name: path, body, status; of a model that makes vectors of at most 64 tokens
+VECTOR_BODIES: dict[str, tuple[str, Callable[[], Any], int]] = {
+    "many texts": ("/v1/embeddings", lambda: {"input": ["ab"] * 512}, 200),
+    "too many texts": ("/v1/embeddings", lambda: {"input": ["ab"] * 200_000}, 400),
+    "long texts": ("/v1/embeddings", lambda: {"input": ["a b " * 450] * 2048}, 400),
+    "one very long text": ("/v1/embeddings", lambda: {"input": "a" * 4_000_000}, 400),
+    "long token ids": ("/v1/embeddings", lambda: {"input": [5] * 250_000}, 400),
+    "token ids that end in a text": ("/v1/embeddings", lambda: {"input": [5] * 250_000 + ["a"]}, 400),
+    "documents that are numbers": ("/rerank", lambda: {"query": "a", "documents": [1] * 250_000}, 400),
+}
+
+
+@pytest.mark.parametrize("name", VECTOR_BODIES)
+async def test_one_body_for_vectors(start_server: StartServer, tmp_path: Path, longest: list[float], name: str) -> None:
+    engine = build_engine(EngineConfig.of(model=str(write_encoder(tmp_path)), load_format="dummy", threads=1, log_stats_s=0))
+    await engine.start()
+    server = await start_server(engine)
+    await server.post("/v1/embeddings", {"input": "ab", "encoding_format": "float"})
+    await server.post("/rerank", {"query": "a", "documents": ["b"]})
+    path, body, status = VECTOR_BODIES[name]
+    await check(server, longest, path, orjson.dumps(body()), status)
+    await engine.close()

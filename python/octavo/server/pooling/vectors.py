@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,8 +11,7 @@ from uuid import uuid4
 from octavo.engine.pooling_inputs import PoolingInput, pooling_input, pooling_of
 from octavo.errors import CONTEXT_LENGTH_EXCEEDED, InvalidRequestError
 from octavo.server.edge.errors import ApiError
-from octavo.server.edge.generation import Generation
-from octavo.types import FinishReason, GenerationRequest, PoolingParams, SamplingParams
+from octavo.types import Delta, FinishReason, GenerationRequest, PoolingParams, SamplingParams
 
 if TYPE_CHECKING:
     from octavo.server.edge.context import ServerContext
@@ -52,31 +52,52 @@ async def tokenized(
     encode = partial(pooling_input, context.engine.tokenizer, info, prompt_name=prompt_name, most=most)
 
     def all_of_them() -> list[PoolingInput]:
-        return [PoolingInput(text[:kept]) if isinstance(text, list) else encode(text, other) for text, other in texts]
+        inputs = []
+        for text, other in texts:
+            inputs.append(PoolingInput(text[:kept]) if isinstance(text, list) else encode(text, other))
+            num_tokens = len(inputs[-1].token_ids)
+            if num_tokens > info.max_model_len:  # at once: the others need not be tokenized any more
+                message = (
+                    f"the input has {num_tokens} tokens, but this model's maximum context length is {info.max_model_len} tokens; shorten it"
+                )
+                raise InvalidRequestError(f"{message}, or have it cut: truncate_prompt_tokens", "input", CONTEXT_LENGTH_EXCEEDED)
+        return inputs
 
     return await context.workers.run(sum(len(text) + len(other or "") for text, other in texts), all_of_them)
 
 
 async def compute(context: ServerContext, body: PoolingRequestBody, inputs: Sequence[PoolingInput], params: PoolingParams) -> Vectors:
-    """Compute the vectors of all inputs. Raises what the engine refuses them with, before any is computed."""
-    model = pooling_of(context.engine.info)
+    """Compute the vectors of all inputs, as many at once as keep the engine busy. The first that is refused or fails ends all."""
+    model, engine = pooling_of(context.engine.info), context.engine
     name = f"pool-{uuid4().hex}"
-    requests = [
-        GenerationRequest(f"{name}-{index}", each.token_ids, _PARAMS, body.priority, pooling=_with_segment(params, each))
-        for index, each in enumerate(inputs)
-    ]
     rows: list[bytes] = [b""] * len(inputs)
-    cached = 0
-    async with Generation(context.engine, requests) as generation:
-        async for index, delta in generation:
-            if delta.finish_reason is FinishReason.ABORT:
-                raise ApiError(
-                    503, "the request was given up: the server is shutting down", kind="service_unavailable_error", code="aborted"
-                )
-            cached += delta.num_cached_tokens
-            rows[index] = delta.pooled or b""
+    cached = [0] * len(inputs)
+    todo = iter(enumerate(inputs))
+
+    async def work() -> None:
+        for index, each in todo:
+            request = GenerationRequest(f"{name}-{index}", each.token_ids, _PARAMS, body.priority, pooling=_with_segment(params, each))
+            async with await engine.submit(request) as stream:
+                async for delta in stream:
+                    rows[index], cached[index] = _pooled(delta), delta.num_cached_tokens
+
+    tasks = [asyncio.create_task(work()) for _ in range(min(len(inputs), max(1, engine.max_in_flight)))]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     width = params.dimensions or (model.token_width if params.token_wise else model.width)
-    return Vectors(rows, width, sum(len(each.token_ids) for each in inputs), cached)
+    return Vectors(rows, width, sum(len(each.token_ids) for each in inputs), sum(cached))
+
+
+def _pooled(delta: Delta) -> bytes:
+    if delta.finish_reason is FinishReason.ERROR:
+        raise ApiError(500, delta.error or "the request failed in the engine", kind="server_error", code="generation_failed")
+    if delta.pooled is None:
+        raise ApiError(503, "the request was given up: the server is shutting down", kind="service_unavailable_error", code="aborted")
+    return delta.pooled
 
 
 def _with_segment(params: PoolingParams, each: PoolingInput) -> PoolingParams:
