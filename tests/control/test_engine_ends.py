@@ -60,6 +60,24 @@ while not llm.engine.stats().generation_tokens: time.sleep(0.001)
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_an_end_while_a_grammar_is_compiled():
+    code = """
+from fakes.fake_tokenizer import FakeTokenizer
+from octavo.structured import GrammarCompiler
+begun = threading.Event()
+class Slow(GrammarCompiler):
+    def check(self, grammar, field):
+        begun.set()
+        time.sleep(0.3)
+llm = LLM.from_engine(fake_engine(grammars=Slow(FakeTokenizer(), FakeTokenizer.vocab_size)))
+ask = lambda: llm.generate("hello", SamplingParams(max_tokens=5, grammar="start: /a+/"))
+threading.Thread(target=ask, daemon=True).start()
+begun.wait(20)
+"""
+    done = run(code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_an_engine_left_open_with_its_loop():
     code = """
 import asyncio
