@@ -87,6 +87,8 @@ def _metrics() -> Iterator[str]:
     yield "Made by `tools/docs.py` from what `GET /metrics` answers; prometheus_client's `process_*` stand beside. A scrape:\n"
     yield '```yaml\nscrape_configs:\n  - job_name: octavo\n    static_configs: [{targets: ["127.0.0.1:8000"]}]\n```\n'
     yield from _table(("metric", "type", "meaning"), ((f"`{name}`", kind, text) for name, kind, text in _families()))
+    yield "\nWith `--frontends` above 1 a scrape reaches one of the processes: what the engine holds (running, waiting, KV cache, steps)"
+    yield "is the same in all, what requests leave (tokens, latencies, refusals, clients) is that process's own."
     yield "\n`octavo_client_*` are there where the server has API keys, one series for each, by the name behind the key in its file."
     yield "[`examples/grafana-dashboard.json`](examples/grafana-dashboard.json) is a dashboard of these (Grafana: Dashboards, New, Import)."
     yield "\n## For dashboards made for vLLM\n"

@@ -124,6 +124,28 @@ def test_systemd_passes_sockets_and_hears_how_the_server_fares(tmp_path: Path):
             rest.append(manager.recv(1000).decode())
 
 
+@pytest.mark.parametrize("frontends", [1, 2])
+def test_a_reload_by_systemd_ends_nothing_where_there_is_nothing_to_reload(frontends: int, tmp_path: Path):
+    """ExecReload= sends SIGHUP, which ends a process that does not listen to it."""
+    pytest.importorskip("octavo._runtime", exc_type=ImportError)
+    notify = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(notify)
+        manager.settimeout(60)
+        command = [sys.executable, "-m", "octavo", "serve", "synthetic:tokens_per_s=100", "--port=0", f"--frontends={frontends}"]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "NOTIFY_SOCKET": notify})
+        try:
+            assert manager.recv(1000).startswith(b"READY=1")
+            process.send_signal(signal.SIGHUP)
+            assert manager.recv(1000).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+            assert manager.recv(1000).startswith(b"READY=1")
+            assert process.poll() is None
+            end(process)
+        finally:
+            process.kill()
+            process.communicate()
+
+
 def test_words_to_another_process_or_to_nobody_change_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     with listeners(ServerConfig(port=0), {"LISTEN_PID": "1", "LISTEN_FDS": "3"}) as [listener]:
         assert listener.getsockname()[1]

@@ -111,8 +111,9 @@ async def _serve_front_ends(
         fault = asyncio.ensure_future(core.wait_dead())
         fault.add_done_callback(lambda _: stop.set())
         chores = [asyncio.create_task(manager.keep_alive())]
-        if job.server_config.api_key_file is not None or secure:
-            _on_hangup([lambda: front_ends.signal(signal.SIGHUP)], manager, where)
+        reloads = [lambda: front_ends.signal(signal.SIGHUP)] if job.server_config.api_key_file is not None or secure else []
+        if reloads or manager.listens:
+            _on_hangup(reloads, manager, where)
         manager.ready(f"serving {job.info.name} at {where}")
         await stop.wait()
         fault.cancel()
