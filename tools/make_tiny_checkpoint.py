@@ -38,6 +38,7 @@ _MLA = {
     "q_lora_rank": 32,
     "qk_nope_head_dim": 16,
     "qk_rope_head_dim": 8,
+    "head_dim": 8,
     "v_head_dim": 16,
     "num_key_value_heads": 4,
     "first_k_dense_replace": 1,

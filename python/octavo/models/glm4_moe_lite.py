@@ -55,6 +55,9 @@ class Model(Decoder):
         kinds = keys.texts("mlp_layer_types", None)
         if kinds and (len(kinds) != keys.count("num_hidden_layers") or not set(kinds) <= {"dense", "sparse"}):
             raise keys.refused("mlp_layer_types", "dense or sparse for each layer is needed")
+        if not kinds and keys.optional_count("first_k_dense_replace", 1, least=0) != 1:
+            raise keys.refused("first_k_dense_replace", "one dense layer comes first, or mlp_layer_types says which ones are")
+        keys.value("first_k_dense_replace", None)
         moe = moe_config(
             keys,
             grouped_routing(keys),

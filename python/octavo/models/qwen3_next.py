@@ -91,14 +91,27 @@ class Model(Decoder):
         if delta.num_heads % delta.num_key_heads:
             raise keys.refused("linear_num_value_heads", f"it must be a multiple of linear_num_key_heads, {delta.num_key_heads}")
         moe = moe_config(keys, Routing(keys.flag("norm_topk_prob")), shared_expert_size=shared, size_key="moe_intermediate_size")
-        settings = {"slides": lambda layer: (layer + 1) % every != 0, "local_kind": "linear_attention"}
-        config = decoder_config(keys, **settings, partial_rotary=True, qkv_bias=bias, out_bias=bias, moe=moe, delta=delta)
-        kinds = layer_kinds(keys, config.num_layers, settings["slides"], "linear_attention")
+
+        def recurs(layer: int) -> bool:
+            return (layer + 1) % every != 0
+
+        config = decoder_config(
+            keys,
+            slides=recurs,
+            local_kind="linear_attention",
+            partial_rotary=True,
+            qkv_bias=bias,
+            out_bias=bias,
+            moe=moe,
+            delta=delta,
+        )
+        kinds = layer_kinds(keys, config.num_layers, recurs, "linear_attention")
         return replace(config, recurrent_layers=tuple(kind == "linear_attention" for kind in kinds))
 
     def make_layer(self, weights: Weights, config: ModelConfig, index: int, rope: Tensor | None) -> PreNormBlock:
         prefix = f"model.layers.{index}"
         biases = {"qkv_bias": config.qkv_bias, "out_bias": config.out_bias}
+        mixer: GatedDeltaNet | Attention
         if config.recurrent_layers[index]:
             mixer = GatedDeltaNet(weights, config, f"{prefix}.linear_attn")
         else:

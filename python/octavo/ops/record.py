@@ -131,7 +131,7 @@ class RecordOps:
         self._record("store_kv", (k, v), cache=cache)
 
     def paged_attention(
-        self, step: None, q: int, cache: int, *, alibi_slopes: Any | None = None, sinks: Any | None = None, **settings: float | None
+        self, step: None, q: int, cache: int, *, alibi_slopes: Any | None = None, sinks: Any | None = None, **settings: Any
     ) -> int:
         return self._record("paged_attention", (q,), (alibi_slopes, sinks), cache=cache, **settings)
 
@@ -156,9 +156,7 @@ class RecordOps:
     def causal_conv(self, step: None, x: int, weight: Any, bias: Any | None, state: int) -> int:
         return self._record("causal_conv", (x,), (weight, bias), state=state)
 
-    def ssm_scan(
-        self, step: None, x: int, b: int, c: int, dt: int, weights: tuple[Any, Any, Any], state: int, **settings: float | None
-    ) -> int:
+    def ssm_scan(self, step: None, x: int, b: int, c: int, dt: int, weights: tuple[Any, Any, Any], state: int, **settings: Any) -> int:
         return self._record("ssm_scan", (x, b, c, dt), weights, state=state, **settings)
 
     def delta_rule(
