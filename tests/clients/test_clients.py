@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from random_gguf import write_model
@@ -32,6 +33,19 @@ PYTHON_CLIENTS = {
 AGENT_SECONDS = 180
 
 
+def installed(name: str, found: bool) -> Any:
+    """The client's name as a parameter; its test is skipped, and no server started for it, where it is not installed."""
+    return pytest.param(name, marks=pytest.mark.skipif(not found, reason=f"tools/clients has not installed {name}"))
+
+
+def has_package(package: str) -> bool:
+    return any(CLIENTS.glob(f"lib/python*/site-packages/{package}*"))
+
+
+def has_command(name: str) -> bool:
+    return shutil.which("node") is not None and (CLIENTS / "npm" / "node_modules" / ".bin" / name).exists()
+
+
 @pytest.fixture(scope="module")
 def dictated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `fakes/agent_server.py` over a random model with the default model's vocabulary and a window of 128k tokens."""
@@ -49,7 +63,7 @@ def free() -> Iterator[str]:
 
 
 def serving(command: list[str]) -> Iterator[str]:
-    path = os.pathsep.join([str(HERE.parents[1] / "python"), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
     log = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     seen = ""
     try:
@@ -61,14 +75,6 @@ def serving(command: list[str]) -> Iterator[str]:
     finally:
         log.terminate()
         log.communicate(timeout=30)
-
-
-def python_of(package: str) -> str:
-    """The interpreter that has a client."""
-    found = list(CLIENTS.glob(f"lib/python*/site-packages/{package}*"))
-    if not found:
-        pytest.skip(f"tools/clients has not installed {package}")
-    return str(CLIENTS / "bin" / "python")
 
 
 def run(command: list[str], seconds: float, **environment: str) -> str:
@@ -83,25 +89,20 @@ def test_openai(dictated: str, free: str) -> None:
     run([sys.executable, str(HERE / "openai_all.py"), dictated, free], 100)
 
 
-@pytest.mark.parametrize("name", PYTHON_CLIENTS)
+@pytest.mark.parametrize("name", [installed(name, has_package(package)) for name, package in PYTHON_CLIENTS.items()])
 def test_python_clients(name: str, dictated: str, free: str, tmp_path: Path) -> None:
-    run([python_of(PYTHON_CLIENTS[name]), str(HERE / f"{name}.py"), dictated, free], 100, HOME=str(tmp_path))
+    run([str(CLIENTS / "bin" / "python"), str(HERE / f"{name}.py"), dictated, free], 100, HOME=str(tmp_path))
 
 
 @pytest.fixture
 def agent(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The command of an agent from npm, in an empty folder of its own."""
-    command = CLIENTS / "npm" / "node_modules" / ".bin" / request.param
-    if shutil.which("node") is None:
-        pytest.skip("no node here")
-    if not command.exists():
-        pytest.skip(f"tools/clients has not installed {request.param}")
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    return str(command)
+    return str(CLIENTS / "npm" / "node_modules" / ".bin" / request.param)
 
 
-@pytest.mark.parametrize("agent", ["codex"], indirect=True)
+@pytest.mark.parametrize("agent", [installed("codex", has_command("codex"))], indirect=True)
 def test_codex(agent: str, dictated: str, tmp_path: Path) -> None:
     (tmp_path / ".codex").mkdir()
     (tmp_path / ".codex" / "config.toml").write_text(
@@ -114,7 +115,7 @@ def test_codex(agent: str, dictated: str, tmp_path: Path) -> None:
     assert ANSWER in said
 
 
-@pytest.mark.parametrize("agent", ["claude"], indirect=True)
+@pytest.mark.parametrize("agent", [installed("claude", has_command("claude"))], indirect=True)
 def test_claude_code(agent: str, dictated: str, tmp_path: Path) -> None:
     settings = {"ANTHROPIC_BASE_URL": dictated, "ANTHROPIC_API_KEY": "x", "ANTHROPIC_SMALL_FAST_MODEL": "tiny", "IS_SANDBOX": "1"}
     settings |= dict.fromkeys(("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "DISABLE_AUTOUPDATER", "DISABLE_TELEMETRY"), "1")
@@ -135,7 +136,7 @@ def test_claude_code(agent: str, dictated: str, tmp_path: Path) -> None:
     assert ANSWER in said
 
 
-@pytest.mark.parametrize("agent", ["opencode"], indirect=True)
+@pytest.mark.parametrize("agent", [installed("opencode", has_command("opencode"))], indirect=True)
 def test_opencode(agent: str, dictated: str, tmp_path: Path) -> None:
     models = {"tiny": {"name": "tiny", "limit": {"context": 65536, "output": 1024}}}
     options = {"baseURL": f"{dictated}/v1", "apiKey": "x"}
