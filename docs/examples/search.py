@@ -1,7 +1,7 @@
 """Search by meaning: documents are embedded once, a query finds the nearest ones, and a reranker may look at them again.
 
-    python docs/examples/search.py sentence-transformers/all-MiniLM-L6-v2 "How do I feed a panda?"
-    python docs/examples/search.py EMBEDDER QUERY --reranker cross-encoder/ms-marco-MiniLM-L6-v2
+python docs/examples/search.py sentence-transformers/all-MiniLM-L6-v2 "How do I feed a panda?"
+python docs/examples/search.py EMBEDDER QUERY --reranker cross-encoder/ms-marco-MiniLM-L6-v2
 """
 
 from __future__ import annotations

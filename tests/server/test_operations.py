@@ -56,6 +56,7 @@ async def test_models(server: Server) -> None:
         "created": 1700000000,
         "owned_by": "octavo",
         "max_model_len": 512,
+        "input_modalities": ["text"],
         "root": "toy",
         "parent": None,
     }

@@ -130,10 +130,18 @@ async def test_every_400_has_a_code(server: Server) -> None:
         assert (await server.error(path, body))["code"] == "invalid_value"
 
 
-async def test_a_part_that_is_no_text_is_told_the_form(server: Server) -> None:
-    parts = [{"type": "image_url", "image_url": {"url": "x"}}]
+async def test_a_part_that_is_neither_text_nor_image_is_told_the_form(server: Server) -> None:
+    parts = [{"type": "input_audio", "input_audio": {}}]
     message = (await server.error(CHAT, {"messages": [{"role": "user", "content": parts}]}))["message"]
-    assert message == 'messages[0].content: part 0 is \'image_url\'; it must be {"type": "text", "text": ...}'
+    form = '{"type": "text", "text": ...} or {"type": "image_url", "image_url": {"url": ...}}'
+    assert message == f"messages[0].content: part 0 is 'input_audio'; it must be {form}"
+
+
+async def test_an_image_for_a_model_of_text_is_refused_by_its_place(server: Server) -> None:
+    parts = [{"type": "image_url", "image_url": {"url": "x"}}]
+    error = await server.error(CHAT, {"messages": [{"role": "user", "content": parts}]})
+    assert error["param"] == "messages[0].content"
+    assert "reads no images" in error["message"]
 
 
 async def test_keys_that_clients_read_are_there(server: Server) -> None:

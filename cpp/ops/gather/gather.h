@@ -14,6 +14,7 @@ void select_rows(Matrix<const float> x, Span<const std::int32_t> indices, Matrix
 void gather_rows(Matrix<const float> x, Matrix<const std::int32_t> ids, Matrix<float> y, cpu::ThreadPool& pool);
 
 // y[t] = other[t] where chosen[t] is not 0, x[t] elsewhere: x, other, y [T, E], chosen [T, 1]; y may be x.
-void choose_rows(Matrix<const float> x, Matrix<const float> other, Matrix<const std::int32_t> chosen, Matrix<float> y, cpu::ThreadPool& pool);
+void choose_rows(Matrix<const float> x, Matrix<const float> other, Matrix<const std::int32_t> chosen, Matrix<float> y,
+                 cpu::ThreadPool& pool);
 
 }  // namespace octavo
