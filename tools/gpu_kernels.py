@@ -39,7 +39,7 @@ def add_gpu_kernels() -> None:
     }
     defines = [f"--config-settings=cmake.define.{name}={value}" for name, value in settings.items()]
     folder = f"--config-settings=build-dir={BACKEND.with_name('octavo-cuda')}"
-    source = str(ROOT / "packages" / "octavo-cuda")
+    source = str(ROOT / "python" / "octavo-cuda")
     options = ("--no-deps", "--no-build-isolation", "--force-reinstall", folder, *defines, source)
     environment._pip("building the GPU's kernels", "install", *options, environment=build_environment())
     _STAMP.write_text(stamp)
