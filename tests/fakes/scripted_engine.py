@@ -51,7 +51,7 @@ class FakeImages:
     """Prepares images that have one token each: "~", which `FakeTemplate` writes for them."""
 
     image_token = "~"
-    most_patches = most_tokens = 1
+    most_tokens = 1
 
     def process(self, image: np.ndarray) -> ImageInputs:
         ints = np.zeros((1, 1), np.int32)

@@ -38,12 +38,10 @@ class ImageProcessor(Protocol):
 
     Attributes:
         image_token: what the chat template writes in place of a picture, and what the prompt's placeholders are.
-        most_patches: of the tower, that one picture can have.
         most_tokens: placeholders that one picture can have.
     """
 
     image_token: str
-    most_patches: int
     most_tokens: int
 
     def process(self, image: NDArray[np.uint8]) -> ImageInputs:

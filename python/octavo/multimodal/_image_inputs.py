@@ -32,8 +32,3 @@ class ImageInputs:
     def num_tokens(self) -> int:
         """Placeholders in the prompt, M."""
         return len(self.selected)
-
-    @property
-    def num_bytes(self) -> int:
-        """Of the arrays."""
-        return self.patches.nbytes + self.positions.nbytes + self.selected.nbytes

@@ -50,7 +50,6 @@ class Processor:
         self._selected = np.ascontiguousarray(blocks.transpose(0, 2, 1, 3)).reshape(-1, factor * factor)
         on_a_side = -(-min(self._longest, _MAX_SIDE) // self._tile)
         most_tiles = on_a_side * on_a_side + 1 if self._splits else 1
-        self.most_patches = most_tiles * len(self._positions)
         self.most_tokens = most_tiles * len(self._selected)
 
     def process(self, image: NDArray[np.uint8]) -> ImageInputs:

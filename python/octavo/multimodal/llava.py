@@ -38,7 +38,6 @@ class Processor:
         self._has_class_token = vision.name("model_type", "clip_vision_model") == "clip_vision_model"
         self._keeps_class_token = config.name("vision_feature_select_strategy", "default") == "full"
         num_patches = (image_size // self._patch_size) ** 2
-        self.most_patches = num_patches + self._has_class_token
         self.most_tokens = num_patches + (self._has_class_token and self._keeps_class_token)
 
     def process(self, image: NDArray[np.uint8]) -> ImageInputs:

@@ -33,7 +33,7 @@ class Processor:
             raise keys.refused("size", f"the tower was made for {self._grid * self._patch_size} pixels on a side at most")
         self._resample = keys.count("resample", least=0, most=5)
         self._normalise = Normalisation.read(keys, CLIP_MEAN, CLIP_STD)
-        self.most_patches = self.most_tokens = self._grid**2
+        self.most_tokens = self._grid**2
 
     def process(self, image: NDArray[np.uint8]) -> ImageInputs:
         """See `ImageProcessor.process`."""

@@ -17,6 +17,7 @@ _MAX_PARTS = 4096  # of the content of a message
 _MAX_ROLE = 64  # characters
 _MAX_KEY = 20  # characters of a part's type that a message repeats
 _TEXTS = {"text": "text", "refusal": "refusal"}  # a part's type and the field with its text
+_IMAGE = "image_url"
 _FORM = '{"type": "text", "text": ...} or {"type": "image_url", "image_url": {"url": ...}}'
 
 
@@ -44,8 +45,8 @@ class ImageUrl:
 
 def _part(index: int, part: Any) -> str | ImageUrl:
     kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-    if kind == "image_url":
-        image = part.get("image_url")
+    if kind == _IMAGE:
+        image = part.get(_IMAGE)
         url = image.get("url") if isinstance(image, dict) else image
         if isinstance(url, str):
             return ImageUrl(url)
@@ -70,10 +71,8 @@ class Message(RequestBody):
     def _keep_images(cls, data: Any, handler: ModelWrapValidatorHandler[Message]) -> Message:
         message = handler(data)
         content = data.get("content") if isinstance(data, dict) else None
-        if isinstance(content, list):
-            parts = [_part(index, part) for index, part in enumerate(content)]
-            if any(isinstance(part, ImageUrl) for part in parts):
-                message._parts = parts
+        if isinstance(content, list) and any(part["type"] == _IMAGE for part in content):  # they are parts of a known type by now
+            message._parts = [_part(index, part) for index, part in enumerate(content)]
         return message
 
     @model_validator(mode="after")
