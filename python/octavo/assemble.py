@@ -56,7 +56,8 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     tokenizer = open_tokenizer(checkpoint)
     platform = open_platform(config)
     images = _image_processor(checkpoint, platform) if model.pooling is None else None
-    model = replace(model, reads_media=images is not None)
+    embeds_width = _embeds_width(config, model, platform)
+    model = replace(model, reads_media=images is not None or embeds_width is not None)
     grammars = GrammarCompiler(tokenizer, model.vocab_size)
     wanted = step_shape(config, model, platform)
     executor, shape = _fitting(lambda: platform.executor(model, checkpoint, wanted, grammars))
@@ -77,6 +78,7 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
         grammars=grammars,
     )
     info = _model_info(model, checkpoint, shape, platform, config.served_model_name or (found.name,))
+    info = replace(info, embeds_width=embeds_width)
     return AsyncEngine(core, tokenizer, info, images=images, seed=config.seed, log_stats_s=config.log_stats_s)
 
 
@@ -105,6 +107,17 @@ def _image_processor(checkpoint: Checkpoint, platform: Platform) -> ImageProcess
         log.warning("%s: this device reads no images yet; the model's text half is served", checkpoint.path)
         return None
     return open_image_processor(half.path, half.config)
+
+
+def _embeds_width(config: EngineConfig, model: ModelConfig, platform: Platform) -> int | None:
+    """Values of a row that a request may give in place of an embedding; None where it may not. Raises `ConfigError` where it cannot."""
+    if not config.enable_prompt_embeds:
+        return None
+    if model.pooling is not None:
+        raise ConfigError("--enable-prompt-embeds is for models that make text, and this one makes vectors")
+    if not platform.reads_media:
+        raise ConfigError("--enable-prompt-embeds: this device takes no rows in place of embeddings yet; leave it out, or --device cpu")
+    return model.hidden_size
 
 
 def _synthetic_engine(config: EngineConfig) -> AsyncEngine:

@@ -208,6 +208,7 @@ class EngineConfig:
     )
     load_format: str = _option("auto", "auto, or dummy: make random weights up from config.json alone", choices=("auto", "dummy"))
     max_model_len: int | None = _option(None, "context window in tokens; default: the model's own", least=1)
+    enable_prompt_embeds: bool = _option(False, "let completions bring embeddings in place of tokens (prompt_embeds); CPU")
     seed: int = _option(0, "seed of requests that name none is drawn from this; 0: from the clock")
     log_stats_s: float = _option(10.0, "seconds between lines of throughput statistics in the log; 0: none")
     scheduling: SchedulingConfig = field(default_factory=SchedulingConfig)

@@ -17,12 +17,14 @@ __all__ = ["ScriptTokenizer", "logprob_mapping"]
 def logprob_mapping(entry: TokenLogprobs, tokenizer: Tokenizer) -> dict[int, Logprob]:
     """Token id -> log-probability of the token that stands there, first, and of the most probable ones."""
 
-    def of(token_id: int, logprob: float, rank: int) -> Logprob:
+    def of(token_id: int, logprob: float, rank: int | None) -> Logprob:
         return Logprob(logprob, rank, tokenizer.token_bytes(token_id).decode(errors="replace"))
 
     mapping = {entry.token_id: of(entry.token_id, entry.logprob, entry.rank)}
     for rank, (token_id, logprob) in enumerate(entry.top, 1):
         mapping.setdefault(token_id, of(token_id, logprob, rank))
+    for token_id, logprob in entry.named:
+        mapping.setdefault(token_id, of(token_id, logprob, None))
     return mapping
 
 

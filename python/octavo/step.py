@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from octavo.types import DrawParams, MediaSpan, Picture, TokenLogprobs
+from octavo.types import DrawParams, MediaSpan, Picture, PromptEmbeds, TokenLogprobs
 
 __all__ = [
     "BlockCopy",
@@ -47,7 +47,8 @@ class RowSampling(DrawParams):
         blocked_until_min: ids (end-of-sequence and stop tokens) that cannot be drawn before `min_tokens` outputs.
         bad_words: token sequences whose last token is barred when the ones before it match the row's tail.
         num_logprobs: alternatives to report for each drawn token; None: report nothing.
-        num_prompt_logprobs: the same for prompt tokens.
+        named_token_ids: further tokens to report where `num_logprobs` is given.
+        num_prompt_logprobs: the same as num_logprobs, for prompt tokens.
     """
 
     temperature: float = 0.0
@@ -57,6 +58,7 @@ class RowSampling(DrawParams):
     bad_words: tuple[tuple[int, ...], ...] = ()
     blocked_until_min: tuple[int, ...] = ()
     num_logprobs: int | None = None
+    named_token_ids: tuple[int, ...] = ()
     num_prompt_logprobs: int | None = None
 
 
@@ -89,7 +91,7 @@ class RowStart:
         first_blocks: G; the row's block table in a group begins with this block of the sequence: those before it lie behind the group's
             window and are never read. Empty: 0 in each group.
         pooling: of a row that draws nothing and ends with the last token of its prompt; None: it draws.
-        pictures: that it shows, each once.
+        pictures: that it shows, and embeddings that stand in it, each once.
         media: where it shows them, in order.
     """
 
@@ -100,7 +102,7 @@ class RowStart:
     num_computed_tokens: int = 0
     first_blocks: tuple[int, ...] = ()
     pooling: RowPooling | None = None
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[Picture | PromptEmbeds, ...] = ()
     media: tuple[MediaSpan, ...] = ()
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "MediaSpan",
     "Picture",
     "PoolingParams",
+    "PromptEmbeds",
     "RequestOutput",
     "SamplingParams",
     "TokenLogprobs",
@@ -51,12 +52,14 @@ class TokenLogprobs:
         logprob: its log-probability, <= 0.
         rank: 1 for the most probable token of the vocabulary, 2 for the next, ...
         top: the most probable tokens as (token_id, logprob), best first; as many as were asked for.
+        named: the tokens that were asked for by their ids, likewise, in that order.
     """
 
     token_id: int
     logprob: float
     rank: int
     top: tuple[tuple[int, float], ...] = ()
+    named: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,8 @@ class SamplingParams(DrawParams):
         include_stop_str_in_output: whether the text keeps the stop string that ended it.
         ignore_eos: go on past the end-of-sequence token.
         logprobs: report the drawn token's log-probability and this many alternatives, 0..64; None: no report.
-        prompt_logprobs: the same for each prompt token after the first.
+        logprob_token_ids: tokens whose log-probabilities are reported beside those, at most 256; `logprobs` counts as 0 where it is None.
+        prompt_logprobs: log-probabilities of each prompt token after the first, with this many alternatives.
         skip_special_tokens: leave special tokens out of the text.
         beam_width: beams of a beam search, n..32, which gives its `n` best texts at its end; None: tokens are drawn. The rules are those of
             transformers' `generate(num_beams=beam_width)`: beams are scored by the model's own log-probabilities, so what changes these
@@ -148,6 +152,7 @@ class SamplingParams(DrawParams):
     include_stop_str_in_output: bool = False
     ignore_eos: bool = False
     logprobs: int | None = None
+    logprob_token_ids: tuple[int, ...] = ()
     prompt_logprobs: int | None = None
     skip_special_tokens: bool = True
     beam_width: int | None = None
@@ -170,6 +175,9 @@ class SamplingParams(DrawParams):
         _check_float("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
         _check_integer("logprobs", self.logprobs, 0, 64)
         _check_integer("prompt_logprobs", self.prompt_logprobs, 0, 64)
+        if len(self.logprob_token_ids) > _MAX_NAMED:
+            message = f"logprob_token_ids has {len(self.logprob_token_ids)} ids; it may have {_MAX_NAMED}"
+            raise InvalidRequestError(message, "logprob_token_ids")
         for token_id, bias in self.logit_bias.items():
             _check_float(f"logit_bias[{token_id}]", bias, -100.0, 100.0)
         if len(self.stop) > 16 or not all(self.stop):
@@ -206,10 +214,12 @@ class SamplingParams(DrawParams):
         """Other spellings of the same: -1 for "all" in `top_k`, None for "none", a text or list for a tuple."""
         if self.top_k == -1:
             object.__setattr__(self, "top_k", 0)
-        for name in ("stop", "bad_words", "stop_token_ids"):
+        for name in ("stop", "bad_words", "stop_token_ids", "logprob_token_ids"):
             object.__setattr__(self, name, _as_tuple(getattr(self, name)))
         if self.allowed_token_ids is not None:
             object.__setattr__(self, "allowed_token_ids", tuple(self.allowed_token_ids))
+        if self.logprob_token_ids and self.logprobs is None:
+            object.__setattr__(self, "logprobs", 0)
         if self.logit_bias is None:
             object.__setattr__(self, "logit_bias", {})
 
@@ -223,6 +233,7 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
 # Numbers are checked as the data plane will see them: counts as int32, real numbers as float32.
 _INT32_MAX = 2**31 - 1
 _MAX_STOP_BYTES = 4096
+_MAX_NAMED = 256
 MAX_BEAM_WIDTH = 32
 _NEUTRAL_FOR_BEAMS: dict[str, Any] = {
     "top_k": 0,
@@ -236,6 +247,7 @@ _NEUTRAL_FOR_BEAMS: dict[str, Any] = {
     "grammar": None,
     "logit_bias": {},
     "bad_words": (),
+    "logprob_token_ids": (),
     "stop": (),
 }
 _LEAST_PENALTY = 1e-6  # logits are divided by it: a much smaller one makes them infinite
@@ -308,14 +320,28 @@ class Picture:
     num_rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class PromptEmbeds:
+    """Embeddings that a client gives for tokens of its prompt, which then need not be of the vocabulary.
+
+    Attributes:
+        key: of their content.
+        rows: float32 [num_rows, E], little-endian and row-major, every value finite.
+    """
+
+    key: bytes
+    rows: bytes = field(repr=False)
+    num_rows: int
+
+
 class MediaSpan(NamedTuple):
-    """Tokens of a prompt that stand for a part of a picture.
+    """Tokens of a prompt that stand for a part of a picture, or of a client's own embeddings.
 
     Attributes:
         position, length: of the tokens, in the prompt.
         token_id: the placeholder.
-        key: of the picture.
-        first: of the picture's rows that stand there.
+        key: of the picture or embeddings.
+        first: of their rows that stand there.
     """
 
     position: int
@@ -337,7 +363,7 @@ class GenerationRequest:
         cache_salt: requests share prefix-cache blocks only with requests of the same salt.
         grammar_field: the field that asked for `params.grammar`, for an error to name.
         pooling: the request wants vectors of its prompt; `params` say nothing then. None: it wants tokens.
-        pictures: that the prompt shows, each once.
+        pictures: that the prompt shows, and embeddings that stand in it, each once.
         media: where it shows them, in order; those tokens are placeholders.
     """
 
@@ -348,7 +374,7 @@ class GenerationRequest:
     cache_salt: str = ""
     grammar_field: str = "grammar"
     pooling: PoolingParams | None = None
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[Picture | PromptEmbeds, ...] = ()
     media: tuple[MediaSpan, ...] = ()
 
 

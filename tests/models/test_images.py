@@ -74,6 +74,13 @@ def expected(model: TinyVision, prompt_token_ids: list[int], pictures: list[np.n
         return model.model.generate(ids, **model.inputs(pictures), **settings)[0, len(prompt_token_ids) :].tolist()
 
 
+async def test_choices_of_a_prompt_that_ends_with_an_image(model: TinyVision, client: TestClient) -> None:
+    picture = noise(40, 60)
+    whole = await answer(client, [said("a"), shown(picture)], n=3, add_generation_prompt=False)
+    wanted = expected(model, whole["prompt_token_ids"], [picture])
+    assert [choice["token_ids"] for choice in whole["choices"]] == [wanted] * 3
+
+
 async def test_answers_are_those_of_transformers(model: TinyVision, client: TestClient) -> None:
     first, second = noise(40, 60), noise(60, 40)
     chats: list[tuple[list[dict[str, Any]], list[np.ndarray]]] = [

@@ -46,7 +46,7 @@ def test_every_reference_of_the_document_leads_somewhere():
 def test_schemas_say_what_a_client_may_send():
     schemas = openapi_document()["components"]["schemas"]
     completion = schemas["OpenAI.CompletionBody"]
-    assert completion["required"] == ["prompt"]
+    assert completion["anyOf"] == [{"required": ["prompt"]}, {"required": ["prompt_embeds"]}]
     assert completion["additionalProperties"] is False
     assert {"type": "string"} in completion["properties"]["prompt"]["anyOf"]
     assert "additionalProperties" not in schemas["Ollama.ChatBody"] or schemas["Ollama.ChatBody"]["additionalProperties"] is True

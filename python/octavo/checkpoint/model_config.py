@@ -172,7 +172,7 @@ class ModelConfig:
         position_offset: rows of the table of positions before that of the first one.
         classifier_bias, classifier_activation: of the layer before a classifier's last, where the family has one.
         pooling: how the model makes vectors; None: it makes tokens.
-        reads_media: whether rows of a vision tower may stand in place of embeddings.
+        reads_media: whether rows of a vision tower, or a client's own, may stand in place of embeddings.
         swiglu: alpha and limit of the clamped activation of experts (`Ops.experts`).
         qk_norm: whether queries and keys are normalised, in families where that is a setting.
         mla: the attention over latents; None in models without.

@@ -110,6 +110,7 @@ def _check_token_ids(params: SamplingParams, vocab_size: int) -> None:
     _check_range("logit_bias", params.logit_bias, vocab_size)
     _check_range("allowed_token_ids", params.allowed_token_ids or (), vocab_size)
     _check_range("stop_token_ids", params.stop_token_ids, vocab_size)
+    _check_range("logprob_token_ids", params.logprob_token_ids, vocab_size)
 
 
 def check_constraints(sampling: RowSampling, vocab_size: int) -> None:

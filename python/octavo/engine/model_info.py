@@ -23,6 +23,7 @@ class ModelInfo:
         created: when it was loaded, seconds since the epoch.
         pooling: of a model that makes vectors, how; None: it makes text.
         aliases: further names that requests may give it.
+        embeds_width: values of each row of `prompt_embeds`; None: requests may give none.
         extra: further facts to show (architecture, weight formats, kernels); plain JSON values.
     """
 
@@ -34,3 +35,4 @@ class ModelInfo:
     extra: dict[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     pooling: PoolingConfig | None = None
+    embeds_width: int | None = None

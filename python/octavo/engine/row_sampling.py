@@ -32,6 +32,7 @@ def row_samplings(
         bad_words=_bad_word_tokens(params.bad_words, tokenizer),
         blocked_until_min=_blocked_until_min(params, tokenizer, vocab_size),
         num_logprobs=params.logprobs,
+        named_token_ids=params.logprob_token_ids,
         num_prompt_logprobs=params.prompt_logprobs,
     )
     others = (replace(first, choice=choice, num_prompt_logprobs=None) for choice in range(1, params.n))

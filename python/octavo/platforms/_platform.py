@@ -24,7 +24,7 @@ class Platform(Protocol):
 
     Attributes:
         max_num_seqs, max_num_batched_tokens: those that suit the device, where the configuration names none.
-        reads_media: whether its executors run vision towers.
+        reads_media: whether its executors run vision towers and take rows in place of embeddings.
         kv_cache_dtype: element type of the KV cache where the configuration says `auto`.
         facts: what to tell about it (executor, kernels); plain JSON values.
     """

@@ -18,6 +18,7 @@ from octavo.runner.media import MediaStore, TowerProgram
 from octavo.runner.pooling_executor import PoolingExecutor
 from octavo.runner.step_program import StepProgramExecutor
 from octavo.structured import GrammarCompiler
+from octavo.towers import tower_class
 
 __all__ = ["Platform", "build_pool"]
 
@@ -54,8 +55,8 @@ class Platform:
 
     def _media_store(self, checkpoint: Checkpoint) -> MediaStore:
         half = checkpoint.media_half()
-        assert half is not None
-        return MediaStore(TowerProgram(half, self._pool), _MEDIA_BYTES)
+        has_tower = half is not None and tower_class(half.config) is not None
+        return MediaStore(TowerProgram(half, self._pool) if half is not None and has_tower else None, _MEDIA_BYTES)
 
     def forward(self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> StepProgramExecutor:
         """The model alone: no sampler."""

@@ -24,7 +24,7 @@ from octavo.errors import ConfigError
 from octavo.log import get_logger
 from octavo.ops.record import RecordOps
 from octavo.runner.cuda_placement import CudaPlacement
-from octavo.runner.draws import NO_TOKEN, drawing, token_logprobs, with_drafts
+from octavo.runner.draws import NO_TOKEN, drawing, reports, token_logprobs, with_drafts
 from octavo.runner.executor import StepShape, build_model
 from octavo.step import Command, Profile, RowFork, RowSampling, RowStart, StepPlan, StepResult
 from octavo.structured import GrammarCompiler
@@ -134,6 +134,7 @@ class CudaExecutor:
         self._prompts: dict[int, tuple[list[int], int]] = {}  # rows that want log-probabilities of their prompt, and how many
         self._failed: dict[int, str] = {}
         self._wide: dict[int, int] = {}  # rows that report more alternatives than the device does, and how many
+        self._named: dict[int, tuple[int, ...]] = {}  # tokens that a row reports whatever it draws; it is among `_wide` too
         self._unprepared = deque(_step_sizes(shape.max_num_seqs, shape.max_num_tokens))
         self._launched: deque[_Launched | StepResult] = deque()
 
@@ -175,12 +176,12 @@ class CudaExecutor:
     def _finish(self, launched: _Launched) -> StepResult:
         """Wait for the oldest step on the device, and take its tokens."""
         plan = launched.plan
-        token_ids, reports, logits, device_ms = self._program.collect()
+        token_ids, told, logits, device_ms = self._program.collect()
         errors = dict(launched.errors)
         prompt_logprobs = self._score_prompts(launched, logits, errors) if logits is not None else {}
         if launched.wide and logits is not None:
-            reports = self._score_wide(launched, logits, token_ids, reports)
-        drawn = {row: (token, report) for row, token, report in zip(launched.rows, token_ids, reports, strict=True) if token is not None}
+            told = self._score_wide(launched, logits, token_ids, told)
+        drawn = {row: (token, report) for row, token, report in zip(launched.rows, token_ids, told, strict=True) if token is not None}
         # A row without a token ends, but a step that computes its next one may be under way: some token must stand there.
         wanted = [row for row, draws in zip(plan.rows, plan.draws, strict=True) if draws]
         living = [row for row in wanted if row not in launched.ended]
@@ -192,7 +193,7 @@ class CudaExecutor:
             plan.step_id,
             rows=list(drawn),
             token_ids=[[*launched.forced.get(row, ()), token] for row, (token, _) in drawn.items()],
-            logprobs=[None if report is None else [token_logprobs(token, report)] for token, report in drawn.values()],
+            logprobs=reports(drawn, self._named, launched.rows, launched.logits_rows, logits if launched.wide else None),
             prompt_logprobs=prompt_logprobs,
             errors=errors,
             run_ms=device_ms,
@@ -278,7 +279,9 @@ class CudaExecutor:
 
     def _start_sampling(self, row: int, token_ids: list[int], num_prompt_tokens: int, sampling: RowSampling) -> bool:
         """Whether the device can draw for the row."""
-        if (sampling.num_logprobs or 0) > _MOST_REPORTED:
+        if sampling.named_token_ids:
+            self._named[row] = sampling.named_token_ids
+        if (sampling.num_logprobs or 0) > _MOST_REPORTED or sampling.named_token_ids:
             self._wide[row] = sampling.num_logprobs or 0
             sampling = replace(sampling, num_logprobs=None)
         try:
@@ -290,8 +293,8 @@ class CudaExecutor:
         try:
             if self._matchers is None:
                 raise ValueError("this engine serves no structured output")
-            reports = sampling.num_logprobs is not None or row in self._wide
-            self._matchers.start_row(row, sampling.grammar, token_ids[num_prompt_tokens:], forces=not reports)
+            is_reported = sampling.num_logprobs is not None or row in self._wide
+            self._matchers.start_row(row, sampling.grammar, token_ids[num_prompt_tokens:], forces=not is_reported)
         except Exception as error:
             self._end_sampling(row)
             return self._fail(row, error)
@@ -304,6 +307,7 @@ class CudaExecutor:
 
     def _end_sampling(self, row: int) -> None:
         self._wide.pop(row, None)
+        self._named.pop(row, None)
         if self._failed.pop(row, None) is None:
             self._program.end_row(row)
         if self._matchers is not None:
@@ -351,10 +355,10 @@ class CudaExecutor:
                     errors[row] = str(error)
 
     def _score_wide(
-        self, launched: _Launched, logits: NDArray[np.float32], token_ids: list[int | None], reports: list[tuple | None]
+        self, launched: _Launched, logits: NDArray[np.float32], token_ids: list[int | None], told: list[tuple | None]
     ) -> list[tuple | None]:
         """The reports, with those that are too long for the device made of the logits here."""
-        made = list(reports)
+        made = list(told)
         for index, (row, logits_row, token_id) in enumerate(zip(launched.rows, launched.logits_rows, token_ids, strict=True)):
             if row in launched.wide and token_id is not None:
                 made[index] = self._scorer.score(logits[logits_row : logits_row + 1], [token_id], launched.wide[row])[0]
@@ -373,13 +377,13 @@ class CudaExecutor:
             first = launched.firsts[row]
             targets = prompt[first + 1 : first + 1 + count]
             try:
-                reports = self._scorer.score(logits[end - count : end - count + len(targets)], targets, num_top)
+                scores = self._scorer.score(logits[end - count : end - count + len(targets)], targets, num_top)
             except Exception as error:
                 errors[row] = f"the prompt's log-probabilities cannot be computed: {error}"
                 continue
             if targets:
                 scored[row] = [
-                    None if report is None else token_logprobs(token, report) for token, report in zip(targets, reports, strict=True)
+                    None if report is None else token_logprobs(token, report) for token, report in zip(targets, scores, strict=True)
                 ]
         return scored
 

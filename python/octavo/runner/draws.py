@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
 
 from octavo.step import StepPlan
 from octavo.types import TokenLogprobs
 
-__all__ = ["NO_TOKEN", "drawing", "token_logprobs", "with_drafts"]
+__all__ = ["NO_TOKEN", "drawing", "reports", "token_logprobs", "with_drafts"]
 
 NO_TOKEN = "the model's logits are not finite, or every token is barred by the request's constraints"
 
@@ -36,3 +39,32 @@ def token_logprobs(token_id: int, report: tuple) -> TokenLogprobs:
     """A report of the kernels as the contract has it."""
     logprob, rank, top_ids, top_logprobs = report
     return TokenLogprobs(token_id, logprob, rank, tuple(zip(top_ids, top_logprobs, strict=True)))
+
+
+def reports(
+    drawn: Mapping[int, tuple[int, tuple | None]],
+    named: Mapping[int, Sequence[int]],
+    rows: Sequence[int],
+    logits_rows: Sequence[int],
+    logits: NDArray[np.float32] | None,
+) -> list[list[TokenLogprobs] | None]:
+    """The reports of the rows that drew a token, one list each.
+
+    Args:
+        drawn: row -> its token and the kernels' report of it.
+        named: row -> tokens of which it reports, whatever it draws. Such a row has a report, and its logits are here.
+        rows, logits_rows: who drew, and from which of the logits [L, V].
+    """
+    entries = {row: None if report is None else token_logprobs(token, report) for row, (token, report) in drawn.items()}
+    if named and logits is not None:
+        for row, logits_row in zip(rows, logits_rows, strict=True):
+            entry = entries.get(row)
+            if row in named and entry is not None:
+                entries[row] = _with_named(entry, logits[logits_row], named[row])
+    return [None if entry is None else [entry] for entry in entries.values()]
+
+
+def _with_named(entry: TokenLogprobs, logits: NDArray[np.float32], token_ids: Sequence[int]) -> TokenLogprobs:
+    """The drawn token's logit less its log-probability is what all of the row's are normalised by."""
+    normaliser = float(logits[entry.token_id]) - entry.logprob
+    return replace(entry, named=tuple((token_id, min(float(logits[token_id]) - normaliser, 0.0)) for token_id in token_ids))

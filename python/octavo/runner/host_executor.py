@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from octavo._kernels import Sampler, ThreadPool
 from octavo._runtime import Batch
 from octavo.log import get_logger
-from octavo.runner.draws import NO_TOKEN, drawing, token_logprobs, with_drafts
+from octavo.runner.draws import NO_TOKEN, drawing, reports, token_logprobs, with_drafts
 from octavo.runner.executor import ForwardPass, StepShape
 from octavo.runner.media import MediaStore
 from octavo.runner.media_rows import MediaRows
@@ -71,6 +71,7 @@ class HostExecutor:
         self._media = media
         self._matchers = None if grammars is None else Matchers(grammars, pool.num_threads)
         self._forced: dict[int, list[int]] = {}  # tokens that a row's grammar has added in the step under way
+        self._named: dict[int, tuple[int, ...]] = {}  # tokens that a row reports whatever it draws
         self._prompt_logprobs: dict[int, _PromptLogprobs] = {}
         self._failed: dict[int, str] = {}  # rows that cannot draw, until their sequence ends, and why
         self._results: deque[StepResult] = deque()
@@ -153,7 +154,12 @@ class HostExecutor:
     def _fork(self, fork: RowFork) -> None:
         if fork.row == fork.source_row:
             self._end_sampling(fork.row)
-        self._batch.fork_row(fork.row, fork.source_row, fork.num_tokens, fork.token_id)
+        token_id = fork.token_id
+        if token_id >= self._vocab_size:  # a prompt that ends with a picture or embeddings: the source has the placeholder
+            token_id = self._batch.row_tokens(fork.source_row)[fork.num_tokens]
+        if self._media is not None:
+            self._media.fork_row(fork.row, fork.source_row)
+        self._batch.fork_row(fork.row, fork.source_row, fork.num_tokens, token_id)
         self._start_sampling(fork.row, self._batch.row_tokens(fork.row), self._batch.num_prompt_tokens(fork.row), fork.sampling)
 
     def _start_sampling(self, row: int, token_ids: list[int], num_prompt_tokens: int, sampling: RowSampling) -> bool:
@@ -162,6 +168,8 @@ class HostExecutor:
             self._sampler.start_row(row, token_ids, num_prompt_tokens, sampling)
         except Exception as error:
             return self._fail(row, error)
+        if sampling.named_token_ids:
+            self._named[row] = sampling.named_token_ids
         if sampling.grammar is None:
             return True
         try:
@@ -179,6 +187,7 @@ class HostExecutor:
         return False
 
     def _end_sampling(self, row: int) -> None:
+        self._named.pop(row, None)
         if self._failed.pop(row, None) is None:
             self._sampler.end_row(row)
         if self._matchers is not None:
@@ -204,8 +213,8 @@ class HostExecutor:
         prompt_logprobs = self._score_prompts(plan, logits, errors) if self._prompt_logprobs else {}
         rows, logits_rows = drawing(plan, errors)
         masks = self._matchers.masks(rows) if self._matchers is not None and rows else None
-        token_ids, reports = self._sampler.sample(logits, rows, logits_rows, masks)
-        drawn = {row: (token, report) for row, token, report in zip(rows, token_ids, reports, strict=True) if token is not None}
+        token_ids, told = self._sampler.sample(logits, rows, logits_rows, masks)
+        drawn = {row: (token, report) for row, token, report in zip(rows, token_ids, told, strict=True) if token is not None}
         self._batch.append_tokens(list(drawn), [token for token, _ in drawn.values()])
         if masks is not None:
             self._follow(drawn, errors)
@@ -220,7 +229,7 @@ class HostExecutor:
             plan.step_id,
             rows=list(drawn),
             token_ids=[[*forced.get(row, ()), token] for row, (token, _) in drawn.items()],
-            logprobs=[None if report is None else [token_logprobs(token, report)] for token, report in drawn.values()],
+            logprobs=reports(drawn, self._named, rows, logits_rows, logits),
             prompt_logprobs=prompt_logprobs,
             errors=errors,
             run_ms=(time.perf_counter() - started) * 1e3,
@@ -255,8 +264,8 @@ class HostExecutor:
         """What the logits of the row's positions from `first` on say of the prompt's tokens after them."""
         wanted = self._prompt_logprobs[row]
         targets = wanted.prompt_token_ids[first + 1 : first + 1 + len(logits)]
-        reports = self._sampler.score(logits[: len(targets)], targets, wanted.num_top)
-        return [None if report is None else token_logprobs(token, report) for token, report in zip(targets, reports, strict=True)]
+        scores = self._sampler.score(logits[: len(targets)], targets, wanted.num_top)
+        return [None if report is None else token_logprobs(token, report) for token, report in zip(targets, scores, strict=True)]
 
 
 def _with_placeholders(token_ids: list[int], media: Sequence[MediaSpan]) -> list[int]:

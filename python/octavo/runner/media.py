@@ -16,7 +16,7 @@ from octavo.runner.media_rows import MediaRows
 from octavo.runner.packed_placement import PackedPlacement
 from octavo.runner.weights import CheckpointWeights
 from octavo.towers import tower_class
-from octavo.types import MediaSpan, Picture
+from octavo.types import MediaSpan, Picture, PromptEmbeds
 
 __all__ = ["MediaStore", "TowerProgram"]
 
@@ -59,18 +59,22 @@ class TowerProgram:
 class MediaStore:
     """What a tower made of pictures: kept while rows show them, and afterwards as long as there is room, the latest last."""
 
-    def __init__(self, tower: TowerProgram, max_bytes: int) -> None:
+    def __init__(self, tower: TowerProgram | None, max_bytes: int) -> None:
+        """`tower`: None where rows show no pictures, but embeddings that clients give."""
         self._tower = tower
         self._max_bytes = max_bytes
         self._pictures: OrderedDict[bytes, Floats] = OrderedDict()
         self._shown: dict[int, list[tuple[int, Floats]]] = {}  # row -> (position, rows of a tower), in order
 
-    def start_row(self, row: int, pictures: Sequence[Picture], media: Sequence[MediaSpan]) -> None:
+    def start_row(self, row: int, pictures: Sequence[Picture | PromptEmbeds], media: Sequence[MediaSpan]) -> None:
         """A row that shows pictures begins: computes those that are not there."""
         of_row = {picture.key: self._rows_of(picture) for picture in pictures}
         self._shown[row] = [(span.position, of_row[span.key][span.first : span.first + span.length]) for span in media]
 
-    def _rows_of(self, picture: Picture) -> Floats:
+    def _rows_of(self, picture: Picture | PromptEmbeds) -> Floats:
+        if isinstance(picture, PromptEmbeds):
+            return np.frombuffer(picture.rows, np.float32).reshape(picture.num_rows, -1)
+        assert self._tower is not None
         rows = self._pictures.get(picture.key)
         if rows is None:
             rows = self._pictures[picture.key] = self._tower.encode(picture)
@@ -80,6 +84,11 @@ class MediaStore:
             _, oldest = self._pictures.popitem(last=False)
             num_bytes -= oldest.nbytes
         return rows
+
+    def fork_row(self, row: int, source_row: int) -> None:
+        """A row goes on from another one's tokens, or from its own."""
+        if source_row in self._shown:
+            self._shown[row] = self._shown[source_row]
 
     def end_row(self, row: int) -> None:
         """A row ends, whether it showed pictures or not."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from octavo.step import RowPooling, RowSampling
-from octavo.types import FinishReason, MediaSpan, Picture, TokenLogprobs
+from octavo.types import FinishReason, MediaSpan, Picture, PromptEmbeds, TokenLogprobs
 
 __all__ = ["BeamParams", "CoreRequest", "SequenceOutput"]
 
@@ -70,7 +70,7 @@ class CoreRequest:
         """Choices that outputs come for."""
         return len(self.samplings) if self.beams is None else self.beams.num_wanted
 
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[Picture | PromptEmbeds, ...] = ()
     media: tuple[MediaSpan, ...] = ()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from octavo.server.edge.clients import CLIENT
 from octavo.server.edge.errors import ApiError
-from octavo.types import Delta, FinishReason, GenerationRequest, MediaSpan, Picture, TokenLogprobs
+from octavo.types import Delta, FinishReason, GenerationRequest, MediaSpan, Picture, PromptEmbeds, TokenLogprobs
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -36,7 +36,7 @@ class Prompt:
 
     token_ids: list[int]
     text: str | None = None
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[Picture | PromptEmbeds, ...] = ()
     media: tuple[MediaSpan, ...] = ()
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -19,7 +19,6 @@ from octavo.types import Delta
 
 if TYPE_CHECKING:
     from octavo.server.edge.errors import ApiError
-    from octavo.server.edge.generation import Generation
     from octavo.server.edge.workers import Workers
 
 __all__ = ["Event", "Reply", "SendEvent", "Shape", "awaiting", "respond"]
@@ -72,7 +71,7 @@ class Reply:
         request_id: names the request in headers and documents.
     """
 
-    def __init__(self, request_id: str, generation: Generation, shape: Shape, workers: Workers) -> None:
+    def __init__(self, request_id: str, generation: AsyncIterable[tuple[int, Delta]], shape: Shape, workers: Workers) -> None:
         self.request_id = request_id
         self.shape = shape
         self._generation = generation

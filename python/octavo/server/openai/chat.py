@@ -16,6 +16,7 @@ from octavo.server.edge.body import read_body
 from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.generation import Generation, Prompt, Usage
 from octavo.server.edge.reply import Reply, respond
+from octavo.server.openai.best_of import shown_choices
 from octavo.server.openai.chat_shape import ChatShape
 from octavo.server.openai.models import check_model
 from octavo.server.openai.prompts import chat_prompt, truncated
@@ -90,7 +91,9 @@ async def open_chat(context: ServerContext, body: ChatBody) -> AsyncIterator[Rep
     envelope = {"id": request_id, "created": int(time.time()), "model": chat.model}
     choices = ChatShape(engine.tokenizer, body, chat.prompt, chat.open_parser)
     async with Generation(engine, [chat.request]) as generation:
-        yield Reply(request_id, generation, StreamShape(body, choices, Usage([chat.prompt]), envelope), context.workers)
+        usage = Usage([chat.prompt])
+        shown = shown_choices(generation, body, usage, reports=body.logprobs)
+        yield Reply(request_id, shown, StreamShape(body, choices, usage, envelope), context.workers)
 
 
 async def _chat(request: web.Request) -> web.StreamResponse:

@@ -16,9 +16,11 @@ from octavo.server.edge.body import read_body
 from octavo.server.edge.context import CONTEXT
 from octavo.server.edge.generation import Generation, Prompt, Usage
 from octavo.server.edge.reply import Reply, respond
+from octavo.server.openai.best_of import shown_choices
 from octavo.server.openai.completion_shape import CompletionShape
 from octavo.server.openai.fill_in_middle import with_suffix
 from octavo.server.openai.models import check_model
+from octavo.server.openai.prompt_embeds import embedded_prompts
 from octavo.server.openai.prompts import completion_prompts, truncated
 from octavo.server.openai.protocol import CompletionBody
 from octavo.server.openai.sampling_params import sampling_params, with_grammar
@@ -45,10 +47,20 @@ async def prepare_completion(context: ServerContext, body: CompletionBody, reque
     model = check_model(context, body.model)
     params, grammar_field = with_grammar(body, _params(body))
     wanted = with_suffix(context.engine.tokenizer, body.prompt, body.suffix) if body.suffix else body.prompt
-    prompts = await completion_prompts(context, wanted, add_special_tokens=body.add_special_tokens is not False)
+    prompts = await embedded_prompts(context, body.prompt_embeds)  # they come first, as at other servers
+    prompts += await completion_prompts(context, wanted, add_special_tokens=body.add_special_tokens is not False)
     prompts = [truncated(prompt, body.truncate_prompt_tokens, context.engine.info.max_model_len) for prompt in prompts]
     requests = [
-        GenerationRequest(f"{request_id}-{index}", prompt.token_ids, params, body.priority, body.cache_salt, grammar_field)
+        GenerationRequest(
+            f"{request_id}-{index}",
+            prompt.token_ids,
+            params,
+            body.priority,
+            body.cache_salt,
+            grammar_field,
+            pictures=prompt.pictures,
+            media=prompt.media,
+        )
         for index, prompt in enumerate(prompts)
     ]
     return PreparedCompletion(model, prompts, requests)
@@ -60,9 +72,10 @@ async def open_completion(context: ServerContext, body: CompletionBody) -> Async
     request_id, engine = f"cmpl-{uuid4().hex}", context.engine
     made = await prepare_completion(context, body, request_id)
     envelope = {"id": request_id, "created": int(time.time()), "model": made.model}
-    shape = StreamShape(body, CompletionShape(engine.tokenizer, body, made.prompts), Usage(made.prompts), envelope)
+    usage = Usage(made.prompts)
+    shape = StreamShape(body, CompletionShape(engine.tokenizer, body, made.prompts), usage, envelope)
     async with Generation(engine, made.requests, score_only=body.score_only) as generation:
-        yield Reply(request_id, generation, shape, context.workers)
+        yield Reply(request_id, shown_choices(generation, body, usage, reports=body.logprobs is not None), shape, context.workers)
 
 
 def _params(body: CompletionBody) -> SamplingParams:

@@ -24,7 +24,7 @@ def chat_logprobs(tokenizer: Tokenizer, entries: Sequence[TokenLogprobs], *, as_
     """
     content = [
         _chat_token(tokenizer, entry.token_id, entry.logprob, as_ids)
-        | {"top_logprobs": [_chat_token(tokenizer, *top, as_ids) for top in entry.top]}
+        | {"top_logprobs": [_chat_token(tokenizer, *top, as_ids) for top in _alternatives(entry, len(entry.top)).items()]}
         for entry in entries
     ]
     return {"content": content, "refusal": None}
@@ -80,8 +80,13 @@ class CompletionLogprobs:
         return not self._skip_special_tokens
 
     def _top(self, entry: TokenLogprobs) -> dict[str, float]:
-        top = dict(entry.top[: self._num_top]) | {entry.token_id: entry.logprob}
+        top = _alternatives(entry, self._num_top) | {entry.token_id: entry.logprob}
         return {_name(self._tokenizer, token_id, self._as_ids): max(logprob, _FLOOR) for token_id, logprob in top.items()}
+
+
+def _alternatives(entry: TokenLogprobs, num_top: int) -> dict[int, float]:
+    """Token id -> log-probability: the most probable ones, best first, then those that were asked for by id."""
+    return dict(entry.top[:num_top]) | dict(entry.named)
 
 
 def _chat_token(tokenizer: Tokenizer, token_id: int, logprob: float, as_ids: bool) -> dict[str, Any]:

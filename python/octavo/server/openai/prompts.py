@@ -164,7 +164,9 @@ def truncated(prompt: Prompt, most: int | None, window: int) -> Prompt:
     if len(prompt.token_ids) <= most:
         return prompt
     if prompt.media:
-        raise InvalidRequestError("truncate_prompt_tokens cannot cut a prompt that shows images; leave it out", "truncate_prompt_tokens")
+        raise InvalidRequestError(
+            "truncate_prompt_tokens cannot cut a prompt of images or embeddings; leave it out", "truncate_prompt_tokens"
+        )
     if most == 0:
         raise InvalidRequestError("truncate_prompt_tokens is 0; at least one token must stay", "truncate_prompt_tokens")
     return Prompt(prompt.token_ids[-most:])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from octavo.errors import InvalidRequestError
@@ -24,6 +24,7 @@ __all__ = ["ChatBody", "CompletionBody", "DetokenizeBody", "GenerationBody", "St
 
 _MAX_CHOICES = 1024  # of all prompts of a request
 _MAX_PROMPTS = 1024
+_MAX_DRAWN = 128  # choices of a prompt
 _MAX_TEXTS = 1024  # bad words
 _MAX_TEXT_LENGTH = 1024  # characters of a stop string or bad word
 _MAX_STOPS = 16
@@ -120,6 +121,7 @@ class GenerationBody(RequestBody):
     include_stop_str_in_output: bool = False
     ignore_eos: bool = False
     prompt_logprobs: int | None = None
+    logprob_token_ids: TokenIds = Field(default_factory=list)
     skip_special_tokens: bool = True
     add_special_tokens: bool | None = None
     priority: int = 0
@@ -130,7 +132,7 @@ class GenerationBody(RequestBody):
     structured_outputs: StructuredOutputs | None = None
     truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
     use_beam_search: bool = False
-    best_of: int | None = None  # beams; without use_beam_search equal to n: `rejections` has refused the rest
+    best_of: Annotated[int, Field(ge=1, le=_MAX_DRAWN)] | None = None  # beams, or choices of which the n best are shown
     length_penalty: float = 1.0
     early_stopping: Annotated[bool | Literal["never"], BeforeValidator(_early_stopping)] = False
 
@@ -163,6 +165,11 @@ class GenerationBody(RequestBody):
         return (self.best_of or self.n) if self.use_beam_search else None
 
     @property
+    def num_drawn(self) -> int:
+        """Choices that are drawn of each prompt, of which the n best are shown."""
+        return self.n if self.use_beam_search else max(self.best_of or self.n, self.n)
+
+    @property
     def include_usage(self) -> bool:
         """Whether a stream ends with a usage chunk."""
         return self.stream_options is not None and self.stream_options.include_usage
@@ -171,6 +178,12 @@ class GenerationBody(RequestBody):
     def continuous_usage(self) -> bool:
         """Whether every chunk of a stream carries the usage so far; `include_usage` must be on too."""
         return self.include_usage and self.stream_options is not None and self.stream_options.continuous_usage_stats
+
+    @model_validator(mode="after")
+    def _best_of_at_least_n(self) -> GenerationBody:
+        if self.best_of is not None and self.best_of < self.n and not self.use_beam_search:
+            raise InvalidRequestError(f"best_of is {self.best_of}, but n is {self.n}; draw at least as many as are shown", "best_of")
+        return self
 
     @model_validator(mode="after")
     def _one_constraint(self) -> GenerationBody:
@@ -188,11 +201,46 @@ class GenerationBody(RequestBody):
 class CompletionBody(GenerationBody):
     """POST /v1/completions. `max_tokens` 0 is allowed with `echo`: the prompt is scored and nothing is generated."""
 
-    prompt: Annotated[list[str | TokenIds], FirstFault(), BeforeValidator(_prompts, json_schema_input_type=_PromptInput)]
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["prompt"]}, {"required": ["prompt_embeds"]}]})
+
+    prompt: Annotated[list[str | TokenIds], FirstFault(), BeforeValidator(_prompts, json_schema_input_type=_PromptInput)] = Field(
+        default_factory=list
+    )
+    prompt_embeds: Annotated[
+        list[str],
+        Field(min_length=1, max_length=_MAX_PROMPTS),
+        FirstFault(),
+        BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+    ] = Field(default_factory=list)
     max_tokens: int = 16
     echo: bool = False
     logprobs: int | None = None
     suffix: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _some_prompt(cls, data: Any) -> Any:
+        """Clients that must write a prompt beside `prompt_embeds` write an empty one."""
+        if isinstance(data, dict) and data.get("prompt_embeds") is not None:
+            return {name: value for name, value in data.items() if name != "prompt" or value not in ("", [])}
+        if isinstance(data, dict) and data.get("prompt") is None:
+            raise InvalidRequestError("prompt is required", "prompt")
+        return data
+
+    @model_validator(mode="after")
+    def _tokens_needed(self) -> CompletionBody:
+        if self.prompt_embeds:
+            wanted = {"echo": self.echo, "suffix": self.suffix, "prompt_logprobs": self.prompt_logprobs is not None}
+            wanted["repetition_penalty"] = self.repetition_penalty != 1.0
+            for name in (name for name, is_wanted in wanted.items() if is_wanted):
+                raise InvalidRequestError(f"{name}: it needs the prompt's tokens, which prompt_embeds have not; leave {name} out", name)
+        return self
+
+    @model_validator(mode="after")
+    def _named_tokens_need_logprobs(self) -> CompletionBody:
+        if self.logprob_token_ids and self.logprobs is None:
+            raise InvalidRequestError("logprob_token_ids needs logprobs: a number, 0 for no others", "logprob_token_ids")
+        return self
 
     @model_validator(mode="after")
     def _no_echo_between(self) -> CompletionBody:
@@ -202,8 +250,11 @@ class CompletionBody(GenerationBody):
 
     @model_validator(mode="after")
     def _num_choices(self) -> CompletionBody:
-        if len(self.prompt) * self.n > _MAX_CHOICES:
-            raise ValueError(f"{len(self.prompt)} prompts with n {self.n} are more than {_MAX_CHOICES} choices; send several requests")
+        num_prompts = len(self.prompt) + len(self.prompt_embeds)
+        if num_prompts * self.num_drawn > _MAX_CHOICES:
+            raise ValueError(
+                f"{num_prompts} prompts with {self.num_drawn} choices each are more than {_MAX_CHOICES} choices; send several requests"
+            )
         return self
 
     @property
@@ -264,6 +315,8 @@ class ChatBody(TemplateOptions, GenerationBody):
             raise InvalidRequestError("tool_choice asks for a call, but tools has no such tool", "tool_choice")
         if self.forced_tools and (self.structured_outputs or (self.response_format and self.response_format.type != "text")):
             raise ValueError("tool_choice forces a call, which response_format and structured_outputs exclude; give one of them")
+        if self.logprob_token_ids and not self.logprobs:
+            raise InvalidRequestError("logprob_token_ids needs logprobs: true", "logprob_token_ids")
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
         if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:

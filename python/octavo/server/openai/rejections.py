@@ -40,9 +40,6 @@ def reject_unsupported(body: dict[str, Any]) -> None:
     if body.get("functions") or body.get("function_call") not in (None, "none", "auto"):
         raise InvalidRequestError("functions and function_call gave way to tools and tool_choice; use these", "functions")
     _reject_formats(body)
-    best_of = body.get("best_of")
-    if best_of is not None and best_of != (body.get("n") or 1) and not body.get("use_beam_search"):
-        raise InvalidRequestError("best_of other than n is supported with use_beam_search only; ask for n choices instead", "best_of")
 
 
 def _reject_formats(body: dict[str, Any]) -> None:

@@ -18,7 +18,10 @@ _LIKE_NAMED = GenerationBody.model_fields.keys() & {field.name for field in fiel
 def sampling_params(body: GenerationBody, *, max_tokens: int | None, logprobs: int | None, prompt_logprobs: int | None) -> SamplingParams:
     """Return the sampling parameters that `body` asks for; `InvalidRequestError` names a field that is out of range."""
     like_named = {name: getattr(body, name) for name in _LIKE_NAMED}
+    if body.num_drawn > body.n and logprobs is None:
+        logprobs = 0  # the best are found by them
     made = {
+        "n": body.num_drawn,
         "max_tokens": max_tokens,
         "seed": None if body.seed is None else body.seed & _SEED_MASK,
         "logit_bias": {_token_id(key): bias for key, bias in body.logit_bias.items()},
