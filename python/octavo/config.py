@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from octavo.errors import ConfigError
@@ -277,6 +278,10 @@ class ServerConfig:
     )
     cors_origins: tuple[str, ...] = _option((), "web page's origin, such as https://app.example, that may use the API; *: any; repeatable")
     allowed_hosts: tuple[str, ...] = _option((), "further name that the server answers to when it listens on loopback; repeatable")
+    allowed_media_domains: tuple[str, ...] = _option(
+        (), "host from which images that requests name by URL are fetched; *.example.com: those below; *: any public one; repeatable"
+    )
+    allowed_local_media_path: str | None = _option(None, "folder from which images that requests name by file: URLs are read")
     trust_request_chat_template: bool = _option(False, "let a request bring its own chat template, a program that runs in a sandbox")
     max_body_bytes: int = _option(4 * 1024 * 1024, "largest request body; eight times as much where long data URIs make up the rest")
     body_timeout_s: float = _option(30.0, "seconds that a request body may take to arrive, and one more for each 64 KiB of it")
@@ -303,6 +308,8 @@ class ServerConfig:
             raise ConfigError(f"--resume-s is {self.resume_s}; it must be a number of seconds, at least 0")
         if self.max_body_bytes < 1:
             raise ConfigError(f"--max-body-bytes is {self.max_body_bytes}; it must be at least 1")
+        if self.allowed_local_media_path is not None and not Path(self.allowed_local_media_path).is_dir():
+            raise ConfigError(f"--allowed-local-media-path is {self.allowed_local_media_path!r}, which is no folder")
         for name in ("body_timeout_s", "idle_timeout_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be greater than 0")

@@ -39,10 +39,14 @@ class StuckRunner(FakeRunner):
 
 
 class TerminatedRunner(StuckRunner):
-    """The process gets SIGTERM while its step hangs."""
+    """The process gets SIGTERM while its step hangs. Once: a second one would end it at once."""
+
+    terminated = False
 
     def submit(self, plan):
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        if not self.terminated:
+            self.terminated = True
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
         return super().submit(plan)
 
 

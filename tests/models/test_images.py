@@ -74,6 +74,45 @@ def expected(model: TinyVision, prompt_token_ids: list[int], pictures: list[np.n
         return model.model.generate(ids, **model.inputs(pictures), **settings)[0, len(prompt_token_ids) :].tolist()
 
 
+async def test_every_api_shows_the_same_images(model: TinyVision, client: TestClient) -> None:
+    """Anthropic's, Ollama's and the Responses API's ways to write a picture."""
+    part = shown(noise(40, 60))
+    url = part["image_url"]["url"]
+    data = url.partition(",")[2]
+    chat = {"model": model.folder.name, "max_tokens": NUM_TOKENS, "temperature": 0}
+    wanted = await answer(client, [said("See:"), part])
+    source = {"type": "base64", "media_type": "image/png", "data": data}
+    blocks = [{"type": "text", "text": "See:"}, {"type": "image", "source": source}]
+    items = [{"type": "input_text", "text": "See:"}, {"type": "input_image", "image_url": url}]
+    calls = {
+        "/v1/messages": {**chat, "messages": [{"role": "user", "content": blocks}]},
+        "/v1/responses": {"max_output_tokens": NUM_TOKENS, "temperature": 0, "input": [{"role": "user", "content": items}]},
+        "/api/chat": {"model": chat["model"], "stream": False, "messages": [{"role": "user", "content": "See:", "images": [data]}]},
+        "/api/generate": {"model": chat["model"], "stream": False, "prompt": "See:", "images": [data]},
+    }
+    counts = {"/v1/messages": ("usage", "input_tokens"), "/v1/responses": ("usage", "input_tokens")}
+    for path, body in calls.items():
+        if path.startswith("/api"):
+            body["options"] = {"num_predict": NUM_TOKENS, "temperature": 0}
+        response = await client.post(path, json=body)
+        document = await response.json()
+        assert response.status == 200, document
+        where = counts.get(path)
+        found = document["prompt_eval_count"] if where is None else document[where[0]][where[1]]
+        assert found + document.get("usage", {}).get("cache_read_input_tokens", 0) == wanted["usage"]["prompt_tokens"], path
+        if path == "/v1/responses":
+            assert document["output"][0]["content"][0]["text"] == wanted["choices"][0]["message"]["content"]
+
+
+async def test_an_image_by_name_needs_leave(client: TestClient) -> None:
+    for url in ("http://example.org/a.png", "file:///etc/passwd"):
+        part = {"type": "image_url", "image_url": {"url": url}}
+        response = await client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": [part]}]})
+        error = (await response.json())["error"]
+        assert (response.status, error["param"]) == (400, "messages[0].content")
+        assert "--allowed" in error["message"]
+
+
 async def test_choices_of_a_prompt_that_ends_with_an_image(model: TinyVision, client: TestClient) -> None:
     picture = noise(40, 60)
     whole = await answer(client, [said("a"), shown(picture)], n=3, add_generation_prompt=False)
@@ -137,7 +176,7 @@ def test_offline_chats_show_images_in_any_form(model: TinyVision, tmp_path: Path
 @pytest.mark.parametrize(
     ("part", "says"),
     [
-        ({"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}, "data URIs only"),
+        ({"type": "image_url", "image_url": {"url": "https://example.org/cat.png"}}, "--allowed-media-domains"),
         ({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}, "not an image"),
         ({"type": "image_url", "image_url": {"url": "data:image/png;base64,?"}}, "base64"),
         ({"type": "image_url", "image_url": {"url": "data:image/png,abc"}}, "base64"),

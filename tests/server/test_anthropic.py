@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 from anthropic import AsyncAnthropic, BadRequestError
 
@@ -15,8 +17,20 @@ WEATHER = {"name": "get_weather", "description": "Tells.", "input_schema": {"typ
 ASK = [{"role": "user", "content": "How is the weather?"}]
 
 
+CLIENTS: list[AsyncAnthropic] = []
+
+
+@pytest.fixture(autouse=True)
+async def close_clients() -> AsyncIterator[None]:
+    """Each on the loop that it was used on: one that is collected later closes its connections on another test's."""
+    yield
+    while CLIENTS:
+        await CLIENTS.pop().close()
+
+
 def client_of(server: Server, key: str = "none") -> AsyncAnthropic:
-    return AsyncAnthropic(base_url=server.url, api_key=key, max_retries=0)
+    CLIENTS.append(AsyncAnthropic(base_url=server.url, api_key=key, max_retries=0))
+    return CLIENTS[-1]
 
 
 async def talking(start_server: StartServer, answer: str) -> Server:
@@ -100,7 +114,7 @@ async def test_ends_and_counts(start_server: StartServer) -> None:
 async def test_errors_have_anthropics_form(server: Server) -> None:
     client = client_of(server)
     image = {"role": "user", "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": ""}}]}
-    with pytest.raises(BadRequestError, match="type 'image' cannot be read") as refused:
+    with pytest.raises(BadRequestError, match="this model reads no images") as refused:
         await client.messages.create(model="toy", max_tokens=1, messages=[image])
     assert refused.value.body["error"]["type"] == "invalid_request_error"
     with pytest.raises(BadRequestError, match="web_search"):

@@ -51,7 +51,7 @@ async def test_what_asks_for_nothing_in_a_chat_is_taken(server: Server, name: st
     assert status == 200, document
 
 
-@pytest.mark.parametrize("name", ["moderation", "web_search", "logprob_token_ids", "xyz", "f" * 1000])
+@pytest.mark.parametrize("name", ["moderation", "web_search", "min_pixels", "xyz", "f" * 1000])
 async def test_a_suggestion_needs_a_likeness(server: Server, name: str) -> None:
     message = (await server.error(CHAT, {"messages": HI, name: 1}))["message"]
     assert "did you mean" not in message

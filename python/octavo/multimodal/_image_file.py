@@ -61,9 +61,7 @@ def data_uri_bytes(url: str, param: str) -> bytes:
     """What a base64 data URI (RFC 2397) holds. Raises `InvalidRequestError` for anything else."""
     head, comma, data = url.partition(",")
     if not url.startswith("data:") or not comma:
-        raise InvalidRequestError(
-            f"{param} has the image {url[:_SHOWN]!r}; addresses are data URIs only here: data:image/png;base64,...", param
-        )
+        raise InvalidRequestError(f"{param} has the image {url[:_SHOWN]!r}; it must be a data URI: data:image/png;base64,...", param)
     if not head.endswith(";base64"):
         raise InvalidRequestError(f"{param} has a data URI that is not base64: it must begin with data:image/...;base64,", param)
     try:

@@ -8,6 +8,7 @@ from typing import Any
 from octavo.errors import InvalidRequestError
 from octavo.server.anthropic.protocol import Block, Content, CountTokensBody, MessagesBody, Tool
 from octavo.server.edge.body import parse_body
+from octavo.server.openai.messages import image_part, joined_contents
 from octavo.server.openai.protocol import ChatBody
 
 __all__ = ["chat_body"]
@@ -15,6 +16,7 @@ __all__ = ["chat_body"]
 # Claude Code writes a line with this beginning in front of its system prompt. It changes with each request, so no prefix would be
 # found in the cache again.
 _BILLING = "x-anthropic-billing-header"
+_MAX_TYPE = 40  # characters of a media type
 _CHOICES = {"auto": "auto", "none": "none", "any": "required"}
 
 
@@ -95,17 +97,35 @@ def _user_turns(content: Content) -> list[dict[str, Any]]:
     """Tools' answers first, each a turn of its own, then what the user says."""
     if isinstance(content, str):
         return [{"role": "user", "content": content}]
-    answers, texts = [], []
+    answers: list[dict[str, Any]] = []
+    parts: list[dict[str, Any]] = []
     for block in content:
         kind = block.get("type")
         if kind == "text":
-            texts.append(str(block.get("text", "")))
+            parts.append({"type": "text", "text": str(block.get("text", ""))})
+        elif kind == "image":
+            parts.append(image_part(_image_url(block.get("source"))))
         elif kind == "tool_result":
             text = "\n".join(_texts(block.get("content") or "", "tool_result"))
             answers.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text})
         else:
             raise _unreadable(kind)
-    return [*answers, *([{"role": "user", "content": "\n".join(texts)}] if texts or not answers else [])]
+    return [*answers, *([{"role": "user", "content": _plain(parts)}] if parts or not answers else [])]
+
+
+def _plain(parts: list[dict[str, Any]]) -> Any:
+    """The parts; one text, where nothing else is among them."""
+    shows_images = any(part["type"] != "text" for part in parts)
+    return parts if shows_images else "\n".join(part["text"] for part in parts)
+
+
+def _image_url(source: Any) -> str:
+    kind = source.get("type") if isinstance(source, dict) else None
+    if kind == "base64" and isinstance(source.get("data"), str):
+        return f"data:{str(source.get('media_type'))[:_MAX_TYPE]};base64,{source['data']}"
+    if kind == "url" and isinstance(source.get("url"), str):
+        return str(source["url"])
+    raise InvalidRequestError('an image\'s source must be {"type": "base64", "media_type", "data"} or {"type": "url", "url"}', "messages")
 
 
 def _unreadable(kind: object) -> InvalidRequestError:
@@ -117,7 +137,7 @@ def _joined(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
     joined: list[dict[str, Any]] = []
     for turn in turns:
         if joined and turn["role"] == "user" == joined[-1]["role"]:
-            joined[-1] = {"role": "user", "content": f"{joined[-1]['content']}\n{turn['content']}"}
+            joined[-1] = {"role": "user", "content": joined_contents(joined[-1]["content"], turn["content"])}
         else:
             joined.append(turn)
     return joined

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from octavo.server.edge.clients import Clients
 from octavo.server.edge.connection import HalfClosed
+from octavo.server.edge.media_files import MediaFiles
 from octavo.server.edge.workers import Workers
 from octavo.server.speech import Speech
 
@@ -36,6 +37,7 @@ class ServerContext:
         clients: whoever has a key.
         refused: code -> requests that were answered 429 or 503.
         speech: how the model's text is read.
+        media_files: what reads files that requests name.
         half_closed: connections whose clients have said that they will send no more.
     """
 
@@ -49,10 +51,12 @@ class ServerContext:
     workers: Workers = field(default_factory=Workers)
     half_closed: HalfClosed = field(default_factory=HalfClosed)
     speech: Speech = field(init=False)
+    media_files: MediaFiles = field(init=False)
     _max_token_bytes: int | None = None
 
     def __post_init__(self) -> None:
         template = self.engine.tokenizer.chat_template
+        self.media_files = MediaFiles(self.config)
         self.speech = Speech(template.source if template is not None else "", self.config.tool_parser)
 
     def count(self, error: ApiError) -> ApiError:

@@ -7,6 +7,7 @@ the end of the connection for the end of a gzip stream. Codings: RFC 9110, secti
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["read_raw_body"]
 
-_MEDIA_FACTOR = 8  # a body may be this many times `max_body_bytes` where data URIs make up the rest
+_MEDIA_FACTOR = 8  # a body may be this many times `max_body_bytes` where media make up the rest
 _LONG_STRING = 64 * 1024
+_MEDIA = re.compile(rb'"data:|"(?:data|prompt_embeds)"\s*:\s*"')  # data URIs, and base64 in Anthropic's images and in completions
 _PIECE = 256 * 1024  # bytes unpacked before other requests get a turn
 _BYTES_PER_S = 64 * 1024  # a body that arrives slower than this uses up its deadline
 _WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
@@ -29,7 +31,7 @@ _WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 async def read_raw_body(request: web.Request) -> bytes:
     """Return the unpacked body.
 
-    It may have `max_body_bytes`, and eight times as many where strings of at least 64 KiB that are data URIs are not counted.
+    It may have `max_body_bytes`, and eight times as many where media of at least 64 KiB each (`_MEDIA`) are not counted.
 
     Raises:
         ApiError: 413 too large (before reading, where the client states the length), 408 too slow, 415 an unknown Content-Encoding,
@@ -63,9 +65,10 @@ def _too_large(what: str, limit: int) -> ApiError:
 
 
 def _media_bytes(body: bytearray) -> int:
-    """Return how many bytes of `body` are long data URIs: plain ASCII, so that they take no more memory as text."""
+    """Return how many bytes of `body` are long media: plain ASCII, so that they take no more memory as text."""
     total = end = 0
-    while (start := body.find(b'"data:', end)) >= 0 and (end := body.find(b'"', start + 1)) >= 0:
+    while (begins := _MEDIA.search(body, end)) is not None and (end := body.find(b'"', begins.end())) >= 0:
+        start = begins.end()
         if end - start >= _LONG_STRING and body.find(b"\\", start, end) < 0 and body[start:end].isascii():
             total += end - start
         end += 1

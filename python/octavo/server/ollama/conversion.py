@@ -9,6 +9,7 @@ from octavo.errors import InvalidRequestError
 from octavo.server.edge.body import parse_body
 from octavo.server.ollama.protocol import ChatBody, GenerateBody, Options
 from octavo.server.openai import protocol as openai
+from octavo.server.openai.messages import image_part
 
 __all__ = ["chat_of", "model_name", "of_generate"]
 
@@ -30,11 +31,13 @@ def chat_of(body: ChatBody) -> openai.ChatBody:
 def of_generate(body: GenerateBody) -> openai.ChatBody | openai.CompletionBody:
     """Return the request that asks for the same: a chat of one turn, or a plain completion where the prompt is raw."""
     if body.raw:
+        if body.images:
+            raise InvalidRequestError("images: a raw prompt shows none; leave raw out", "images")
         fields = {**_common(body), "prompt": body.prompt} | _limit(body.options, 128)
         fields.pop("chat_template_kwargs", None)
         return parse_body(fields, openai.CompletionBody)
     system = [{"role": "system", "content": body.system}] if body.system else []
-    turns = [*system, {"role": "user", "content": body.prompt}]
+    turns = [*system, {"role": "user", "content": _content(body.prompt, body.images, "images")}]
     return parse_body({**_common(body), "messages": turns} | _limit(body.options, 0), openai.ChatBody)
 
 
@@ -75,10 +78,8 @@ def _response_format(wanted: Any) -> dict[str, Any]:
 
 
 def _turn(message: dict[str, Any]) -> dict[str, Any]:
-    """Ollama's calls have objects as arguments and no ids; images are refused by name."""
-    if message.get("images"):
-        raise InvalidRequestError("images cannot be read by this model", "messages")
-    turn = {"role": message.get("role"), "content": message.get("content") or ""}
+    """Ollama's calls have objects as arguments and no ids, and its images no type: base64 of the file, which tells its own."""
+    turn = {"role": message.get("role"), "content": _content(message.get("content") or "", message.get("images") or [], "messages")}
     if message.get("thinking"):
         turn["reasoning_content"] = message["thinking"]
     if message.get("tool_name"):
@@ -87,6 +88,14 @@ def _turn(message: dict[str, Any]) -> dict[str, Any]:
     if calls:
         turn["tool_calls"] = [_call(index, call) for index, call in enumerate(calls)]
     return turn
+
+
+def _content(text: Any, images: Any, field: str) -> Any:
+    if not images:
+        return text
+    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
+        raise InvalidRequestError("images must be a list of texts, each the base64 of an image file", field)
+    return [*({"type": "text", "text": text} for _ in range(bool(text))), *(image_part(f"data:image/*;base64,{image}") for image in images)]
 
 
 def _call(index: int, call: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ __all__ = ["ChatBody", "GenerateBody", "ShowBody"]
 
 _MAX_MESSAGES = 4096
 _MAX_TOOLS = 512
+_MAX_IMAGES = 64
 
 
 class _Body(RequestBody):
@@ -54,6 +55,7 @@ class GenerateBody(_Generation):
 
     prompt: str = ""
     system: str = ""
+    images: Annotated[list[str], Field(max_length=_MAX_IMAGES), FirstFault()] = Field(default_factory=list)
     raw: bool = False
 
 

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from octavo.server.edge.body import RequestBody
 
-__all__ = ["FirstFault", "Message", "Messages"]
+__all__ = ["FirstFault", "Message", "Messages", "image_part", "joined_contents"]
 
 _MAX_MESSAGES = 4096
 _MAX_PARTS = 4096  # of the content of a message
@@ -55,6 +55,19 @@ def _part(index: int, part: Any) -> str | ImageUrl:
     raise PydanticCustomError(
         "content_part", "part {index} is {kind}; it must be {form}", {"index": index, "kind": repr(kind)[:_MAX_KEY], "form": _FORM}
     )
+
+
+def image_part(url: str) -> dict[str, Any]:
+    """The part of a message that shows an image, for APIs that write it otherwise."""
+    return {"type": _IMAGE, _IMAGE: {"url": url}}
+
+
+def joined_contents(first: Any, second: Any) -> Any:
+    """The contents of two messages as that of one: a text where both are, else their parts."""
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}\n{second}"
+    parts = [[{"type": "text", "text": content}] if isinstance(content, str) else content for content in (first, second)]
+    return [*parts[0], *parts[1]]
 
 
 class Message(RequestBody):

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from octavo.errors import InvalidRequestError
 from octavo.server.edge.body import parse_body
+from octavo.server.openai.messages import image_part, joined_contents
 from octavo.server.openai.protocol import ChatBody
 from octavo.server.responses.protocol import SAMPLING_FIELDS, InputTokensBody, Item, ResponsesBody
 from octavo.server.responses.tools import client_tools, model_name
@@ -21,6 +22,7 @@ _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "develop
 _CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 _PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "custom_tool_call": "ctc"}
+_IMAGE = "input_image"
 _MAX_TYPE = 40  # characters of an item's type that a message repeats
 
 FindItem = Callable[[str], Item | None]
@@ -59,7 +61,10 @@ def check_item(item: Item, where: str) -> None:
     if kind == "message":
         if item.get("role") not in _ROLES:
             raise InvalidRequestError(f"{where}.role must be one of {', '.join(_ROLES)}", f"{where}.role")
-        _texts(item.get("content"), f"{where}.content")
+        if item["role"] == "user":
+            _content(item.get("content"), f"{where}.content")
+        else:
+            _texts(item.get("content"), f"{where}.content")
     elif isinstance(kind, str) and kind in _CALLS:
         for name in ("call_id", "name", _CALLS[kind]):
             if not isinstance(item.get(name), str):
@@ -96,6 +101,22 @@ def _texts(content: Any, where: str) -> list[str]:
             raise InvalidRequestError(f"{where}[{index}] is of type {shown!r}; only text can be read here", f"{where}[{index}]")
         texts.append(text)
     return texts
+
+
+def _content(content: Any, where: str) -> Any:
+    """A user's content as a chat has it: a text, or parts where it shows images."""
+    if not isinstance(content, list) or not any(isinstance(part, dict) and part.get("type") == _IMAGE for part in content):
+        return "\n".join(_texts(content, where))
+    parts: list[dict[str, Any]] = []
+    for index, part in enumerate(content):
+        if not isinstance(part, dict) or part.get("type") != _IMAGE:
+            parts.append({"type": "text", "text": _texts([part], where)[0]})
+            continue
+        if not isinstance(part.get("image_url"), str):
+            message = f"{where}[{index}]: an input_image needs image_url, a text; files of an earlier upload (file_id) are not kept here"
+            raise InvalidRequestError(message, f"{where}[{index}]")
+        parts.append(image_part(part["image_url"]))
+    return parts
 
 
 def chat_body(body: InputTokensBody, items: Sequence[Item]) -> ChatBody:
@@ -145,7 +166,7 @@ def _turns(items: Sequence[Item]) -> list[dict[str, Any]]:
     for item in items:
         kind = item["type"]
         if kind == "message" and item["role"] != "assistant":
-            turns.append({"role": _ROLES[item["role"]], "content": "\n".join(_texts(item["content"], "input"))})
+            turns.append({"role": _ROLES[item["role"]], "content": _content(item["content"], "input")})
         elif kind in _OUTPUTS:
             turns.append({"role": "tool", "tool_call_id": item["call_id"], "content": "\n".join(_texts(item["output"], "input"))})
         else:
@@ -181,7 +202,7 @@ def _joined(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
     joined: list[dict[str, Any]] = []
     for turn in turns:
         if joined and turn["role"] == joined[-1]["role"] and turn["role"] in ("user", "system"):
-            joined[-1] = {"role": turn["role"], "content": f"{joined[-1]['content']}\n{turn['content']}"}
+            joined[-1] = {"role": turn["role"], "content": joined_contents(joined[-1]["content"], turn["content"])}
         else:
             joined.append(turn)
     return joined

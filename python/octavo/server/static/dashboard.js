@@ -131,5 +131,6 @@ async function look() {
   setTimeout(look, document.hidden ? 5 * EVERY_MS : EVERY_MS);
 }
 
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => before && drawBlocks(before.kv));
 $("board").prepend(...cards.map(card => card.node));
 look();
