@@ -137,16 +137,16 @@ def _models() -> Iterator[str]:
     yield "small random checkpoint and holds the logits of both executors to the reference within 1e-4 of the largest, and chunks and"
     yield "cached prefixes to the same bits; a GGUF file must give the model of the folder that it was converted from. What runs on GPUs:"
     yield "[gpu.md](gpu.md).\n"
-    towers = ", ".join(f"`{name}`" for name in available("octavo.towers"))
+    towers = ", ".join(f"`{name}`" for name in available("octavo.towers") if name != "whisper")
     yield f"Images are read on processors, by the vision towers of {towers}: [serving.md](serving.md#images). Of other models of text and"
-    yield "images the text half is served."
+    yield "images the text half is served. `whisper` hears speech, on processors: [serving.md](serving.md#speech)."
     yield ""
     yield "Decoders make text, or vectors: embeddings by their last token, classes and rewards where the files have such a head."
     yield "Encoders make vectors only, of texts, pairs and tokens; hidden states and logits are held to the reference the same way.\n"
     rows = (
         (
             f"`{each.model_type}`",
-            "vectors" if each.is_encoder else "text, vectors",
+            each.makes,
             each.title,
             (each.gguf and f"`{each.gguf}`") or "",
             each.reference,

@@ -10,6 +10,7 @@
 #include "bindings/array_arg.h"
 #include "bindings/graph_arg.h"
 #include "bindings/kernels_module.h"
+#include "ops/attention/cross_attention.h"
 #include "program/cpu_program.h"
 
 namespace octavo {
@@ -94,6 +95,18 @@ py::array run_tower(CpuProgram& self, const py::array& positions, const py::arra
     self.run(step);
   }
   return output(self, "media");
+}
+
+// What an encoder made of a sequence's input, for one layer's cross attention: keys in the first half of the columns, then values.
+void write_cross(CpuProgram& self, std::int64_t state, std::int64_t row, const py::array& keys_values, int num_heads) {
+  const Matrix<const float> both = matrix_arg<float>(keys_values, "keys_values");
+  require(state >= 0 && state < static_cast<std::int64_t>(self.graph().states.size()), "program: state ", state, " of ",
+          self.graph().states.size());
+  const Matrix<float> states = self.states(static_cast<std::size_t>(state));
+  require(row >= 0 && row < states.rows, "program: row ", row, " of ", states.rows);
+  const std::int64_t half = both.cols / 2;
+  store_cross({both.data, both.rows, half, both.stride}, {both.data + half, both.rows, half, both.stride}, num_heads,
+              {states.row(row), states.cols});
 }
 
 // ---- single ops ---------------------------------------------------------------------------------------------------------------
@@ -213,6 +226,8 @@ void bind_program(py::module_& module) {
       .def("output", &output, py::arg("name"))
       .def("write_input", &write_input, py::arg("name"), py::arg("values"), py::arg("first_row") = 0)
       .def("run_tower", &run_tower, py::arg("positions"), py::arg("tile_indptr"), py::arg("num_media"))
+      .def("write_cross", &write_cross, py::arg("state"), py::arg("row"), py::arg("keys_values"), py::arg("num_heads"))
+      .def("copy_states", &CpuProgram::copy_states, py::arg("row"), py::arg("source_row"))
       .def("profile", &CpuProgram::take_profile);
   module.def("run_op", &run_op, py::arg("name"), py::arg("reads"), py::arg("weights"), py::arg("pool"), py::arg("cache") = py::none(),
              py::arg("layer") = 0, py::arg("window") = py::none(), py::arg("step") = py::dict());

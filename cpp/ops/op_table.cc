@@ -7,6 +7,7 @@
   OP(attention)          \
   OP(causal_conv)        \
   OP(choose_rows)        \
+  OP(cross_attention)    \
   OP(delta_rule)         \
   OP(embedding)          \
   OP(experts)            \

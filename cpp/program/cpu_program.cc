@@ -1,5 +1,6 @@
 #include "program/cpu_program.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 
@@ -154,6 +155,14 @@ void CpuProgram::begin(const StepArrays& step) {
 void CpuProgram::finish() {
   pool_.finish();
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+void CpuProgram::copy_states(std::int64_t row, std::int64_t source_row) {
+  for (const Matrix<float>& states : memory_.states) {
+    require(row >= 0 && row < states.rows && source_row >= 0 && source_row < states.rows, "program: rows ", row, " and ", source_row,
+            " of ", states.rows);
+    if (row != source_row) std::copy_n(states.row(source_row), states.cols, states.row(row));
+  }
 }
 
 Matrix<const float> CpuProgram::output(const std::string& name) const {

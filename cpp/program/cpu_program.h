@@ -43,8 +43,10 @@ class CpuProgram {
   }
 
   const Graph& graph() const { return *graph_; }
+  Matrix<float> states(std::size_t index) const { return memory_.states.at(index); }  // of Graph::states: a row per sequence
+  // Gives a row of every state what another row holds. Throws std::invalid_argument for rows that there are not.
+  void copy_states(std::int64_t row, std::int64_t source_row);
   // A float32 output of the step that was finished last, valid until the next one begins.
-  Matrix<float> states(std::size_t index) const { return memory_.states.at(index); }
   Matrix<const float> output(const std::string& name) const;
   std::int64_t max_rows(const std::string& count) const;  // of a step, as it was built for
   // Where a value lies; what tests fill inputs with and read results from.

@@ -201,6 +201,13 @@ class CpuProgram:
 
         positions [N]: of the patches. tile_indptr: offsets of the tiles, the first 0, the last N.
         """
+    def write_cross(self, state: int, row: int, keys_values: NDArray[np.float32], num_heads: int) -> None:
+        """Write what one layer's cross attention reads of a sequence's input into its row of a state.
+
+        keys_values [M, 2 * H * D]: keys, then values.
+        """
+    def copy_states(self, row: int, source_row: int) -> None:
+        """Give a row of every state what another row holds."""
     def profile(self) -> dict[str, tuple[int, float]]:
         """op -> (calls, seconds) since the last call of profile(); measured only while OCTAVO_PROFILE=1 is in the environment."""
 

@@ -12,6 +12,7 @@ from octavo.cache import BlockGroup, BlockManager
 from octavo.checkpoint import Checkpoint, open_checkpoint
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.checkpoint.pooling_config import PoolingConfig
+from octavo.checkpoint.speech_config import SpeechConfig, read_speech
 from octavo.config import EngineConfig
 from octavo.engine import AsyncEngine, Core, EngineCore, LocalCore, ModelInfo, StepPace
 from octavo.engine.synthetic_core import SYNTHETIC, WORDS, SyntheticCore, SyntheticModel
@@ -38,6 +39,7 @@ ResultT = TypeVar("ResultT")
 
 _MAX_FORCED_TOKENS = 8  # of a sequence in a step, beside the one that is drawn: keys and punctuation of JSON are shorter
 _ENCODER_TOKENS = 512  # of a step of whole texts: nobody waits for a next token, and weights are read once for all of them
+_SOURCE_SEQS = 8  # each keeps keys and values of 30 seconds for each layer: 0.5 GB of the largest Whisper
 _LOGITS_ROWS = 64  # enough for prompt log-probabilities to go at a useful pace; more sequences raise it
 
 
@@ -55,6 +57,8 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     model = model_config(checkpoint, config.task, config.pooling)
     tokenizer = open_tokenizer(checkpoint)
     platform = open_platform(config)
+    if model.source_positions and not platform.reads_media:
+        raise ConfigError(f"--device {config.placement.device} runs no {model.model_type} models yet; --device cpu does")
     images = _image_processor(checkpoint, platform) if model.pooling is None else None
     embeds_width = _embeds_width(config, model, platform)
     model = replace(model, reads_media=images is not None or embeds_width is not None)
@@ -113,8 +117,9 @@ def _embeds_width(config: EngineConfig, model: ModelConfig, platform: Platform) 
     """Values of a row that a request may give in place of an embedding; None where it may not. Raises `ConfigError` where it cannot."""
     if not config.enable_prompt_embeds:
         return None
-    if model.pooling is not None:
-        raise ConfigError("--enable-prompt-embeds is for models that make text, and this one makes vectors")
+    if model.pooling is not None or model.source_positions:
+        made = "vectors" if model.pooling is not None else "text of speech"
+        raise ConfigError(f"--enable-prompt-embeds is for models that make text of text, and this one makes {made}")
     if not platform.reads_media:
         raise ConfigError("--enable-prompt-embeds: this device takes no rows in place of embeddings yet; leave it out, or --device cpu")
     return model.hidden_size
@@ -150,7 +155,8 @@ def step_shape(config: EngineConfig, model: ModelConfig, platform: Platform) -> 
     if model.pooling is not None:
         max_model_len, max_num_tokens = _pooled_sizes(config, model.pooling, max_model_len, max_num_tokens)
     cache = config.cache
-    max_num_seqs = config.scheduling.max_num_seqs or platform.max_num_seqs
+    most_seqs = min(platform.max_num_seqs, _SOURCE_SEQS) if model.source_positions else platform.max_num_seqs
+    max_num_seqs = config.scheduling.max_num_seqs or most_seqs
     return StepShape(
         max_num_seqs=max_num_seqs,
         max_num_tokens=max_num_tokens,
@@ -213,5 +219,17 @@ def _model_info(model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, pl
         "kv_cache_tokens": shape.num_blocks * shape.block_size,
     }
     return ModelInfo(
-        names[0], str(checkpoint.path), shape.max_model_len, model.vocab_size, int(time.time()), extra, names[1:], model.pooling
+        names[0],
+        str(checkpoint.path),
+        shape.max_model_len,
+        model.vocab_size,
+        int(time.time()),
+        extra,
+        names[1:],
+        model.pooling,
+        speech=_speech(model, checkpoint),
     )
+
+
+def _speech(model: ModelConfig, checkpoint: Checkpoint) -> SpeechConfig | None:
+    return read_speech(str(checkpoint.path), checkpoint.config, checkpoint.generation_config) if model.source_positions else None

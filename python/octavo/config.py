@@ -284,6 +284,7 @@ class ServerConfig:
     allowed_local_media_path: str | None = _option(None, "folder from which images that requests name by file: URLs are read")
     trust_request_chat_template: bool = _option(False, "let a request bring its own chat template, a program that runs in a sandbox")
     max_body_bytes: int = _option(4 * 1024 * 1024, "largest request body; eight times as much where long data URIs make up the rest")
+    max_audio_seconds: float = _option(3600.0, "longest sound that a transcription may be asked of, in seconds")
     body_timeout_s: float = _option(30.0, "seconds that a request body may take to arrive, and one more for each 64 KiB of it")
     idle_timeout_s: float = _option(75.0, "seconds that a connection may take to send the head of its next request")
     tool_parser: str | None = _option(
@@ -310,7 +311,7 @@ class ServerConfig:
             raise ConfigError(f"--max-body-bytes is {self.max_body_bytes}; it must be at least 1")
         if self.allowed_local_media_path is not None and not Path(self.allowed_local_media_path).is_dir():
             raise ConfigError(f"--allowed-local-media-path is {self.allowed_local_media_path!r}, which is no folder")
-        for name in ("body_timeout_s", "idle_timeout_s"):
+        for name in ("body_timeout_s", "idle_timeout_s", "max_audio_seconds"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be greater than 0")
         object.__setattr__(self, "cors_origins", tuple(origin.rstrip("/").lower() for origin in self.cors_origins))

@@ -37,10 +37,16 @@ from octavo.llm_pooling import (
 )
 from octavo.llm_prompts import Prompt, ReadPrompt, naming, read_prompts
 from octavo.llm_settings import ABSENT_METHODS, check_absent, engine_settings
+from octavo.llm_speech import Transcript, options_of, samples_of, transcribe
 from octavo.log import get_logger
 from octavo.types import CompletionOutput, Delta, FinishReason, GenerationRequest, PoolingParams, RequestOutput, SamplingParams
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from octavo.engine.pooling_inputs import PoolingInput
     from octavo.engine.port import Engine
     from octavo.engine.request_stream import RequestStream
@@ -277,6 +283,35 @@ class LLM:
         inputs = text_inputs(self._engine, prompts, most=truncate_prompt_tokens)
         params = PoolingParams(token_wise=token_wise)
         return self._pool(inputs, params, lambda rows: PoolingOutput(rows if token_wise else rows[0]), _either(progress, use_tqdm))
+
+    def transcribe(
+        self,
+        audio: str | Path | bytes | NDArray[np.float32],
+        *,
+        language: str | None = None,
+        task: str = "transcribe",
+        prompt: str = "",
+        temperature: float = 0.0,
+        seed: int | None = None,
+        max_seconds: float = 3600.0,
+    ) -> Transcript:
+        """Return what is said in a sound, for speech models.
+
+        Args:
+            audio: a file's path or bytes (WAV, FLAC, Ogg, MP3, AIFF; needs `octavo[audio]`), or float32 [samples], 16,000 a second.
+            language: code of what is spoken; None: the model says.
+            task: "transcribe", or "translate" for English text whatever is spoken.
+            prompt: text before, whose spelling and style the model takes up.
+            temperature: 0 is greedy.
+            seed: makes the draws repeatable.
+            max_seconds: a longer file is refused.
+
+        Raises:
+            InvalidRequestError: the model hears no speech, or the sound cannot be read.
+        """
+        options = options_of(task, language, prompt, temperature, seed)
+        samples = samples_of(audio, max_seconds)
+        return self._thread.call(transcribe(self._engine, samples, options, f"llm-{next(self._ids)}"))
 
     def stream(self, prompt: Prompt, sampling_params: SamplingParams | None = None) -> Generator[Delta, None, None]:
         """Continue one prompt, yielding what is new as it comes. Leaving the iteration early ends the request."""

@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from octavo.types import DrawParams, MediaSpan, Picture, PromptEmbeds, TokenLogprobs
+from octavo.types import DrawParams, MediaSpan, Picture, PromptEmbeds, TimestampRules, TokenLogprobs
 
 __all__ = [
     "BlockCopy",
@@ -92,7 +92,8 @@ class RowStart:
             window and are never read. Empty: 0 in each group.
         pooling: of a row that draws nothing and ends with the last token of its prompt; None: it draws.
         pictures: that it shows, and embeddings that stand in it, each once.
-        media: where it shows them, in order.
+        media: where it shows them, in order; none of what a speech model hears.
+        timestamps: rules for what the row draws; None: none.
     """
 
     row: int
@@ -104,6 +105,7 @@ class RowStart:
     pooling: RowPooling | None = None
     pictures: tuple[Picture | PromptEmbeds, ...] = ()
     media: tuple[MediaSpan, ...] = ()
+    timestamps: TimestampRules | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -352,6 +352,24 @@ class MediaSpan(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class TimestampRules:
+    """How a speech model's timestamps and texts follow each other; `runner/timestamps.py` has the rules.
+
+    Attributes:
+        first_id: the timestamp 0.00; those behind it are later, that before it says "no timestamps".
+        end_id: the end-of-text token, behind all tokens of text.
+        max_initial: how many timestamps after 0.00 the first one may be; None: any number.
+        suppressed: tokens that are never drawn; begin_suppressed: that are not drawn first.
+    """
+
+    first_id: int
+    end_id: int
+    max_initial: int | None = None
+    suppressed: tuple[int, ...] = ()
+    begin_suppressed: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One request as the engine takes it: the prompt is token ids already.
 
@@ -363,8 +381,9 @@ class GenerationRequest:
         cache_salt: requests share prefix-cache blocks only with requests of the same salt.
         grammar_field: the field that asked for `params.grammar`, for an error to name.
         pooling: the request wants vectors of its prompt; `params` say nothing then. None: it wants tokens.
-        pictures: that the prompt shows, and embeddings that stand in it, each once.
+        pictures: that the prompt shows, and embeddings that stand in it, each once; of a speech model the window of sound that it hears.
         media: where it shows them, in order; those tokens are placeholders.
+        timestamps: rules that the text follows, of speech models; None: none.
     """
 
     request_id: str
@@ -376,6 +395,7 @@ class GenerationRequest:
     pooling: PoolingParams | None = None
     pictures: tuple[Picture | PromptEmbeds, ...] = ()
     media: tuple[MediaSpan, ...] = ()
+    timestamps: TimestampRules | None = None
 
 
 @dataclass(slots=True)

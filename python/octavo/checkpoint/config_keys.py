@@ -214,6 +214,10 @@ class ConfigKeys:
             raise self.refused(key, "an object is needed")
         return ConfigKeys(f"{self.source}: {self.prefix}{key}", value or {}, defaults)
 
+    def with_defaults(self, defaults: Mapping[str, Any]) -> ConfigKeys:
+        """The same dictionary with defaults for keys that it leaves out."""
+        return ConfigKeys(self.source, self._values, defaults, prefix=self.prefix)
+
     def mapping(self) -> dict[str, Any]:
         """The dictionary without its prefix, defaults filled in."""
         return {**self._defaults, **self._values}

@@ -29,7 +29,6 @@ __all__ = [
     "StoredNames",
     "family_config",
     "gguf_family",
-    "media_name",
     "name_patterns",
     "stored_names",
 ]
@@ -102,6 +101,7 @@ class StoredNames:
             queries, all keys, all values.
         expert_columns: where stacks of experts hold matrices [in, out], how gate and up share the columns; None: [out, in].
         rows: of a tensor by its name, the order in which its rows are read; None: as they lie.
+        tower: regular expression of the stored names that are of the family's own encoder, which is a tower; None: it has none.
         transposed: regular expression of the family's names whose matrices are stored as [in, out] and read as [out, in].
     """
 
@@ -111,10 +111,11 @@ class StoredNames:
     transposed: str | None = None
     expert_columns: StackColumns | None = None
     rows: Callable[[str, ModelConfig], NDArray[np.int64] | None] | None = None
+    tower: str | None = None
 
     def name(self, stored: str) -> str | None:
         """The family's name for a stored tensor; None when it belongs to another half of the model, such as an image encoder."""
-        if stored.startswith(_OTHER_HALVES):
+        if stored.startswith(_OTHER_HALVES) or self._is_of_tower(stored):
             return None
         stored = _TEXT_HALF.sub(lambda match: "" if stored.startswith("lm_head", match.end()) else "model.", stored)
         stored = _BODY.sub("model.", stored)
@@ -124,12 +125,14 @@ class StoredNames:
                 return match.expand(replacement)
         return stored
 
+    def media_name(self, stored: str) -> str | None:
+        """A tower's name for a stored tensor, without what transformers puts before it; None when it is of the language model."""
+        if not stored.startswith(_OTHER_HALVES) and not self._is_of_tower(stored):
+            return None
+        return stored.removeprefix("model.").replace("vision_tower.vision_model.", "vision_tower.", 1)
 
-def media_name(stored: str) -> str | None:
-    """A tower's name for a stored tensor, without what transformers puts before it; None when it is of the language model."""
-    if not stored.startswith(_OTHER_HALVES):
-        return None
-    return stored.removeprefix("model.").replace("vision_tower.vision_model.", "vision_tower.", 1)
+    def _is_of_tower(self, stored: str) -> bool:
+        return self.tower is not None and re.fullmatch(self.tower, stored) is not None
 
 
 def name_patterns(layers: str, parts: Mapping[str, str], top: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

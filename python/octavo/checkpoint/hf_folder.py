@@ -12,7 +12,7 @@ import numpy as np
 
 from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.expert_names import StackColumns, TensorPart, tensor_parts
-from octavo.checkpoint.family_files import family_config, media_name, stored_names
+from octavo.checkpoint.family_files import family_config, stored_names
 from octavo.checkpoint.media_half import MediaHalf
 from octavo.checkpoint.mxfp4 import Mxfp4Experts
 from octavo.checkpoint.raw_tensor import BLOCK_FORMATS, RawTensor, check_shape
@@ -45,7 +45,7 @@ class HfFolder:
         self._mxfp4 = Mxfp4Experts()
         for weights in self._weight_files():
             for stored_name in weights.names():
-                media = media_name(stored_name)
+                media = names.media_name(stored_name)
                 if media is not None:
                     self._media[media] = (weights, stored_name)
                 name = names.name(stored_name) if not self._is_of_drafts(stored_name) else None
@@ -68,9 +68,10 @@ class HfFolder:
         return set(self._tensors) | self._mxfp4_names
 
     def media_half(self) -> MediaHalf | None:
-        """What of the folder makes rows of pictures; None in a model of text."""
+        """What of the folder makes rows of pictures or sounds; None in a model of text."""
         whole = read_json(self.path / "config.json")
-        return MediaHalf(self.path, whole, self._media) if self._media and "text_config" in whole else None
+        has_tower = "text_config" in whole or self._stored_names.tower is not None
+        return MediaHalf(self.path, whole, self._media) if self._media and has_tower else None
 
     def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> RawTensor:
         """Read a tensor; see `Checkpoint.tensor`."""

@@ -179,6 +179,7 @@ class ModelConfig:
         ssm, delta: the mixers that keep a state; None in models without.
         recurrent_layers: per layer, whether such a mixer stands in for attention; empty where it does nowhere or everywhere.
         query_scale: how queries of layers that rotate nothing grow with their position; None: they do not.
+        source_positions: rows that an encoder makes of a sequence's own input, to which layers attend; 0 in models without.
         embedding_scale, residual_scale, logits_scale: factors of the embeddings, of what a block adds, and of the logits.
     """
 
@@ -224,3 +225,4 @@ class ModelConfig:
     classifier_activation: str = "gelu"
     pooling: PoolingConfig | None = None
     reads_media: bool = False
+    source_positions: int = 0

@@ -16,9 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from octavo.models import families
 
-    rows = [
-        (each.model_type, "vectors" if each.is_encoder else "text, vectors", each.gguf or "", each.reference, each.title)
-        for each in families()
-    ]
+    rows = [(each.model_type, each.makes, each.gguf or "", each.reference, each.title) for each in families()]
     print(format_table([("model_type", "makes", "GGUF", "tested against", "models"), *rows]))
     return 0

@@ -11,6 +11,7 @@ from octavo.engine.content_ids import with_content_ids
 from octavo.engine.model_info import ModelInfo
 from octavo.engine.port import CoreLimits
 from octavo.engine.row_sampling import row_samplings
+from octavo.errors import InvalidRequestError
 from octavo.scheduler import CoreRequest
 from octavo.step import RowSampling
 from octavo.types import GenerationRequest, PoolingParams
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from octavo.text.tokenizer import Tokenizer
 
 __all__ = ["core_request"]
+
+_NO_SPEECH = "this model hears no speech; its answers are texts (/v1/chat/completions)"
+_SPEECH_ONLY = "this model hears speech and makes no other texts; use /v1/audio/transcriptions"
 
 
 def core_request(
@@ -35,6 +39,9 @@ def core_request(
     """
     if request.pooling is not None:
         return _pooling_request(request, request.pooling, core_id, info, limits)
+    hears = bool(request.pictures) and not request.media
+    if (info.speech is not None) != hears:
+        raise InvalidRequestError(_NO_SPEECH if info.speech is None else _SPEECH_ONLY, "model")
     params = request.params
     max_tokens = admit(request, info, max_length_of(request, limits))
     end_token_ids = frozenset(params.stop_token_ids if params.ignore_eos else (*params.stop_token_ids, *tokenizer.eos_token_ids))
@@ -52,6 +59,7 @@ def core_request(
         beams=beam_params(params),
         pictures=request.pictures,
         media=request.media,
+        timestamps=request.timestamps,
     )
 
 

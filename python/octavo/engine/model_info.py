@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from octavo.checkpoint.pooling_config import PoolingConfig
+    from octavo.checkpoint.speech_config import SpeechConfig
 
 __all__ = ["ModelInfo"]
 
@@ -22,6 +23,7 @@ class ModelInfo:
         vocab_size: token ids are below this.
         created: when it was loaded, seconds since the epoch.
         pooling: of a model that makes vectors, how; None: it makes text.
+        speech: of a model that hears speech, how; None: it hears none.
         aliases: further names that requests may give it.
         embeds_width: values of each row of `prompt_embeds`; None: requests may give none.
         extra: further facts to show (architecture, weight formats, kernels); plain JSON values.
@@ -36,3 +38,4 @@ class ModelInfo:
     aliases: tuple[str, ...] = ()
     pooling: PoolingConfig | None = None
     embeds_width: int | None = None
+    speech: SpeechConfig | None = None

@@ -33,7 +33,7 @@ class Attention:
     Args:
         prefix: checkpoint name of the block, e.g. `model.layers.0.self_attn`.
         rope: the layer's table from `Weights.constant`, which layers of one kind share; None where positions are not rotated.
-        qkv_bias, out_bias: whether the projections have biases.
+        qkv_bias, out_bias: whether the projections have biases; k_bias: whether that of keys has one too.
         qk_norm: the norms on q and k, None without.
         softcap: bound of the scores, None without.
         fused: whether the file holds q, k and v as one matrix, `qkv_proj`.
@@ -52,6 +52,7 @@ class Attention:
         rope: Any,
         *,
         qkv_bias: bool = False,
+        k_bias: bool = True,
         out_bias: bool = False,
         qk_norm: QkNorm | None = None,
         softcap: float | None = None,
@@ -79,7 +80,7 @@ class Attention:
         parts = {f"{prefix}.q_proj": self.q_rows, f"{prefix}.k_proj": self.kv_cols, f"{prefix}.v_proj": self.kv_cols}
         if fused:
             parts = {f"{prefix}.qkv_proj": sum(parts.values())}
-        self.qkv = Linear(weights, parts, config.hidden_size, bias=qkv_bias)
+        self.qkv = Linear(weights, parts, config.hidden_size, bias=qkv_bias, unbiased=None if k_bias else "k_proj")
         self.out = Linear(weights, {f"{prefix}.o_proj": config.hidden_size}, self.q_cols, bias=out_bias)
         self.q_norm = self.k_norm = None
         self.norm_after_rotation = qk_norm is not None and qk_norm.after_rotation

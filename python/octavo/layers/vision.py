@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,20 +80,32 @@ class PatchEmbedding:
         return self.ops.add(self.linear(patches), self.ops.position_embedding(step, self.positions, 0))
 
 
-class VisionBlock:
-    """norm -> attention -> add -> norm -> feed-forward -> add, as CLIP (Radford et al. 2021) and SigLIP (Zhai et al. 2023) have it."""
+_CLIP_NAMES = {"norm1": "layer_norm1", "norm2": "layer_norm2", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
 
-    def __init__(self, weights: Weights, prefix: str, sizes: VisionSizes) -> None:
+
+class VisionBlock:
+    """norm -> attention -> add -> norm -> feed-forward -> add, as CLIP (Radford et al. 2021) and SigLIP (Zhai et al. 2023) have it.
+
+    Args:
+        names: what files call norm1, norm2, fc1 and fc2, where it is not what CLIP's do.
+        k_bias: whether the projection of keys has a bias, as the others have.
+    """
+
+    def __init__(
+        self, weights: Weights, prefix: str, sizes: VisionSizes, *, names: Mapping[str, str] = _CLIP_NAMES, k_bias: bool = True
+    ) -> None:
         self.ops = weights.ops
         size = sizes.hidden_size
         self.size, self.num_heads = size, sizes.num_heads
         self.scale = (size // sizes.num_heads) ** -0.5
-        self.norm1 = LayerNorm(weights, f"{prefix}.layer_norm1", size, sizes.norm_eps)
-        self.qkv = Linear(weights, {f"{prefix}.self_attn.{part}_proj": size for part in "qkv"}, size, bias=True)
+        self.norm1 = LayerNorm(weights, f"{prefix}.{names['norm1']}", size, sizes.norm_eps)
+        self.qkv = Linear(
+            weights, {f"{prefix}.self_attn.{part}_proj": size for part in "qkv"}, size, bias=True, unbiased=None if k_bias else "k_proj"
+        )
         self.out = Linear(weights, {f"{prefix}.self_attn.out_proj": size}, size, bias=True)
-        self.norm2 = LayerNorm(weights, f"{prefix}.layer_norm2", size, sizes.norm_eps)
-        names = (f"{prefix}.mlp.fc1", f"{prefix}.mlp.fc2")
-        self.mlp = PlainMLP(weights, *names, size, sizes.intermediate_size, sizes.activation, bias=True)
+        self.norm2 = LayerNorm(weights, f"{prefix}.{names['norm2']}", size, sizes.norm_eps)
+        matrices = (f"{prefix}.{names['fc1']}", f"{prefix}.{names['fc2']}")
+        self.mlp = PlainMLP(weights, *matrices, size, sizes.intermediate_size, sizes.activation, bias=True)
 
     def __call__(self, x: Tensor, step: Step) -> Tensor:
         x = self.ops.add(x, self._attention(self.norm1(x), step))

@@ -29,7 +29,7 @@ class Family:
         model_type: name of the file, and `model_type` in config.json.
         title: the models, and what is particular about them: the first line of the file.
         gguf: architecture of its GGUF files; None where they are not read, or are those of another family.
-        is_encoder: whether it makes vectors only; a decoder makes text, or vectors.
+        makes: what the model makes: text or vectors; of speech models text of speech.
         reference: what tests compare its logits with: transformers' class of the model_type, or what `REFERENCE` says stands in for it.
     """
 
@@ -37,7 +37,7 @@ class Family:
     title: str
     gguf: str | None
     reference: str
-    is_encoder: bool = False
+    makes: str = "text, vectors"
 
 
 def families() -> list[Family]:
@@ -48,7 +48,7 @@ def families() -> list[Family]:
         title = (module.__doc__ or "").partition("\n")[0]
         gguf = getattr(module, "GGUF", None)
         found.append(
-            Family(model_type, title, gguf and gguf.architecture, getattr(module, "REFERENCE", "transformers"), module.Model.is_encoder)
+            Family(model_type, title, gguf and gguf.architecture, getattr(module, "REFERENCE", "transformers"), module.Model.makes)
         )
     return found
 
@@ -78,6 +78,10 @@ def model_config(checkpoint: Checkpoint, task: str = "auto", pooling_kind: str =
     config = family_config(source, checkpoint.config)
     is_encoder = not config.causal
     folder = checkpoint.path if checkpoint.path.is_dir() else None
+    if config.source_positions:
+        if task not in ("auto", "generate"):
+            raise CheckpointError(f"{source}: a {config.model_type} model makes text of speech and nothing else; leave --task out")
+        return config
     if task == "auto":
         task = task_of(checkpoint.config, folder, is_encoder=is_encoder)
     if task == "generate":

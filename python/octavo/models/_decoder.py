@@ -42,7 +42,7 @@ class Decoder:
     defaults: ClassVar[Mapping[str, Any]] = {}
     aliases: ClassVar[Mapping[str, str]] = {}
     norm_offset: ClassVar[float] = 0.0
-    is_encoder: ClassVar[bool] = False
+    makes: ClassVar[str] = "text, vectors"
     unused: tuple[str, ...] = ()
 
     def __init__(self, weights: Weights, config: ModelConfig, num_positions: int) -> None:

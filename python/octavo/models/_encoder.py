@@ -35,7 +35,7 @@ class Encoder:
     defaults: ClassVar[Mapping[str, Any]] = {}
     aliases: ClassVar[Mapping[str, str]] = {}
     unused: ClassVar[tuple[str, ...]] = ("pooler.", "classifier.", "cls.", "lm_head.", "head.")
-    is_encoder: ClassVar[bool] = True
+    makes: ClassVar[str] = "vectors"
 
     def __init__(self, weights: Weights, config: ModelConfig, num_positions: int) -> None:
         self.config = config

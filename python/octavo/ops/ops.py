@@ -231,6 +231,14 @@ class Ops(Protocol):
         """
         ...
 
+    def cross_attention(self, step: Step, q: Tensor, state: State, *, num_heads: int, num_positions: int, scale: float) -> Tensor:
+        """Attention of q [T, H * D] to all of num_positions keys and values [M, H * D]: [T, H * D] (Vaswani et al. 2017).
+
+        state: the keys and values of each sequence, which the executor writes before the sequence's first step; H * P * 16 * (D + D16)
+        elements, P = M / 16 and D16 = D both rounded up to whole pages of 16. Scores are q.k * scale.
+        """
+        ...
+
     def pool(self, step: Step, x: Tensor, kind: str) -> Tensor:
         """[T, E] -> [R, E]: of each of the step's R sequences the last row ("last"), the first ("cls"), or the mean of all ("mean")."""
         ...

@@ -164,6 +164,9 @@ class RecordOps:
     ) -> int:
         return self._record("delta_rule", (*qkv, b, dt), weights, state=state, **settings)
 
+    def cross_attention(self, step: None, q: int, state: int, **settings: Any) -> int:
+        return self._record("cross_attention", (q,), state=state, **settings)
+
     def gated_rms_norm(self, x: int, gate: int, weight: Any, *, group_size: int, eps: float, norm_first: bool) -> int:
         return self._record("gated_rms_norm", (x, gate), (weight,), group_size=group_size, eps=eps, norm_first=norm_first)
 

@@ -90,6 +90,16 @@ class StateOps:
 
         return _over_sequences(step, state, run)
 
+    def cross_attention(self, step: Any, q: Tensor, state: int, *, num_heads: int, num_positions: int, scale: float) -> Tensor:
+        outputs = []
+        for index, row in enumerate(step.rows):
+            queries = q[step.query_indptr[index] : step.query_indptr[index + 1]].unflatten(-1, (num_heads, -1)).transpose(0, 1)
+            known = step.states[state][row][: 2 * num_positions * q.shape[1]].view(num_positions, 2, num_heads, -1)
+            keys, values = known.permute(1, 2, 0, 3)
+            scores = queries @ keys.transpose(1, 2) * scale
+            outputs.append((scores.softmax(-1) @ values).transpose(0, 1).flatten(1))
+        return torch.cat(outputs)
+
     def gated_rms_norm(self, x: Tensor, gate: Tensor, weight: Tensor, *, group_size: int, eps: float, norm_first: bool) -> Tensor:
         gate = functional.silu(gate)
         groups = (x if norm_first else x * gate).unflatten(-1, (-1, group_size))

@@ -47,7 +47,9 @@ class Platform:
         self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, grammars: GrammarCompiler
     ) -> tuple[Executor, StepShape]:
         """See `Platform.executor`."""
-        media = self._media_store(checkpoint) if model.reads_media else None  # its weights first, then what they leave is divided
+        media = (
+            self._media_store(checkpoint) if model.reads_media or model.source_positions else None
+        )  # its weights first, then what they leave is divided
         forward = self.forward(model, checkpoint, shape)
         if model.pooling is not None:
             return PoolingExecutor(forward, model.pooling, forward.shape, self._pool), forward.shape

@@ -108,6 +108,11 @@ class EagerExecutor:
                 if pool == group:
                     cache.copy_block(source, destination, self._block_size)
 
+    def write_source(self, row: int, rows: NDArray[np.float32]) -> None:
+        """See `ForwardPass.write_source`."""
+        for state, of_layer in zip(self._states, np.split(rows, len(self._states), axis=1), strict=True):
+            state[row, : of_layer.size] = torch.from_numpy(np.ascontiguousarray(of_layer)).flatten().to(self._device)
+
     def profile(self) -> dict[str, tuple[int, float]]:
         """See `ForwardPass.profile`: ops are not timed."""
         return {}

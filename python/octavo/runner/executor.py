@@ -146,6 +146,10 @@ class ForwardPass(Protocol):
         """Copy blocks of the KV cache, one after the other."""
         ...
 
+    def write_source(self, row: int, rows: NDArray[np.float32]) -> None:
+        """Give a row that begins what an encoder made of its own input, [M, layers * 2 * E]; of models with `source_positions`."""
+        ...
+
     def profile(self) -> dict[str, tuple[int, float]]:
         """Op -> (calls, seconds) since the last call; empty unless profiling."""
         ...

@@ -19,6 +19,7 @@ from octavo.runner.draws import NO_TOKEN, drawing, reports, token_logprobs, with
 from octavo.runner.executor import ForwardPass, StepShape
 from octavo.runner.media import MediaStore
 from octavo.runner.media_rows import MediaRows
+from octavo.runner.timestamps import TimestampMasks
 from octavo.step import Command, Profile, RowFork, RowSampling, RowStart, StepPlan, StepResult
 from octavo.structured import GrammarCompiler
 from octavo.structured.matchers import Matchers
@@ -69,6 +70,7 @@ class HostExecutor:
         self._pool = pool
         self._vocab_size = vocab_size
         self._media = media
+        self._timestamps = TimestampMasks(vocab_size)
         self._matchers = None if grammars is None else Matchers(grammars, pool.num_threads)
         self._forced: dict[int, list[int]] = {}  # tokens that a row's grammar has added in the step under way
         self._named: dict[int, tuple[int, ...]] = {}  # tokens that a row reports whatever it draws
@@ -122,6 +124,7 @@ class HostExecutor:
             self._batch.end_row(row)
             self._end_sampling(row)
             self._prompt_logprobs.pop(row, None)
+            self._timestamps.end_row(row)
             if self._media is not None:
                 self._media.end_row(row)
         for start in plan.started:
@@ -135,6 +138,10 @@ class HostExecutor:
         """Fill a row. Where its request's parameters cannot be used it draws nothing, but its keys and values are computed all the same:
         the blocks that the plan fills count as filled, and other sequences may share them."""
         token_ids = start.token_ids
+        if start.pictures and not start.media:  # no tokens stand for them: layers attend to them
+            assert self._media is not None
+            (source,) = start.pictures
+            self._forward.write_source(start.row, self._media.rows_of(source))
         if start.media:
             assert self._media is not None
             self._media.start_row(start.row, start.pictures, start.media)
@@ -142,6 +149,8 @@ class HostExecutor:
         if not self._start_sampling(start.row, token_ids, start.num_prompt_tokens, start.sampling):
             token_ids = [token_id if 0 <= token_id < self._vocab_size else 0 for token_id in token_ids]
         self._batch.start_row(start.row, token_ids, start.num_prompt_tokens, start.num_computed_tokens, start.first_blocks)
+        if start.timestamps is not None:
+            self._timestamps.start_row(start.row, start.timestamps)
         if start.sampling.num_prompt_logprobs is not None:
             prompt = token_ids[: start.num_prompt_tokens]
             self._prompt_logprobs[start.row] = _PromptLogprobs(prompt, start.sampling.num_prompt_logprobs)
@@ -213,10 +222,12 @@ class HostExecutor:
         prompt_logprobs = self._score_prompts(plan, logits, errors) if self._prompt_logprobs else {}
         rows, logits_rows = drawing(plan, errors)
         masks = self._matchers.masks(rows) if self._matchers is not None and rows else None
+        if self._timestamps:
+            masks = self._timestamps.add(masks, rows, [logits[row] for row in logits_rows], self._outputs)
         token_ids, told = self._sampler.sample(logits, rows, logits_rows, masks)
         drawn = {row: (token, report) for row, token, report in zip(rows, token_ids, told, strict=True) if token is not None}
         self._batch.append_tokens(list(drawn), [token for token, _ in drawn.values()])
-        if masks is not None:
+        if self._matchers is not None and masks is not None:
             self._follow(drawn, errors)
         forced, self._forced = self._forced, {}
         if len(drawn) < sum(plan.draws):
@@ -234,6 +245,10 @@ class HostExecutor:
             errors=errors,
             run_ms=(time.perf_counter() - started) * 1e3,
         )
+
+    def _outputs(self, row: int) -> list[int]:
+        """The tokens that a row has drawn."""
+        return self._batch.row_tokens(row)[self._batch.num_prompt_tokens(row) :]
 
     def _follow(self, drawn: dict[int, tuple[int, Any]], errors: dict[int, str]) -> None:
         """Tell the rows' grammars what was drawn; where one cannot go on, its request ends."""

@@ -68,10 +68,11 @@ class MediaStore:
 
     def start_row(self, row: int, pictures: Sequence[Picture | PromptEmbeds], media: Sequence[MediaSpan]) -> None:
         """A row that shows pictures begins: computes those that are not there."""
-        of_row = {picture.key: self._rows_of(picture) for picture in pictures}
+        of_row = {picture.key: self.rows_of(picture) for picture in pictures}
         self._shown[row] = [(span.position, of_row[span.key][span.first : span.first + span.length]) for span in media]
 
-    def _rows_of(self, picture: Picture | PromptEmbeds) -> Floats:
+    def rows_of(self, picture: Picture | PromptEmbeds) -> Floats:
+        """What the tower makes of a picture, [M, E]; kept for the next one who asks, as long as there is room."""
         if isinstance(picture, PromptEmbeds):
             return np.frombuffer(picture.rows, np.float32).reshape(picture.num_rows, -1)
         assert self._tower is not None

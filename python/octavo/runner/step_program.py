@@ -40,6 +40,7 @@ class StepProgramExecutor:
         arithmetic: str = "exact",
         sized: Callable[[list[CacheGroupBytes]], StepShape] | None = None,
     ) -> None:
+        self._num_layers, self._num_heads = config.num_layers, config.num_heads
         graph = Graph()
         model = build_model(config, checkpoint, PackedPlacement(pool, arithmetic), RecordOps(graph), shape)
         outputs = model.outputs(None)
@@ -88,6 +89,11 @@ class StepProgramExecutor:
             caches = self.caches if len(self.shape.block_pools) == 1 else [self.caches[group]]  # one pool: all share its numbers
             for cache in caches:
                 cache.copy_block(source, destination)
+
+    def write_source(self, row: int, rows: NDArray[np.float32]) -> None:
+        """See `ForwardPass.write_source`."""
+        for layer, of_layer in enumerate(np.split(rows, self._num_layers, axis=1)):
+            self.program.write_cross(layer, row, np.ascontiguousarray(of_layer), self._num_heads)
 
     def profile(self) -> dict[str, tuple[int, float]]:
         """See `ForwardPass.profile`."""

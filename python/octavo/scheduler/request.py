@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from octavo.step import RowPooling, RowSampling
-from octavo.types import FinishReason, MediaSpan, Picture, PromptEmbeds, TokenLogprobs
+from octavo.types import FinishReason, MediaSpan, Picture, PromptEmbeds, TimestampRules, TokenLogprobs
 
 __all__ = ["BeamParams", "CoreRequest", "SequenceOutput"]
 
@@ -49,7 +49,7 @@ class CoreRequest:
         reuses_prefix: whether tokens that the prefix cache holds need not be computed.
         grammar_field: the field that asked for the samplings' grammar, for an error to name.
         beams: the sequences are beams of one search, whose texts are the choices. None: each sequence is a choice.
-        pictures, media: see `GenerationRequest`.
+        pictures, media, timestamps: see `GenerationRequest`.
     """
 
     request_id: str
@@ -72,6 +72,7 @@ class CoreRequest:
 
     pictures: tuple[Picture | PromptEmbeds, ...] = ()
     media: tuple[MediaSpan, ...] = ()
+    timestamps: TimestampRules | None = None
 
 
 class SequenceOutput(NamedTuple):

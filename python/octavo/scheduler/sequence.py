@@ -186,6 +186,7 @@ class Sequence:
             self.group.request.pooling,
             self.group.request.pictures,
             self.group.request.media,
+            self.group.request.timestamps,
         )
 
     def row_fork(self, source_row: int) -> RowFork:

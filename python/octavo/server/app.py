@@ -29,6 +29,7 @@ _FAMILIES = (page, health, models)
 _LATE_FAMILIES = {
     "openai.completions": ("POST /v1/completions",),
     "openai.chat": ("POST /v1/chat/completions",),
+    "openai.transcriptions": ("POST /v1/audio/transcriptions", "POST /v1/audio/translations"),
     "openai.decisions": ("POST /v1/decisions",),
     "openai.tokenize": ("POST /tokenize", "POST /detokenize", "GET /tokenizer_info"),
     "websocket": ("GET /v1/stream",),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from octavo.server.anthropic import protocol as anthropic
 from octavo.server.edge.body import RequestBody
 from octavo.server.ollama import protocol as ollama
-from octavo.server.openai import decision_body, protocol
+from octavo.server.openai import decision_body, protocol, transcription_body
 from octavo.server.pooling import protocol as pooling
 from octavo.server.responses import protocol as responses
 
@@ -66,6 +66,8 @@ OPERATIONS = (
     Operation("GET /v1/responses", "OpenAI", "A WebSocket with lanes of responses"),
     Operation("POST /v1/decisions", "OpenAI", "How likely each of few answers is", decision_body.DecisionsBody),
     Operation("POST /v1/embeddings", "OpenAI", "Vectors of texts", pooling.EmbeddingBody),
+    Operation("POST /v1/audio/transcriptions", "OpenAI", "What is said in a sound file", transcription_body.TranscriptionBody, _EVENTS),
+    Operation("POST /v1/audio/translations", "OpenAI", "The same in English", transcription_body.TranslationBody),
     Operation("GET /v1/models", "OpenAI", "The models that are served"),
     Operation("GET /v1/models/{id:.+}", "OpenAI", "One of them"),
     Operation("GET /v1/stream", "Octavo", "A WebSocket with many streams of completions and chats"),

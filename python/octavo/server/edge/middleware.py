@@ -60,7 +60,7 @@ async def _pages(request: web.Request, handler: Handler) -> web.StreamResponse:
     if headers is not None:
         return web.Response(status=204, headers=headers)
     if request.method == "POST":
-        check_post(request)
+        check_post(request, config)
     return await handler(request)
 
 

@@ -39,13 +39,16 @@ def check_host(request: web.Request, config: ServerConfig) -> None:
         raise ApiError(403, message, kind="permission_error", code="foreign_host")
 
 
-def check_post(request: web.Request) -> None:
+def check_post(request: web.Request, config: ServerConfig) -> None:
     """Raise `ApiError` 415 for a POST that is not said to be JSON and does not come from a page of this server.
 
+    A form with a file in it, which any page may send, is taken of those that may use the server, and of whoever is no page.
     Some clients of Ollama's name no type. A browser names the origin of every POST, so one without either comes from no page.
     """
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind == "application/json" or kind.endswith("+json") or _is_same_origin(request):
+        return
+    if kind == "multipart/form-data" and allows_origin(request, config):
         return
     if not kind and not request.headers.keys() & _OF_BROWSERS:
         return

@@ -28,10 +28,11 @@ _BYTES_PER_S = 64 * 1024  # a body that arrives slower than this uses up its dea
 _WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
-async def read_raw_body(request: web.Request) -> bytes:
+async def read_raw_body(request: web.Request, *, is_media: bool = False) -> bytes:
     """Return the unpacked body.
 
-    It may have `max_body_bytes`, and eight times as many where media of at least 64 KiB each (`_MEDIA`) are not counted.
+    It may have `max_body_bytes`, and eight times as many where media of at least 64 KiB each (`_MEDIA`) are not counted, or where
+    `is_media` says that nearly all of it is a file.
 
     Raises:
         ApiError: 413 too large (before reading, where the client states the length), 408 too slow, 415 an unknown Content-Encoding,
@@ -54,7 +55,7 @@ async def read_raw_body(request: web.Request) -> bytes:
                     await asyncio.sleep(0)
     if unpacker is not None:
         unpacker.finish()
-    if len(body) > config.max_body_bytes and len(body) - _media_bytes(body) > config.max_body_bytes:
+    if not is_media and len(body) > config.max_body_bytes and len(body) - _media_bytes(body) > config.max_body_bytes:
         raise _too_large(f"the request body has {len(body)} bytes", config.max_body_bytes)
     return bytes(body)
 
