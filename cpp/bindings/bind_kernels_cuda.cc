@@ -279,12 +279,14 @@ void bind_cuda(py::module_& module) {
            })
       .def(
           "open",
-          [](const Library& self, int index, const std::string& activation, std::vector<std::string> blas_paths, bool dry) {
-            const cuda::OpenOptions options{index, activation_from_name(activation), std::move(blas_paths), dry};
+          [](const Library& self, int index, const std::string& activation, std::vector<std::string> blas_paths, bool deterministic,
+             bool dry) {
+            const cuda::OpenOptions options{index, activation_from_name(activation), std::move(blas_paths), deterministic, dry};
             py::gil_scoped_release release;
             return std::shared_ptr<Device>(self.api().open(options));
           },
-          py::arg("index") = 0, py::arg("activation") = "bf16", py::arg("blas_paths") = std::vector<std::string>{}, py::arg("dry") = false);
+          py::arg("index") = 0, py::arg("activation") = "bf16", py::arg("blas_paths") = std::vector<std::string>{},
+          py::arg("deterministic") = false, py::arg("dry") = false);
 }
 
 }  // namespace octavo

@@ -22,7 +22,7 @@ struct SampledToken;
 
 namespace octavo::cuda {
 
-constexpr int kApiVersion = 4;
+constexpr int kApiVersion = 6;
 
 struct LibraryInfo {
   std::string version;        // Octavo's
@@ -149,7 +149,9 @@ struct OpenOptions {
   int index = 0;
   DType activation = DType::bf16;            // bf16, f16 or f32
   std::vector<std::string> blas_paths = {};  // where cuBLASLt may be, best first
-  bool dry = false;                          // no GPU: weights have shapes only, programs describe themselves and cannot run
+  // Every row of a step is computed in the same way whatever else is in the step: same bits in any batch, in any chunks, cached or not.
+  bool deterministic = false;
+  bool dry = false;  // no GPU: weights have shapes only, programs describe themselves and cannot run
 };
 
 class Api {

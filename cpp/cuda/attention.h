@@ -94,6 +94,7 @@ struct AttentionLimits {
   int max_num_seqs = 0;
   int max_num_tokens = 0;
   int max_model_len = 0;
+  bool deterministic = false;  // a query's result hangs on nothing but itself and the keys it sees
 };
 
 // Our own kernel: any head_dim that is a multiple of 8, up to 512; every architecture.

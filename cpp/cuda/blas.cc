@@ -1,11 +1,15 @@
 #include "cuda/blas.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <limits>
 #include <sstream>
 
 #include "cuda/check.h"
 #include "cuda/launch.h"
+#include "cuda/memory.h"
+#include "cuda/weights.h"
 #include "ops/activation/activation_cuda.h"
 #include "ops/linear/gemv_cuda.h"
 #include "ops/linear/tiled_cuda.h"
@@ -22,6 +26,8 @@ constexpr float kEarlyStart = 4e-3f;
 constexpr float kShortest = 1e-4f;               // ms
 constexpr float kClose = 1.06f;                  // of the best time: such candidates are measured again, in turns
 constexpr char kOwnKernels[] = "own kernels 4";  // raised when theirs become faster: what was measured before counts no more
+
+constexpr std::int64_t kAnyRows = 0;  // in a shape whose choice holds for any number of rows
 
 int blas_type(DType type) { return type == DType::f32 ? CUDA_R_32F : type == DType::f16 ? CUDA_R_16F : CUDA_R_16BF; }
 
@@ -52,7 +58,7 @@ struct Products::Plan {
   Choice choice;
 };
 
-Products::Products(std::shared_ptr<BlasLibrary> library) : library_(std::move(library)) {
+Products::Products(std::shared_ptr<BlasLibrary> library, bool deterministic) : library_(std::move(library)), deterministic_(deterministic) {
   if (!library_) return;
   require_blas(library_->create(&handle_), "create");
   check(cudaMalloc(&workspace_, kWorkspaceBytes), "cuBLASLt: workspace");
@@ -85,8 +91,8 @@ std::int64_t measured_rows(std::int64_t rows) {
   return (rows + step - 1) / step * step;
 }
 
-Products::Shape Products::coarse(Shape shape) {
-  shape.rows = measured_rows(shape.rows);
+Products::Shape Products::coarse(Shape shape) const {
+  shape.rows = deterministic_ ? kAnyRows : measured_rows(shape.rows);
   return shape;
 }
 
@@ -142,6 +148,9 @@ Products::Plan& Products::plan_of(const DeviceMatrix& x, const DeviceMatrix& wei
              (known->second.own || library_->check(handle_, plan->description, plan->weight, plan->x, plan->added, plan->y,
                                                    &known->second.algorithm, &checked) == blas::kSuccess)) {
     plan->choice = known->second;
+  } else if (deterministic_) {
+    throw std::runtime_error(concat("cuBLASLt: no algorithm computes ", shape.rows, " rows of a product with [", weight.rows, ", ",
+                                    weight.cols, "] as it does others; serve without --deterministic"));
   } else {
     const auto found = heuristics(*plan, 1);
     plan->choice.own = found.empty();
@@ -156,8 +165,9 @@ void Products::product(const DeviceMatrix& x, const DeviceMatrix& weight, const 
   run(plan, plan.choice, x, weight, epilogue, y, stream);
 }
 
-void Products::run_own(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y, Stream stream) {
-  if (gemv_takes(x, weight)) return gemv(x, weight, {epilogue.bias.values, epilogue.added}, y, stream);
+void Products::run_own(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y,
+                       Stream stream) const {
+  if (!deterministic_ && gemv_takes(x, weight)) return gemv(x, weight, {epilogue.bias.values, epilogue.added}, y, stream);
   const DeviceMatrix* residual = epilogue.added;
   require(!residual || residual->data != y.data, "a product of our own cannot add y to itself");
   tiled_product(x, weight, epilogue.bias.values, y, stream);
@@ -232,14 +242,88 @@ Products::Choice Products::fastest(const Plan& plan, std::vector<Choice> candida
   return candidates.front();
 }
 
+// The algorithm that is fast for few rows and not slow for many, among those that compute the first rows of a product to the same bits
+// whatever rows follow. That they do is seen, on random operands, not taken from a document.
+Products::Choice Products::same_for_all_rows(const DeviceMatrix& weight, const Epilogue& epilogue, DType y_type, Stream stream) {
+  constexpr std::int64_t kMostRows = 2048, kMostElements = std::int64_t{64} << 20, kLargestStep = 65536;
+  const std::int64_t most = std::clamp(kMostElements / weight.rows, std::int64_t{128}, kMostRows);
+  const std::array<std::int64_t, 4> row_counts{most, 64, 16, 1};
+  constexpr float kLittle = 1.08f, kBehind = 1e6f;
+  const auto size = [](DType type) { return static_cast<std::int64_t>(size_of(type)); };
+  const auto xs = device_array<unsigned char>(static_cast<std::size_t>(most * weight.cols * size(weight.type)), "measuring products");
+  const auto ys = device_array<unsigned char>(static_cast<std::size_t>(most * weight.rows * size(y_type)), "measuring products");
+  fill_random(xs.get(), weight.type, most * weight.cols, 1, stream);
+  struct Operands {
+    DeviceMatrix x, y;
+    std::unique_ptr<Plan> plan;
+  };
+  std::vector<Operands> all;
+  std::vector<BlasAlgorithm> candidates;
+  for (std::int64_t rows : row_counts) {
+    Operands made{{xs.get(), rows, weight.cols, weight.cols, weight.type}, {ys.get(), rows, weight.rows, weight.rows, y_type}, nullptr};
+    made.plan = describe_plan(made.x, weight, {epilogue.bias}, made.y);
+    for (const BlasHeuristic& found : heuristics(*made.plan, kCandidates)) {
+      const auto same = [&](const BlasAlgorithm& other) { return std::memcmp(&other, &found.algorithm, sizeof other) == 0; };
+      if (std::none_of(candidates.begin(), candidates.end(), same)) candidates.push_back(found.algorithm);
+    }
+    all.push_back(std::move(made));
+  }
+  const DeviceMatrix most_x{nullptr, kLargestStep, weight.cols, weight.cols, weight.type},
+      most_y{nullptr, kLargestStep, weight.rows, weight.rows, y_type};
+  const std::unique_ptr<Plan> largest = describe_plan(most_x, weight, {epilogue.bias}, most_y);
+  const auto takes = [&](const Plan& plan, const BlasAlgorithm& algorithm) {
+    BlasHeuristic checked;
+    return library_->check(handle_, plan.description, plan.weight, plan.x, plan.added, plan.y, &algorithm, &checked) == blas::kSuccess &&
+           checked.workspace_bytes <= kWorkspaceBytes;
+  };
+  std::vector<std::pair<BlasAlgorithm, std::array<float, 4>>> valid;
+  std::array<float, 4> best;
+  best.fill(std::numeric_limits<float>::max());
+  const auto row_bytes = static_cast<std::size_t>(weight.rows * size(y_type));
+  for (const BlasAlgorithm& algorithm : candidates) {
+    std::array<float, 4> times{};
+    std::vector<unsigned char> expected, got;
+    bool same = takes(*largest, algorithm);
+    for (std::size_t i = 0; same && i < all.size(); ++i) {
+      const Operands& of = all[i];
+      same = takes(*of.plan, algorithm);
+      if (!same) break;
+      const Choice choice{false, algorithm};
+      times[i] = time(*of.plan, choice, of.x, weight, {epilogue.bias}, of.y, stream);
+      std::vector<unsigned char>& rows = i == 0 ? expected : got;
+      rows.resize(static_cast<std::size_t>(std::min<std::int64_t>(of.x.rows, 64)) * row_bytes);
+      check(cudaMemcpyAsync(rows.data(), ys.get(), rows.size(), cudaMemcpyDeviceToHost, stream), "measuring products");
+      check(cudaStreamSynchronize(stream), "measuring products");
+      same = i == 0 || std::memcmp(expected.data(), got.data(), got.size()) == 0;
+    }
+    if (!same) continue;
+    for (std::size_t i = 0; i < times.size(); ++i) best[i] = std::min(best[i], times[i]);
+    valid.emplace_back(algorithm, times);
+  }
+  if (valid.empty()) return {true, {}};
+  // Who pays little for few rows is ordered by the time of many; the others come behind, by what all row counts pay together.
+  const auto cost = [&](const auto& candidate) {
+    float sum = 0.0f, few = 0.0f;
+    for (std::size_t i = 0; i < best.size(); ++i) sum += candidate.second[i] / best[i];
+    for (std::size_t i = 1; i < best.size(); ++i) few = std::max(few, candidate.second[i] / best[i]);
+    return few <= kLittle ? candidate.second[0] / best[0] : kBehind + sum;
+  };
+  const auto chosen = std::min_element(valid.begin(), valid.end(), [&](const auto& a, const auto& b) { return cost(a) < cost(b); });
+  return {false, chosen->first};
+}
+
 bool Products::prefers_gemv(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y) {
-  return gemv_takes(x, weight) && plan_of(x, weight, {bias}, y).choice.own;
+  return !deterministic_ && gemv_takes(x, weight) && plan_of(x, weight, {bias}, y).choice.own;
 }
 
 void Products::measure(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y, Stream stream) {
   const Shape shape = shape_of(x, weight, epilogue, y);
   if (!library_ || x.rows == 0 || choices_.count(coarse(shape))) return;
   if (!flush_) check(cudaMalloc(&flush_, kFlushBytes), "measuring products");
+  if (deterministic_) {
+    choices_[coarse(shape)] = same_for_all_rows(weight, epilogue, y.type, stream);
+    return;
+  }
   const std::unique_ptr<Plan> plan = describe_plan(x, weight, epilogue, y);
   std::vector<Choice> candidates;
   for (const BlasHeuristic& found : heuristics(*plan, kCandidates)) candidates.push_back({false, found.algorithm});

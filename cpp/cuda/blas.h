@@ -29,7 +29,8 @@ struct Epilogue {
 
 class Products {
  public:
-  explicit Products(std::shared_ptr<BlasLibrary> library);  // null: only kernels of our own
+  // A null library: only kernels of our own. Deterministic: how a row is computed hangs on the weight's shape, not on the number of rows.
+  explicit Products(std::shared_ptr<BlasLibrary> library, bool deterministic = false);
   ~Products();
   Products(const Products&) = delete;
   Products& operator=(const Products&) = delete;
@@ -40,6 +41,7 @@ class Products {
   // Times the candidates for this shape, unless it is known, and keeps the fastest. Overwrites y and waits for the stream: not while a
   // graph is captured. A shape stands for all of the same measured_rows().
   void measure(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y, Stream stream);
+  bool deterministic() const { return deterministic_; }
   // Whether such a product is computed by gemv, which can take more along.
   bool prefers_gemv(const DeviceMatrix& x, const DeviceMatrix& weight, const Bias& bias, const DeviceMatrix& y);
   void finish_measuring();  // frees what measuring needs
@@ -62,20 +64,22 @@ class Products {
   };
   struct Plan;  // descriptors and the choice, of one shape and strides
   static Shape shape_of(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y);
-  static Shape coarse(Shape shape);
+  Shape coarse(Shape shape) const;
   std::unique_ptr<Plan> describe_plan(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue,
                                       const DeviceMatrix& y) const;
   std::vector<BlasHeuristic> heuristics(const Plan& plan, int wanted) const;
   Plan& plan_of(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y);
   void run(const Plan& plan, const Choice& choice, const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue,
            const DeviceMatrix& y, Stream stream);
-  static void run_own(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y, Stream stream);
+  void run_own(const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue, const DeviceMatrix& y, Stream stream) const;
+  Choice same_for_all_rows(const DeviceMatrix& weight, const Epilogue& epilogue, DType y_type, Stream stream);
   Choice fastest(const Plan& plan, std::vector<Choice> candidates, const DeviceMatrix& x, const DeviceMatrix& weight,
                  const Epilogue& epilogue, const DeviceMatrix& y, Stream stream);
   float time(const Plan& plan, const Choice& choice, const DeviceMatrix& x, const DeviceMatrix& weight, const Epilogue& epilogue,
              const DeviceMatrix& y, Stream stream);
 
   std::shared_ptr<BlasLibrary> library_;
+  bool deterministic_;
   void* handle_ = nullptr;
   void* workspace_ = nullptr;
   void* flush_ = nullptr;                                                // written between measurements, so that weights come from memory

@@ -36,7 +36,7 @@ class CudaDevice final : public Device {
     check(status, "the first kernel");
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
     std::string why_not;
-    products_ = std::make_unique<Products>(BlasLibrary::open(options.blas_paths, why_not));
+    products_ = std::make_unique<Products>(BlasLibrary::open(options.blas_paths, why_not), options.deterministic);
     why_no_blas_ = why_not;
   }
 

@@ -108,7 +108,7 @@ Attention* CudaProgram::attention_of(const AttentionShape& shape) {
   std::unique_ptr<Attention> backend;
   if (!dry()) {
     const AttentionLimits limits{static_cast<int>(limits_.max_num_seqs), static_cast<int>(step_layout_.max_tokens),
-                                 static_cast<int>(limits_.max_model_len)};
+                                 static_cast<int>(limits_.max_model_len), setting_.products->deterministic()};
     std::string why_not;
     if (limits_.attention != "paged") backend = make_flashinfer_attention(shape, limits, why_not);
     require(backend || limits_.attention != "flashinfer", "--attention flashinfer: ", why_not);

@@ -160,7 +160,7 @@ void expect_right(const DevicePlanShape& shape, const Step& step) {
   fa2.expect_outputs(planned);
   for (int row = 0; row < static_cast<int>(step.context_lens.size()); ++row) {
     const int query_len = step.query_indptr[row + 1] - step.query_indptr[row];
-    if (query_len >= shape.min_hopper_queries && !step.captured) {
+    if (shape.min_hopper_queries > 0 && query_len >= shape.min_hopper_queries && !step.captured) {
       hopper.expect_complete(row, shape.num_heads);
     } else {
       fa2.expect_complete(row, shape.num_heads / shape.num_kv_heads);
@@ -255,6 +255,33 @@ TEST(DevicePlan, OfAGraphDependsOnTokensAlone) {
                  a.item_rows, a.item_query_tiles, a.item_kv_chunks, a.merge_indptr, a.chunk_tokens, a.num_merged_tokens, a.item_is_valid),
         std::tie(b.num_items, b.query_tile, b.split, b.num_rows, b.first_merged_token, b.max_merged_tokens, b.page_indptr, b.output_indptr,
                  b.item_rows, b.item_query_tiles, b.item_kv_chunks, b.merge_indptr, b.chunk_tokens, b.num_merged_tokens, b.item_is_valid));
+  }
+}
+
+// Where chunks are fixed a context is cut at the same keys whatever else is in the step, and tiles are of one size.
+TEST(DevicePlan, CutsContextsAtMultiplesOfAFixedChunk) {
+  std::mt19937 random(11);
+  const auto within = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
+  for (int round = 0; round < 12; ++round) {
+    DevicePlanShape shape = shape_of(8, 2, 128, 0);
+    shape.min_hopper_queries = 0;
+    shape.fixed_chunk = 64;
+    shape.max_chunks = 8;
+    Step step;
+    step.captured = round % 2 == 1;
+    for (int row = within(1, 8); row > 0; --row) {
+      const int query_len = within(0, 2) == 0 && !step.captured ? within(2, 200) : 1;
+      step.add(query_len, query_len + within(0, 300));
+    }
+    step.num_tokens = step.query_indptr.back();
+    const Planned planned(shape, step);
+    EXPECT_TRUE(planned.plan.fa2.split);
+    EXPECT_EQ(planned.plan.fa2.query_tile, 64);
+    EXPECT_EQ(planned.at(planned.plan.fa2.chunk_tokens)[0], 64);
+    EXPECT_EQ(planned.plan.hopper.num_items, 0);
+    EXPECT_TRUE(!step.captured || can_capture(shape, step.view()));
+    expect_right(shape, step);
+    if (testing::Test::HasFatalFailure()) return;
   }
 }
 

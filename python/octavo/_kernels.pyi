@@ -261,7 +261,9 @@ class CudaLibrary:
         """version, architectures, runtime_version and driver_version (13000 is CUDA 13.0; 0: no driver), flashinfer."""
     def devices(self) -> list[tuple[str, int, int, int]]:
         """(name, compute capability x 10, multiprocessors, bytes) of each GPU; empty where there is none or no driver."""
-    def open(self, index: int = 0, activation: str = "bf16", blas_paths: Sequence[str] = (), dry: bool = False) -> CudaDevice:
+    def open(
+        self, index: int = 0, activation: str = "bf16", blas_paths: Sequence[str] = (), deterministic: bool = False, dry: bool = False
+    ) -> CudaDevice:
         """activation: bf16, fp16 or fp32. dry: no GPU; programs describe themselves and cannot run."""
 
 class CudaDevice:

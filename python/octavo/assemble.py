@@ -14,7 +14,7 @@ from octavo.checkpoint.model_config import ModelConfig
 from octavo.checkpoint.pooling_config import PoolingConfig
 from octavo.checkpoint.speech_config import SpeechConfig, read_speech
 from octavo.config import EngineConfig
-from octavo.engine import AsyncEngine, Core, EngineCore, LocalCore, ModelInfo, StepPace
+from octavo.engine import AsyncEngine, Core, EngineCore, LatePlans, LocalCore, ModelInfo, StepPace
 from octavo.engine.synthetic_core import SYNTHETIC, WORDS, SyntheticCore, SyntheticModel
 from octavo.errors import ConfigError
 from octavo.fetch import find_model
@@ -66,8 +66,8 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
     wanted = step_shape(config, model, platform)
     executor, shape = _fitting(lambda: platform.executor(model, checkpoint, wanted, grammars))
 
-    pace = StepPace(config.scheduling.max_step_ms, shape.max_num_tokens) if model.pooling is None else None  # nobody waits for a next token
-    engine_core = EngineCore(_scheduler(config, shape), LocalRunner(executor), pace=pace)
+    pace, late_plans = (None, None) if model.pooling is not None else _timing(config, platform, shape)  # nobody waits for a next token
+    engine_core = EngineCore(_scheduler(config, shape), LocalRunner(executor), pace=pace, late_plans=late_plans)
     del executor  # the runner alone holds it: dropping a broken one frees its memory
 
     def rebuild() -> tuple[Scheduler, Runner]:
@@ -182,6 +182,12 @@ def _pooled_sizes(config: EngineConfig, pooling: PoolingConfig, max_model_len: i
             "raise it, or lower --max-model-len"
         )
     return max_model_len, max_num_tokens
+
+
+def _timing(config: EngineConfig, platform: Platform, shape: StepShape) -> tuple[StepPace, LatePlans | None]:
+    asked = config.scheduling.max_step_ms
+    pace = StepPace(platform.max_step_ms if asked is None else asked, shape.max_num_tokens, platform.backlog_steps)
+    return pace, None if platform.plan_lead_ms is None else LatePlans(platform.plan_lead_ms)
 
 
 def _scheduler(config: EngineConfig, shape: StepShape) -> Scheduler:

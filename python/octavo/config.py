@@ -143,8 +143,10 @@ class SchedulingConfig:
     max_num_batched_tokens: int | None = _option(
         None, "token budget of a step; default: 256 on a processor, 8192 on a GPU", least=1, most=1 << 20
     )
-    max_step_ms: float = _option(
-        100.0, "milliseconds that a step takes, about, while prompts arrive and others decode; 0: any time", least=0
+    max_step_ms: float | None = _option(
+        None,
+        "milliseconds that a step takes, about, while prompts arrive and others decode; 0: any time; default: 100, 15 on a GPU",
+        least=0,
     )
     max_priority: int | None = _option(None, "most urgent priority of a request: a lower number counts as this one; default: any")
     max_waiting: int = _option(4096, "most choices (n of each prompt) that wait; one more is answered 503", least=1)
@@ -174,6 +176,10 @@ class PlacementConfig:
         "auto",
         "on a GPU: flashinfer, or paged (Octavo's own); auto: the faster one that serves the model",
         choices=("auto", "flashinfer", "paged"),
+    )
+    deterministic: bool = _option(
+        False,
+        "on a GPU: a request's tokens and log-probabilities to the same bits whatever runs beside it, however its prompt is cut; slower",
     )
     gpu_memory_utilization: float = _option(0.9, "share of a GPU's memory that this process may take, KV cache included", above=0, most=1)
     threads: int | None = _option(None, "compute threads; default: one for each core that this process may use", least=1)

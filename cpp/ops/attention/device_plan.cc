@@ -12,6 +12,7 @@ namespace {
 constexpr int kPage = 16;
 constexpr int kMinChunk = 128;  // tokens; a shorter chunk costs more to merge than it saves
 constexpr int kBlocksPerProcessor = 2;
+constexpr int kFixedTile = 64;        // packed rows, where chunks are fixed
 constexpr int kMaxCapturedTiles = 4;  // query tiles of a sequence in a graph
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -25,6 +26,7 @@ std::int64_t full_grid(const DevicePlanShape& shape) {
 }
 
 int query_tile_of(const DevicePlanShape& shape, std::int64_t packed_rows) {
+  if (shape.fixed_chunk > 0) return kFixedTile;
   if (packed_rows > 64 && shape.head_dim < 256) return 128;
   return packed_rows > 16 ? 64 : 16;
 }
@@ -57,11 +59,19 @@ std::int64_t captured_tiles(const DevicePlanShape& shape, int num_tokens) {
 }
 
 // A graph's launches split contexts exactly when its tokens alone do not fill the GPU.
-bool captured_split(const DevicePlanShape& shape, int num_tokens) { return captured_tiles(shape, num_tokens) < full_grid(shape); }
+bool captured_split(const DevicePlanShape& shape, int num_tokens) {
+  return shape.fixed_chunk > 0 || captured_tiles(shape, num_tokens) < full_grid(shape);
+}
+
+std::int64_t captured_items(const DevicePlanShape& shape, int num_tokens) {
+  if (shape.fixed_chunk > 0) return captured_tiles(shape, num_tokens) * shape.max_chunks;
+  return captured_split(shape, num_tokens) ? full_grid(shape) : captured_tiles(shape, num_tokens);
+}
 
 std::int64_t max_fa2_items(const DevicePlanShape& shape) {
   const std::int64_t tiles = ceil_div(std::int64_t{shape.max_num_tokens} * group_of(shape), 64) + 2 * shape.max_num_seqs + 1;
-  return std::max({full_grid(shape), tiles + tiles / 4, captured_tiles(shape, shape.max_num_tokens)});
+  const std::int64_t fixed = shape.fixed_chunk > 0 ? tiles * shape.max_chunks : 0;
+  return std::max({full_grid(shape), tiles + tiles / 4, captured_items(shape, shape.max_num_tokens), fixed});
 }
 
 std::int64_t max_hopper_items(const DevicePlanShape& shape) {
@@ -79,6 +89,7 @@ std::int64_t device_plan_capacity(const DevicePlanShape& shape) {
 }
 
 std::int64_t device_plan_partial_rows(const DevicePlanShape& shape) {
+  if (shape.fixed_chunk > 0) return std::int64_t{shape.max_num_tokens} * shape.max_chunks;
   const std::int64_t short_queries = shape.max_num_seqs + shape.max_num_seqs / 4 + full_grid(shape);
   return std::max(full_grid(shape) * ceil_div(128, group_of(shape)), short_queries);
 }
@@ -172,6 +183,10 @@ std::int64_t DevicePlanner::shortest_chunk(std::int64_t longest, std::int64_t li
 // Decides whether contexts are split, and into chunks of how many keys. Where tiles alone fill the GPU, only decoding sequences are cut,
 // and only when one is much longer than the others.
 std::int64_t DevicePlanner::choose_chunk(const DevicePlanStep& step, Fa2Layout& fa2) {
+  if (shape_.fixed_chunk > 0) {
+    fa2.split = true;
+    return shape_.fixed_chunk;
+  }
   std::int64_t num_tiles = 0, longest = 1;
   for (const PackedRow& row : packed_) {
     num_tiles += row.num_tiles;
@@ -196,7 +211,7 @@ void DevicePlanner::place_fa2(const DevicePlanStep& step, DevicePlan& plan, std:
   const auto num_seqs = static_cast<int>(step.context_lens.size);
   fa2.num_rows = step.captured ? std::min(shape_.max_num_seqs, step.num_tokens) : num_seqs;
   fa2.num_items = static_cast<int>(num_items);
-  if (step.captured) fa2.num_items = static_cast<int>(fa2.split ? full_grid(shape_) : captured_tiles(shape_, step.num_tokens));
+  if (step.captured) fa2.num_items = static_cast<int>(captured_items(shape_, step.num_tokens));
   if (fa2.split) {
     fa2.first_merged_token = step.captured ? 0 : step.query_indptr[fa2_rows_.front()];
     fa2.max_merged_tokens = step.captured ? step.num_tokens : step.query_indptr[fa2_rows_.back() + 1] - fa2.first_merged_token;

@@ -22,6 +22,8 @@ struct DevicePlanShape {
   int max_num_seqs = 0;
   int max_num_tokens = 0;
   int min_hopper_queries = 0;  // sequences with at least so many new tokens go to the Hopper kernel; 0: none does
+  int fixed_chunk = 0;         // tokens, whole pages: every context is cut at its multiples and every tile is of one size; 0: as fits best
+  int max_chunks = 1;          // of a context, where fixed_chunk is given
 };
 
 // One step as the host knows it: R sequences, the last tokens of whose contexts are new.

@@ -282,7 +282,7 @@ class PagedAttention final : public Attention {
     int device = 0, processors = 0;
     check(cudaGetDevice(&device), "cudaGetDevice");
     check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
-    wanted_blocks_ = processors * 4;
+    wanted_blocks_ = limits.deterministic ? 0 : processors * 4;
     split_tokens_ = std::min(limits.max_num_tokens, wanted_blocks_ / std::max(1, shape.num_kv_heads));
     const std::int64_t records = static_cast<std::int64_t>(split_tokens_) * shape.num_heads * kMostSplits;
     num_bytes_ = records * (shape.value_dim() + 2) * static_cast<std::int64_t>(sizeof(float));
@@ -345,7 +345,7 @@ class PagedAttention final : public Attention {
   AttentionStep step_;
   int splits_ = 1;
   int wanted_blocks_ = 0;
-  int split_tokens_ = 0;  // steps of more tokens fill the device without splitting
+  int split_tokens_ = 0;  // steps of more tokens fill the device without splitting; 0: none is split
   std::int64_t num_bytes_ = 0;
   float* partial_ = nullptr;
 };

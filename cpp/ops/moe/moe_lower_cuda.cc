@@ -33,6 +33,8 @@ Routing routing_of(const OpLowering& op) {
   return routing;
 }
 
+constexpr int kDeterministicTileRows = 64;  // every tile size has kernels and sums of its own
+
 Gating gating_of(const program::Attributes& attributes) {
   const std::string& name = attributes.text("activation");
   if (name == "clamped_swiglu")
@@ -65,15 +67,16 @@ void lower_experts(OpLowering& op) {
   const std::size_t arrays = op.scratch(SortedChoices::num_bytes(most, num_experts));
   const std::size_t hidden = op.scratch(most * expert_size * bytes), outputs = op.scratch(most * hidden_size * bytes),
                     gate_up = op.scratch(tiles ? 0 : most * 2 * expert_size * bytes);
+  const bool deterministic = op.context.products && op.context.products->deterministic();
   op.launch("experts", [=](const Frame& f) {
     const DeviceMatrix tokens = f[x];
     const std::int64_t rows = tokens.rows * top_k;
     const SortedChoices sorted = SortedChoices::in(f.scratch(arrays), most, num_experts);
     const DeviceMatrix activated{f.scratch(hidden), rows, expert_size, expert_size, type},
         made{f.scratch(outputs), rows, hidden_size, hidden_size, type};
-    if (few_tokens_take(tokens, up, down))
+    if (!deterministic && few_tokens_take(tokens, up, down))
       return few_token_experts(gating, weighs, tokens, f[ids], f[weights], up, down, activated, f[y], f.stream);
-    const int each = tile_rows(rows, num_experts);
+    const int each = deterministic ? kDeterministicTileRows : tile_rows(rows, num_experts);
     sort_choices(f[ids], f[weights], num_experts, each, sorted, f.stream);
     if (tiles) {
       gated_grouped_product(gating, weighs, tokens, up, sorted, each, activated, f.stream);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from octavo.engine.async_engine import AsyncEngine
 from octavo.engine.engine_core import EngineCore
+from octavo.engine.late_plans import LatePlans
 from octavo.engine.local_core import LocalCore
 from octavo.engine.model_info import ModelInfo
 from octavo.engine.port import Core, Engine
@@ -18,6 +19,7 @@ __all__ = [
     "EngineCore",
     "EngineObserver",
     "EngineStats",
+    "LatePlans",
     "LocalCore",
     "ModelInfo",
     "RequestStream",

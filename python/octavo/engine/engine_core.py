@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
+from octavo.engine.late_plans import LatePlans
 from octavo.engine.stats import CoreStats
 from octavo.engine.step_pace import StepPace
 from octavo.engine.watchdog import Fault, Watchdog
@@ -23,6 +24,7 @@ class EngineCore:
 
     Args:
         pace: chooses each step's token budget; None: always the scheduler's own.
+        late_plans: says how late a step is planned while another one runs; None: at once.
         clock: seconds; says how long requests wait.
         watchdog: told of each result; asked by `find_fault`.
 
@@ -36,6 +38,7 @@ class EngineCore:
         runner: Runner,
         *,
         pace: StepPace | None = None,
+        late_plans: LatePlans | None = None,
         watchdog: Watchdog | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -43,6 +46,7 @@ class EngineCore:
         self._runner: Runner | None = runner
         self._watchdog = watchdog or Watchdog()
         self._pace = pace
+        self._late_plans = late_plans
         self._clock = clock
         self._in_flight: deque[tuple[StepPlan, Future[StepResult]]] = deque()
         self._num_steps = 0
@@ -63,10 +67,16 @@ class EngineCore:
         Raises whatever broke the runner; the core can serve nothing after that.
         """
         assert self._runner is not None
+        if self._late_plans is not None and self._in_flight and not self.scheduler.num_waiting:
+            await asyncio.sleep(self._late_plans.wait_s(self._clock()))
+        began = self._clock()
         plan = self.scheduler.schedule(self._token_budget())
         for group in self.scheduler.started:
             group.queue_s = self._clock() - group.arrived_s
         if plan is not None:
+            if self._late_plans is not None:
+                now = self._clock()
+                self._late_plans.submitted(now - began, now, running=bool(self._in_flight))
             self._in_flight.append((plan, self._runner.submit(plan)))
         if not self._in_flight or (plan is not None and len(self._in_flight) < self._runner.depth):
             return []
@@ -77,6 +87,8 @@ class EngineCore:
         self._watchdog.took(result.run_ms)
         if self._pace is not None:
             self._pace.observe(ran, result)
+        if self._late_plans is not None:
+            self._late_plans.observe(ran, result, self._clock())
         return self.scheduler.update(result)
 
     def stats(self, rebuilds: int = 0) -> CoreStats:
@@ -116,7 +128,9 @@ class EngineCore:
         self.scheduler, self._runner = scheduler, runner
 
     def _token_budget(self) -> int | None:
-        return None if self._pace is None else self._pace.token_budget(self.scheduler.num_decoding)
+        if self._pace is None:
+            return None
+        return self._pace.token_budget(self.scheduler.num_decoding, self.scheduler.num_waiting_tokens if self._pace.counts_waiting else 0)
 
 
 async def _result_of(future: Future[StepResult]) -> StepResult:

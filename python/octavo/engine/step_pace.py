@@ -16,6 +16,7 @@ from octavo.step import StepPlan, StepResult
 __all__ = ["MIN_PROMPT_TOKENS", "StepPace"]
 
 MIN_PROMPT_TOKENS = 32  # prompts always go on, however long a step without them takes
+_LEAST_BACKLOG = 256  # tokens of prompts that a device takes along which is fast at large steps
 _FADING = 7 / 8  # weight of a step relative to the next one: the last eight or so count
 _MAX_SURPRISE = 2.0  # a step counts as at most this many times longer or shorter than was expected
 _MAX_GROWTH = 2.0  # no step is more than this many times larger than recent ones: the line is known near them only
@@ -30,20 +31,28 @@ class StepPace:
     Args:
         target_ms: how long such a step should take; 0: any time, every step gets the whole budget.
         max_num_tokens: the whole budget.
+        backlog_steps: prompts that wait are computed in so many steps of this size, about, even if these last longer: where a device is
+            fast at large steps a queue must not grow for the sake of the target. None: the target holds whoever waits.
+
+    Attributes:
+        counts_waiting: whether `token_budget` asks how much waits.
     """
 
-    def __init__(self, target_ms: float, max_num_tokens: int) -> None:
+    def __init__(self, target_ms: float, max_num_tokens: int, backlog_steps: int | None = None) -> None:
+        self.counts_waiting = backlog_steps is not None
+        self._backlog_steps = backlog_steps or 1
         self._target_ms = target_ms
         self._max_num_tokens = max_num_tokens
         self._last_num_tokens = 0
         # Weighted sums over observed steps: weights, tokens, milliseconds, tokens * tokens, tokens * milliseconds.
         self._sums = (0.0, 0.0, 0.0, 0.0, 0.0)
 
-    def token_budget(self, num_decoding: int) -> int:
+    def token_budget(self, num_decoding: int, num_waiting_tokens: int = 0) -> int:
         """Most tokens of the next step, in which `num_decoding` sequences decode. Where none does, nobody waits: all there are."""
         if num_decoding == 0 or self._target_ms == 0:
             return self._max_num_tokens
-        return min(max(self._target_tokens(), num_decoding + MIN_PROMPT_TOKENS), self._max_num_tokens)
+        backlog = num_decoding + max(num_waiting_tokens // self._backlog_steps, _LEAST_BACKLOG) if self.counts_waiting else 0
+        return min(max(self._target_tokens(), backlog, num_decoding + MIN_PROMPT_TOKENS), self._max_num_tokens)
 
     def observe(self, plan: StepPlan, result: StepResult) -> None:
         """Learn from a step that ran. One that only decodes says nothing about prompts and is passed over."""

@@ -23,7 +23,9 @@ class Platform(Protocol):
     `EngineConfig`, which starts its threads.
 
     Attributes:
-        max_num_seqs, max_num_batched_tokens: those that suit the device, where the configuration names none.
+        max_num_seqs, max_num_batched_tokens, max_step_ms: those that suit the device, where the configuration names none.
+        backlog_steps: see `StepPace`.
+        plan_lead_ms: how long before a step's end the next one is planned, see `LatePlans`; None: as soon as it can be.
         reads_media: whether its executors run vision towers and take rows in place of embeddings.
         kv_cache_dtype: element type of the KV cache where the configuration says `auto`.
         facts: what to tell about it (executor, kernels); plain JSON values.
@@ -31,6 +33,9 @@ class Platform(Protocol):
 
     max_num_seqs: int
     max_num_batched_tokens: int
+    max_step_ms: float
+    backlog_steps: int | None
+    plan_lead_ms: float | None
     reads_media: bool
     kv_cache_dtype: str
     facts: dict[str, Any]

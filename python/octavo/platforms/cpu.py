@@ -32,6 +32,9 @@ class Platform:
 
     max_num_seqs = 64
     max_num_batched_tokens = 256
+    max_step_ms = 100.0
+    backlog_steps: int | None = None
+    plan_lead_ms: float | None = None
     reads_media = True
 
     def __init__(self, config: EngineConfig) -> None:

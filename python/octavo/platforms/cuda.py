@@ -22,6 +22,9 @@ class Platform:
 
     max_num_seqs = 1024
     max_num_batched_tokens = 8192
+    max_step_ms = 15.0
+    backlog_steps: int | None = 8
+    plan_lead_ms: float | None = 2.5
     reads_media = False
 
     def __init__(self, config: EngineConfig) -> None:
@@ -57,7 +60,7 @@ class Platform:
 
     def _open(self) -> CudaDevice:
         try:
-            return open_library().open(self._index, self.kv_cache_dtype, blas_paths())
+            return open_library().open(self._index, self.kv_cache_dtype, blas_paths(), deterministic=self._config.placement.deterministic)
         except (RuntimeError, ValueError) as error:
             raise ConfigError(f"--device cuda: {error}") from error
 

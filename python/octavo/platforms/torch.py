@@ -28,6 +28,9 @@ class Platform:
 
     max_num_seqs = 64
     max_num_batched_tokens = 256
+    max_step_ms = 100.0
+    backlog_steps: int | None = None
+    plan_lead_ms: float | None = None
     reads_media = False
     kv_cache_dtype = "fp32"
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
@@ -26,7 +28,7 @@ from octavo.ops.record import RecordOps
 from octavo.runner.cuda_placement import CudaPlacement
 from octavo.runner.draws import NO_TOKEN, drawing, reports, token_logprobs, with_drafts
 from octavo.runner.executor import StepShape, build_model
-from octavo.step import Command, Profile, RowFork, RowSampling, RowStart, StepPlan, StepResult
+from octavo.step import Command, DeviceLostError, Profile, RowFork, RowSampling, RowStart, StepPlan, StepResult
 from octavo.structured import GrammarCompiler
 from octavo.structured.matchers import Matchers
 from octavo.types import TokenLogprobs
@@ -158,10 +160,11 @@ class CudaExecutor:
         scored = bool(self._prompts) and any(row in self._prompts and count for row, count in zip(plan.rows, plan.num_logits, strict=True))
         logits_rows = list(logits_rows)
         masked = [] if self._matchers is None else [index for index, row in enumerate(rows) if row in self._matchers]
-        if masked:
-            self._launch_masked(rows, logits_rows, masked, scored or bool(wide))
-        else:
-            self._program.launch(self._batch, rows, logits_rows, scored or bool(wide))
+        with _faults_of(plan.step_id, self._device.name):
+            if masked:
+                self._launch_masked(rows, logits_rows, masked, scored or bool(wide))
+            else:
+                self._program.launch(self._batch, rows, logits_rows, scored or bool(wide))
         self._batch.expect_tokens([row for row, draws in zip(plan.rows, plan.draws, strict=True) if draws])
         firsts = (
             {row: self._batch.num_computed_tokens(row) - n for row, n in zip(plan.rows, plan.num_logits, strict=True)} if scored else {}
@@ -176,7 +179,8 @@ class CudaExecutor:
     def _finish(self, launched: _Launched) -> StepResult:
         """Wait for the oldest step on the device, and take its tokens."""
         plan = launched.plan
-        token_ids, told, logits, device_ms = self._program.collect()
+        with _faults_of(plan.step_id, self._device.name):
+            token_ids, told, logits, device_ms = self._program.collect()
         errors = dict(launched.errors)
         prompt_logprobs = self._score_prompts(launched, logits, errors) if logits is not None else {}
         if launched.wide and logits is not None:
@@ -201,7 +205,12 @@ class CudaExecutor:
 
     def finished(self) -> bool:
         """See `Executor.finished`."""
-        return isinstance(self._launched[0], StepResult) or self._program.finished()
+        if isinstance(self._launched[0], StepResult):
+            return True
+        try:
+            return self._program.finished()
+        except RuntimeError:
+            return True  # a fault, which `collect` reports
 
     def idle(self) -> bool:
         """See `Executor.idle`: one size of step is prepared, small ones first."""
@@ -386,6 +395,15 @@ class CudaExecutor:
                     None if report is None else token_logprobs(token, report) for token, report in zip(targets, scores, strict=True)
                 ]
         return scored
+
+
+@contextmanager
+def _faults_of(step_id: int, device: str) -> Iterator[None]:
+    """What the library throws that is neither a caller's mistake nor a lack of memory is a fault of the GPU: it computes no more."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise DeviceLostError(f"step {step_id} on {device}: {error}") from error
 
 
 def _step_sizes(max_num_seqs: int, max_num_tokens: int) -> list[int]:

@@ -16,8 +16,11 @@ namespace {
 
 using namespace flashinfer_units;
 
-constexpr int kNumSlots = 4;           // plans that may be under way: two steps, and one that is made meanwhile
+constexpr int kNumSlots = 4;                                    // plans that may be under way: two steps, and one that is made meanwhile
+constexpr int kShortestFixedChunk = 512, kMostFixedChunks = 8;  // of a context, deterministic
 constexpr int kMinHopperQueries = 64;  // below, the template that packs a group's heads into a tile reads keys less often
+
+int round_up_to_pages(int tokens) { return (tokens + kPageTokens - 1) / kPageTokens * kPageTokens; }
 
 const Fa2Unit* find_fa2(const AttentionShape& shape) {
   for (const Fa2Unit* unit : kFa2Units) {
@@ -213,10 +216,17 @@ std::unique_ptr<Attention> make_flashinfer_attention(const AttentionShape& shape
     why_not = concat("FlashInfer's instances are compiled for compute capability 9.0, not ", gpu.major, ".", gpu.minor);
     return nullptr;
   }
-  const HopperUnit* hopper = find_hopper(shape);
-  const DevicePlanShape plan_shape{
-      shape.num_heads,    shape.num_kv_heads,  shape.head_dim,        shape.window,
-      gpu.num_processors, limits.max_num_seqs, limits.max_num_tokens, hopper != nullptr ? kMinHopperQueries : 0};
+  if (limits.deterministic && shape.window > 0) {
+    why_not = "chunks of a window begin where the first query of a tile says, which is not deterministic";
+    return nullptr;
+  }
+  const HopperUnit* hopper = limits.deterministic ? nullptr : find_hopper(shape);
+  DevicePlanShape plan_shape{shape.num_heads,    shape.num_kv_heads,  shape.head_dim,        shape.window,
+                             gpu.num_processors, limits.max_num_seqs, limits.max_num_tokens, hopper != nullptr ? kMinHopperQueries : 0};
+  if (limits.deterministic) {
+    plan_shape.fixed_chunk = std::max(kShortestFixedChunk, round_up_to_pages((limits.max_model_len - 1) / kMostFixedChunks + 1));
+    plan_shape.max_chunks = (limits.max_model_len - 1) / plan_shape.fixed_chunk + 1;
+  }
   return std::make_unique<FlashInferAttention>(shape, plan_shape, *fa2, hopper);
 }
 
