@@ -23,6 +23,9 @@ CASES = {
     "mamba2": ("mamba2", {}),
     "mamba2-biases": ("mamba2", {"use_bias": True, "n_groups": 1, "head_dim": 8, "num_heads": 16, "tie_word_embeddings": True}),
     "bamba": ("bamba", {}),
+    "falcon_h1": ("falcon_h1", {}),
+    "falcon_h1-norm": ("falcon_h1", {"mamba_rms_norm": True, "mamba_d_ssm": None, "mamba_n_heads": 8, "attention_bias": True}),
+    "falcon_h1-norm-behind": ("falcon_h1", {"mamba_rms_norm": True, "mamba_norm_before_gate": False, "projectors_bias": True}),
     "qwen3_next": ("qwen3_next", {}),
     "qwen3_next-every-other": ("qwen3_next", {"full_attention_interval": 2, "attention_bias": True, "mlp_only_layers": [1]}),
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from octavo.checkpoint.pooling_config import PoolingConfig
 
-__all__ = ["DeltaConfig", "MlaConfig", "ModelConfig", "MoeConfig", "PositionScale", "RopeConfig", "Routing", "SsmConfig"]
+__all__ = ["DeltaConfig", "HybridScales", "MlaConfig", "ModelConfig", "MoeConfig", "PositionScale", "RopeConfig", "Routing", "SsmConfig"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,23 @@ class MlaConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HybridScales:
+    """Factors of a hybrid's parts (Falcon-H1): of what goes into attention and mixer, and of what comes out.
+
+    Attributes:
+        mlp: of the gate before its activation, and of the block's output.
+        projected: of the mixer's gate, x, b, c and dt.
+    """
+
+    attention_in: float
+    attention_out: float
+    mixer_in: float
+    mixer_out: float
+    mlp: tuple[float, ...]
+    projected: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SsmConfig:
     """Mamba-2 mixers. Sizes are numbers of elements.
 
@@ -85,6 +102,9 @@ class SsmConfig:
         conv_bias, proj_bias: whether the convolution, and the projections, have biases.
         norm_eps: of the gated norm.
         dt_min, dt_max: bounds of a token's time step; None: no upper one.
+        norm: where the norm stands: "behind" the gate, "before" it, or "none".
+        out_bias: whether the projection out has a bias; None: as the other one.
+        scales: factors of Falcon-H1; None in models without.
     """
 
     num_heads: int
@@ -97,6 +117,9 @@ class SsmConfig:
     norm_eps: float
     dt_min: float
     dt_max: float | None
+    norm: str = "behind"
+    out_bias: bool | None = None
+    scales: HybridScales | None = None
 
 
 @dataclass(frozen=True, slots=True)

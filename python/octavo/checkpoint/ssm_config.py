@@ -10,14 +10,17 @@ from octavo.checkpoint.model_config import SsmConfig
 __all__ = ["hybrid_ssm_config", "time_step_limit"]
 
 
-def hybrid_ssm_config(keys: ConfigKeys) -> SsmConfig:
-    """Read `mamba_n_heads` and its like. Raises `CheckpointError` naming a key that is missing or contradicts another."""
+def hybrid_ssm_config(keys: ConfigKeys, *, inner: int | None = None) -> SsmConfig:
+    """Read `mamba_n_heads` and its like; `inner`: channels of all heads, where they are not expand * hidden_size.
+
+    Raises `CheckpointError` naming a key that is missing or contradicts another.
+    """
     num_heads = keys.count("mamba_n_heads", most=8192)
-    inner = keys.count("mamba_expand") * keys.count("hidden_size")
+    inner = inner or keys.count("mamba_expand") * keys.count("hidden_size")
     automatic = keys.value("mamba_d_head") == "auto"
     head_dim = inner // num_heads if automatic else keys.count("mamba_d_head")
     if head_dim * num_heads != inner:
-        raise keys.refused("mamba_d_head", f"{num_heads} heads of it must be mamba_expand * hidden_size, {inner}")
+        raise keys.refused("mamba_d_head", f"{num_heads} heads of it must be the mixer's {inner} channels")
     groups = keys.count("mamba_n_groups", most=8192)
     if num_heads % groups:
         raise keys.refused("mamba_n_groups", f"mamba_n_heads, {num_heads}, must be a multiple of it")
