@@ -203,7 +203,7 @@ def _scheduler(config: EngineConfig, shape: StepShape) -> Scheduler:
     if shape.keeps_states and config.cache.prefix_caching:
         log.info("layers keep a state for each sequence, so equal prefixes are computed again: prefix caching is off")
     caching = config.cache.prefix_caching and not shape.keeps_states
-    return Scheduler(limits, BlockManager(groups, shape.block_size, prefix_caching=caching, forks=not shape.keeps_states))
+    return Scheduler(limits, BlockManager(groups, shape.block_size, prefix_caching=caching, keeps_states=shape.keeps_states))
 
 
 def _fitting(build: Callable[[], ResultT]) -> ResultT:

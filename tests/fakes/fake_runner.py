@@ -70,6 +70,7 @@ class FakeRunner:
         max_num_batched_tokens: int | None = None,
         max_num_logits: int | None = None,
         windows: tuple[int | None, ...] = (None,),
+        keeps_states: bool = False,
         draft_accuracy: float = 0.6,
     ) -> None:
         self.plans: list[StepPlan] = []
@@ -87,6 +88,7 @@ class FakeRunner:
         self._max_num_batched_tokens = max_num_batched_tokens
         self._max_num_logits = max_num_logits
         self._windows = windows
+        self._keeps_states = keeps_states
         self._draft_accuracy = draft_accuracy
         self._slots: list[dict[int, int]] = [{} for _ in windows]  # of each cache group: slot -> KV
         self._thread = ThreadPoolExecutor(1) if delay_s else None
@@ -179,6 +181,7 @@ class FakeRunner:
         source = self.rows[fork.source_row]
         assert fork.row not in self.rows or fork.row == fork.source_row, f"row {fork.row} is forked while it is in use"
         assert 1 <= fork.num_tokens <= source.num_computed, "a fork takes over what is not computed"
+        assert not self._keeps_states or fork.num_tokens == source.num_computed, "a state is that of the last token alone"
         tokens = [*source.token_ids[: fork.num_tokens], fork.token_id]
         num_shared = len(source.tables[0]) if fork.row == fork.source_row else fork.num_tokens // self._block_size
         tables = [table[:num_shared] for table in source.tables]

@@ -39,10 +39,13 @@ class StepDriver:
         windows: tuple[int | None, ...] = (None,),
         window_blocks: int | None = None,
         ahead: int = 1,
+        keeps_states: bool = False,
         **runner_options: float | None,
     ) -> None:
         groups = [BlockGroup(num_blocks if window is None else window_blocks or num_blocks, window) for window in windows]
-        self.blocks = BlockManager(groups, block_size, prefix_caching=prefix_caching, hash_seed=1)
+        self.blocks = BlockManager(
+            groups, block_size, prefix_caching=prefix_caching and not keeps_states, hash_seed=1, keeps_states=keeps_states
+        )
         limits = SchedulerLimits(max_num_seqs, max_num_batched_tokens, max_num_logits, max_model_len, max_num_drafts, max_priority)
         self.scheduler = Scheduler(limits, self.blocks)
         self.runner = FakeRunner(
@@ -50,6 +53,7 @@ class StepDriver:
             max_num_batched_tokens=max_num_batched_tokens,
             max_num_logits=max_num_logits,
             windows=windows,
+            keeps_states=keeps_states,
             **runner_options,  # type: ignore[arg-type]
         )
         self.outputs: list[SequenceOutput] = []

@@ -18,6 +18,7 @@ from octavo.checkpoint import open_checkpoint
 from octavo.errors import ConfigError
 from octavo.llm_beams import BeamSearchParams
 from octavo.models import model_config
+from octavo.runner.step_program import StepProgramExecutor
 
 CASES = {
     "mamba2": ("mamba2", {}),
@@ -81,6 +82,22 @@ def test_crowds_and_preemptions_change_no_token(folder, monkeypatch):
         few = run(max_num_batched_tokens=24, kv_cache_bytes=4 * state_bytes(folder) + 20 * caches)
         assert few.num_preemptions > 0
         assert few.token_ids == alone.token_ids
+
+
+def test_samples_take_over_the_states_of_their_prompt(folder, monkeypatch):
+    (prompt,) = prompts(1)
+    params, copies = SamplingParams(n=3, seed=5, max_tokens=12, ignore_eos=True), []
+    copy_states = StepProgramExecutor.copy_states
+    monkeypatch.setattr(StepProgramExecutor, "copy_states", lambda executor, *rows: copies.append(rows) or copy_states(executor, *rows))
+
+    def samples(**settings: int) -> list[list[int]]:
+        with LLM(str(folder), max_model_len=256, threads=2, arithmetic="exact", **settings) as llm:
+            return [each.token_ids for each in llm.generate([prompt], params)[0].outputs]
+
+    together = samples(max_num_batched_tokens=8)
+    assert len(copies) == 2
+    assert samples(max_num_seqs=1) == together  # each computes the prompt
+    assert len(copies) == 2
 
 
 def test_samples_and_beams_of_one_prompt_have_states_of_their_own(folder):

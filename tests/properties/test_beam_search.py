@@ -71,9 +71,10 @@ plain = st.builds(Plain, at_step=st.integers(0, 8), prompt=prompts, max_tokens=s
     prefix_caching=st.booleans(),
     ahead=st.integers(0, 2),
     windows=st.sampled_from([(None,), (None,), (7,), (None, 5)]),
+    keeps_states=st.booleans(),
 )
 def test_beams_are_those_of_a_search_alone(
-    wanted, others, num_blocks, max_num_seqs, max_num_batched_tokens, prefix_caching, ahead, windows
+    wanted, others, num_blocks, max_num_seqs, max_num_batched_tokens, prefix_caching, ahead, windows, keeps_states
 ):
     driver = StepDriver(
         num_blocks=num_blocks,
@@ -84,6 +85,7 @@ def test_beams_are_those_of_a_search_alone(
         max_num_logits=max_num_seqs,
         ahead=ahead,
         windows=windows,
+        keeps_states=keeps_states,
         vocab_size=VOCAB_SIZE,
     )
     groups: dict[int, SequenceGroup] = {}

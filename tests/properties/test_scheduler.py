@@ -43,6 +43,7 @@ class Setting:
     max_num_drafts: int
     windows: tuple[int | None, ...]
     window_blocks: int
+    keeps_states: bool = False
 
 
 prompts = st.builds(
@@ -71,6 +72,7 @@ settings_of_an_engine = st.builds(
     max_num_drafts=st.sampled_from([0, 0, 1, 3]),
     windows=st.sampled_from([(None,), (None,), (7,), (None, 5), (3, None, 9)]),
     window_blocks=st.integers(14, 20),
+    keeps_states=st.booleans(),
 )
 
 
@@ -83,9 +85,10 @@ def make_driver(setting: Setting) -> StepDriver:
         max_num_batched_tokens=setting.max_num_batched_tokens,
         max_num_logits=setting.max_num_logits,
         ahead=setting.ahead,
-        max_num_drafts=setting.max_num_drafts,
+        max_num_drafts=0 if setting.keeps_states else setting.max_num_drafts,
         windows=setting.windows,
         window_blocks=setting.window_blocks,
+        keeps_states=setting.keeps_states,
     )
 
 

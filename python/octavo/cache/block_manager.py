@@ -32,7 +32,8 @@ class BlockManager:
         groups: in the order of the runner's cache groups; none for a model that caches nothing.
         block_size: tokens in a block.
         prefix_caching: whether full blocks stay findable by their content. `BlockTable.fork` works either way.
-        forks: whether a sequence can take over what another has computed; not where layers keep a state for each.
+        keeps_states: whether layers keep a state for each sequence, beside the blocks: one that takes over what another has computed takes
+            over all of it.
         hash_seed: key of the block hash; None: drawn from the operating system, so that no outsider can make prompts collide.
 
     Attributes:
@@ -46,7 +47,7 @@ class BlockManager:
         block_size: int,
         *,
         prefix_caching: bool = True,
-        forks: bool = True,
+        keeps_states: bool = False,
         hash_seed: int | None = None,
     ) -> None:
         seed = int.from_bytes(os.urandom(8), "little") if hash_seed is None else hash_seed
@@ -55,7 +56,7 @@ class BlockManager:
         self.windowed = any(group.window is not None for group in groups)
         self.block_size = block_size
         self.prefix_caching = prefix_caching
-        self.forks = forks
+        self.keeps_states = keeps_states
 
     @property
     def num_groups(self) -> int:
@@ -94,13 +95,17 @@ class BlockManager:
                 return False
         return True
 
+    def can_fork(self, owner: BlockTable, num_tokens: int) -> bool:
+        """Whether a sequence can take over the first `num_tokens` tokens of `owner`'s: a state is that of the last token alone."""
+        return owner.num_committed == num_tokens or (not self.keeps_states and owner.num_committed > num_tokens)
+
     def blocks_for(self, num_tokens: int) -> int:
         """Blocks that `num_tokens` tokens of one sequence fill."""
         return -(-num_tokens // self.block_size)
 
     def new_table(self, extras: bytes = b"") -> BlockTable:
         """An empty block table. `extras`: whatever else the KV content depends on (adapter, media, salt)."""
-        return BlockTable(self._pools, extras) if self._pools else cast("BlockTable", NoBlocks())
+        return BlockTable(self._pools, extras) if self._pools else cast("BlockTable", NoBlocks(forks=self.keeps_states))
 
     def reset_prefix_cache(self) -> None:
         """Forget every cached prefix; blocks in use stay in use."""

@@ -1,4 +1,4 @@
-"""The block table of a sequence whose model caches nothing (encoders): the calls of `_runtime.BlockTable`, over no cache groups."""
+"""The block table of a sequence whose model has no pages: an encoder, or layers with states only. The calls of `_runtime.BlockTable`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ __all__ = ["NoBlocks"]
 class NoBlocks:
     """Never lacks a block, never holds one, and no prefix is found in it.
 
+    Args:
+        forks: whether its sequences take over what others have computed, which is kept elsewhere.
+
     Attributes:
         num_blocks: 0.
         num_committed: tokens that `commit` was told of.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, forks: bool = False) -> None:
+        self._forks = forks
         self.num_blocks = 0
         self.num_committed = 0
         self.block_ids: list[list[int]] = []
@@ -27,8 +31,11 @@ class NoBlocks:
         return 0
 
     def fork(self, parent: NoBlocks, num_tokens: int) -> int | None:
-        """Nothing can be taken over."""
-        return None
+        """The tokens that need no block of their own: all of them; None where nothing can be taken over."""
+        if not self._forks:
+            return None
+        self.num_committed = num_tokens
+        return num_tokens
 
     def copy_last(self, parent: NoBlocks, num_tokens: int) -> None:
         """There is nothing to copy."""

@@ -108,6 +108,11 @@ class EagerExecutor:
                 if pool == group:
                     cache.copy_block(source, destination, self._block_size)
 
+    def copy_states(self, row: int, source_row: int) -> None:
+        """See `ForwardPass.copy_states`."""
+        for state in self._states:
+            state[row] = state[source_row]
+
     def write_source(self, row: int, rows: NDArray[np.float32]) -> None:
         """See `ForwardPass.write_source`."""
         for state, of_layer in zip(self._states, np.split(rows, len(self._states), axis=1), strict=True):

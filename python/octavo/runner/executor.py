@@ -146,6 +146,10 @@ class ForwardPass(Protocol):
         """Copy blocks of the KV cache, one after the other."""
         ...
 
+    def copy_states(self, row: int, source_row: int) -> None:
+        """Give a row that begins the states that another row's layers keep; nothing happens in models without."""
+        ...
+
     def write_source(self, row: int, rows: NDArray[np.float32]) -> None:
         """Give a row that begins what an encoder made of its own input, [M, layers * 2 * E]; of models with `source_positions`."""
         ...

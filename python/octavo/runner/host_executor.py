@@ -168,6 +168,8 @@ class HostExecutor:
             token_id = self._batch.row_tokens(fork.source_row)[fork.num_tokens]
         if self._media is not None:
             self._media.fork_row(fork.row, fork.source_row)
+        if fork.row != fork.source_row:
+            self._forward.copy_states(fork.row, fork.source_row)
         self._batch.fork_row(fork.row, fork.source_row, fork.num_tokens, token_id)
         self._start_sampling(fork.row, self._batch.row_tokens(fork.row), self._batch.num_prompt_tokens(fork.row), fork.sampling)
 

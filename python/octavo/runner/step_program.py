@@ -90,6 +90,10 @@ class StepProgramExecutor:
             for cache in caches:
                 cache.copy_block(source, destination)
 
+    def copy_states(self, row: int, source_row: int) -> None:
+        """See `ForwardPass.copy_states`."""
+        self.program.copy_states(row, source_row)
+
     def write_source(self, row: int, rows: NDArray[np.float32]) -> None:
         """See `ForwardPass.write_source`."""
         for layer, of_layer in enumerate(np.split(rows, self._num_layers, axis=1)):

@@ -177,7 +177,7 @@ class Scheduler:
 
         `token_budget` lowers `max_num_batched_tokens` for this step; each running sequence has its token all the same.
         """
-        step = StepBuilder(self._num_steps, self._limits, self._blocks.num_groups)
+        step = StepBuilder(self._num_steps, self._limits, self._blocks.num_groups, keeps_states=self._blocks.keeps_states)
         self.started = step.new_groups
         if token_budget is not None:
             step.num_tokens_left = min(step.num_tokens_left, max(token_budget, len(self.batch.running)))
@@ -286,7 +286,9 @@ class Scheduler:
     def _after_planning(self, sequence: Sequence) -> None:
         sequence.publish()
         group = sequence.group
-        if not group.prompt_computed and sequence.num_computed_tokens >= sequence.num_prompt_tokens:
+        # A state is taken over while its owner has not gone on: the others join it for the prompt's last token.
+        num_before = sequence.num_prompt_tokens - (self._blocks.keeps_states and group.search is None)
+        if not group.prompt_computed and sequence.num_computed_tokens >= num_before:
             group.prompt_computed = True
             for choice in () if group.search is not None else group.sequences[1:]:
                 if not choice.finished:

@@ -38,8 +38,8 @@ class SequenceGroup:
     Attributes:
         priority: the request's, but for the most urgent one that the scheduler grants.
         arrival: counts the requests of a scheduler; breaks ties between equal priorities.
-        prompt_computed: whether a submitted step computes the last prompt token for the first time. Choice 0 does that; the other
-            choices wait for it.
+        prompt_computed: whether a submitted step computes the last prompt token for the first time, or, where layers keep states, the one
+            before it. Choice 0 does that; the other choices wait for it.
         search: what the sequences have in common where they are beams; else None.
         num_cached_tokens: prompt tokens that choice 0 took from the prefix cache when it first started; None before.
         arrived_s, queue_s: when it came and how long it waited for its first step, seconds, by the clock of whoever drives the scheduler.
@@ -63,10 +63,10 @@ class SequenceGroup:
         return self.request.prompt_token_ids
 
     def prompt_owner(self) -> Sequence | None:
-        """A running sequence whose blocks hold the whole prompt, or None."""
+        """A running sequence whose blocks hold the prompt but for its last token, or None."""
         num_prompt_tokens = len(self.prompt_token_ids)
         for sequence in self.sequences:
-            if sequence.row is not None and sequence.table.num_committed >= num_prompt_tokens:
+            if sequence.row is not None and sequence.table.num_committed >= num_prompt_tokens - 1:
                 return sequence
         return None
 
@@ -138,6 +138,13 @@ class Sequence:
         """Tokens to schedule; 0 where the last token that the sequence may have is drawn already."""
         num_tokens = self.num_known_tokens + self.num_in_flight_tokens
         return 0 if num_tokens >= self.max_length else num_tokens - self.num_computed_tokens
+
+    @property
+    def fork_point(self) -> int:
+        """Prompt tokens that other choices take over from this one, if it is the one that computes them: all but the last."""
+        group = self.group
+        is_first = self.index == 0 and len(group.sequences) > 1 and group.search is None and not group.prompt_computed
+        return self.num_prompt_tokens - 1 if is_first else 0
 
     @property
     def num_settled_tokens(self) -> int:

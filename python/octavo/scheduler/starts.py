@@ -65,7 +65,7 @@ class Starts:
         if sequence.num_in_flight_tokens or max_tokens <= 0 or step.num_tokens_left == 0 or self._is_starved(sequence):
             return False
         owner = sequence.fork_source()
-        can_fork = owner is not None and owner.row not in step.entered and self._blocks.forks
+        can_fork = owner is not None and owner.row not in step.entered and self._blocks.can_fork(owner.table, sequence.num_known_tokens - 1)
         copies = sequence.fork_from(owner) if owner is not None and can_fork else None
         if copies is None and sequence.can_start_from_prefix:
             sequence.num_computed_tokens = sequence.table.match_prefix(sequence.tokens(0, sequence.num_known_tokens))

@@ -38,7 +38,8 @@ class RowResult(NamedTuple):
 class StepBuilder:
     """Divides one step's token budget and logits rows among sequences, in the order of the calls."""
 
-    def __init__(self, step_id: int, limits: SchedulerLimits, num_groups: int) -> None:
+    def __init__(self, step_id: int, limits: SchedulerLimits, num_groups: int, *, keeps_states: bool = False) -> None:
+        self._keeps_states = keeps_states
         self.plan = StepPlan(step_id, new_block_ids=[[] for _ in range(num_groups)])
         self.scheduled: list[ScheduledRow] = []
         self.new_groups: list[SequenceGroup] = []  # requests that start in this step for the first time
@@ -64,6 +65,8 @@ class StepBuilder:
         num_tokens = min(num_uncomputed_tokens, max_tokens, logits_begin - begin + num_logits_left)
         if num_tokens <= 0:
             return None
+        if self._keeps_states and begin < sequence.fork_point:
+            num_tokens = min(num_tokens, sequence.fork_point - begin)
         end = begin + num_tokens
         return Chunk(num_tokens, max(end - logits_begin, 0), end == sequence.num_tokens)
 
