@@ -25,6 +25,7 @@ PYTHON_CLIENTS = {
     "instructor_object": "instructor",
     "langchain_openai_chat": "langchain_openai",
     "litellm_chat": "litellm",
+    "llama_benchy": "llama_benchy",
     "llama_index_chat": "llama_index/llms/openai_like",
     "llm_command": "llm",
     "lm_eval_completions": "lm_eval",

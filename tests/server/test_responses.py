@@ -206,6 +206,7 @@ async def test_the_oldest_is_dropped_for_newer_ones(client_of: Connect, start_se
         ({"input": []}, "input"),
         ({"input": [{"role": "king", "content": "a"}]}, "input[0].role"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0]"),
+        ({"input": [{"role": [["user"]], "content": "a"}]}, "input[0].role"),
         ({"input": [{"role": "user"}]}, "input[0].content"),
         ({"input": [{"type": ["a"]}]}, "input[0].type"),
         ({"input": [{"type": "function_call", "call_id": "a", "name": 1}]}, "input[0].name"),

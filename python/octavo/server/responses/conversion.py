@@ -59,9 +59,10 @@ def check_item(item: Item, where: str) -> None:
     if not isinstance(item["id"], str):
         raise InvalidRequestError(f"{where}.id must be a text", f"{where}.id")
     if kind == "message":
-        if item.get("role") not in _ROLES:
+        role = item.get("role")
+        if not isinstance(role, str) or role not in _ROLES:
             raise InvalidRequestError(f"{where}.role must be one of {', '.join(_ROLES)}", f"{where}.role")
-        if item["role"] == "user":
+        if role == "user":
             _content(item.get("content"), f"{where}.content")
         else:
             _texts(item.get("content"), f"{where}.content")
@@ -71,7 +72,7 @@ def check_item(item: Item, where: str) -> None:
                 raise InvalidRequestError(f"{where}.{name} must be a text", f"{where}.{name}")
         if not isinstance(item.get("namespace", ""), str):
             raise InvalidRequestError(f"{where}.namespace must be a text", f"{where}.namespace")
-    elif kind in _OUTPUTS:
+    elif isinstance(kind, str) and kind in _OUTPUTS:
         if not isinstance(item.get("call_id"), str):
             raise InvalidRequestError(f"{where}.call_id must be a text", f"{where}.call_id")
         _texts(item.get("output"), f"{where}.output")
