@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple
 
 from octavo.errors import InvalidRequestError
 from octavo.neutral_values import neutral_values_taken
+from octavo.ranges import check_float, check_integer
 
 __all__ = [
     "MAX_BEAM_WIDTH",
@@ -161,25 +160,25 @@ class SamplingParams(DrawParams):
 
     def __post_init__(self) -> None:
         self._normalise()
-        _check_integer("n", self.n, 1, 128)
-        _check_integer("max_tokens", self.max_tokens, 1, _INT32_MAX)
-        _check_integer("min_tokens", self.min_tokens, 0, _INT32_MAX if self.max_tokens is None else self.max_tokens)
-        _check_float("temperature", self.temperature, 0.0, 100.0)
-        _check_integer("top_k", self.top_k, 0, _INT32_MAX)
-        _check_float("top_p", self.top_p, 0.0, 1.0, open_low=True)
-        _check_float("min_p", self.min_p, 0.0, 1.0)
-        _check_float("top_n_sigma", self.top_n_sigma, 0.0, 100.0)
-        _check_integer("seed", self.seed, -(2**63), 2**64 - 1)
-        _check_float("repetition_penalty", self.repetition_penalty, _LEAST_PENALTY, 100.0)
-        _check_float("presence_penalty", self.presence_penalty, -2.0, 2.0)
-        _check_float("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
-        _check_integer("logprobs", self.logprobs, 0, 64)
-        _check_integer("prompt_logprobs", self.prompt_logprobs, 0, 64)
+        check_integer("n", self.n, 1, 128)
+        check_integer("max_tokens", self.max_tokens, 1, _INT32_MAX)
+        check_integer("min_tokens", self.min_tokens, 0, _INT32_MAX if self.max_tokens is None else self.max_tokens)
+        check_float("temperature", self.temperature, 0.0, 100.0)
+        check_integer("top_k", self.top_k, 0, _INT32_MAX)
+        check_float("top_p", self.top_p, 0.0, 1.0, open_low=True)
+        check_float("min_p", self.min_p, 0.0, 1.0)
+        check_float("top_n_sigma", self.top_n_sigma, 0.0, 100.0)
+        check_integer("seed", self.seed, -(2**63), 2**64 - 1)
+        check_float("repetition_penalty", self.repetition_penalty, _LEAST_PENALTY, 100.0)
+        check_float("presence_penalty", self.presence_penalty, -2.0, 2.0)
+        check_float("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
+        check_integer("logprobs", self.logprobs, 0, 64)
+        check_integer("prompt_logprobs", self.prompt_logprobs, 0, 64)
         if len(self.logprob_token_ids) > _MAX_NAMED:
             message = f"logprob_token_ids has {len(self.logprob_token_ids)} ids; it may have {_MAX_NAMED}"
             raise InvalidRequestError(message, "logprob_token_ids")
         for token_id, bias in self.logit_bias.items():
-            _check_float(f"logit_bias[{token_id}]", bias, -100.0, 100.0)
+            check_float(f"logit_bias[{token_id}]", bias, -100.0, 100.0)
         if len(self.stop) > 16 or not all(self.stop):
             raise InvalidRequestError("stop takes at most 16 texts, none of them empty", "stop")
         longest = max((len(stop.encode(errors="surrogatepass")) for stop in self.stop), default=0)
@@ -189,7 +188,7 @@ class SamplingParams(DrawParams):
             raise InvalidRequestError("ignore_eos: structured output ends with that token; leave ignore_eos out", "ignore_eos")
         if self.allowed_token_ids is not None and not self.allowed_token_ids:
             raise InvalidRequestError("allowed_token_ids is empty: no token could be drawn; leave it out to allow all", "allowed_token_ids")
-        _check_float("length_penalty", self.length_penalty, -10.0, 10.0)
+        check_float("length_penalty", self.length_penalty, -10.0, 10.0)
         if self.early_stopping not in (True, False, "never"):
             raise InvalidRequestError(f"early_stopping is {self.early_stopping!r}; it must be true, false or 'never'", "early_stopping")
         if self.beam_width is not None:
@@ -199,7 +198,7 @@ class SamplingParams(DrawParams):
             raise InvalidRequestError(f"{name}: only beam search has it; ask for one, or leave {name} out", name)
 
     def _check_beams(self) -> None:
-        _check_integer("beam_width", self.beam_width, 1, MAX_BEAM_WIDTH)
+        check_integer("beam_width", self.beam_width, 1, MAX_BEAM_WIDTH)
         if self.beam_width is not None and self.n > self.beam_width:
             raise InvalidRequestError(f"n is {self.n}, but the beam search has {self.beam_width} beams; ask for at most as many", "n")
         for name, neutral in _NEUTRAL_FOR_BEAMS.items():
@@ -253,30 +252,6 @@ _NEUTRAL_FOR_BEAMS: dict[str, Any] = {
 _LEAST_PENALTY = 1e-6  # logits are divided by it: a much smaller one makes them infinite
 
 
-def _check_integer(name: str, value: int | None, low: int, high: int) -> None:
-    if value is None:
-        return
-    if not isinstance(value, Integral):
-        raise InvalidRequestError(f"{name} is {value!r}; it must be an integer", name)
-    if not low <= value <= high:
-        raise InvalidRequestError(f"{name} is {value}; it must be at least {low} and at most {high}", name)
-
-
-def _check_float(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
-    field_name = name.partition("[")[0]
-    if not isinstance(value, Real):
-        raise InvalidRequestError(f"{name} is {value!r}; it must be a number", field_name)
-    bounds = f"{'greater than' if open_low else 'at least'} {low} and at most {high}"
-    if not low <= value <= high:  # also true of NaN
-        raise InvalidRequestError(f"{name} is {value}; it must be {bounds}", field_name)
-    if open_low and _as_float32(value) == low:
-        raise InvalidRequestError(f"{name} is {value}, which is {low} in float32; it must be {bounds}", field_name)
-
-
-def _as_float32(value: float) -> float:
-    return float(struct.unpack("f", struct.pack("f", value))[0])
-
-
 @dataclass(frozen=True, slots=True)
 class PoolingParams:
     """What is asked of a model that makes vectors (embeddings, classes, scores) instead of tokens.
@@ -295,8 +270,8 @@ class PoolingParams:
     second_segment: int | None = None
 
     def __post_init__(self) -> None:
-        _check_integer("dimensions", self.dimensions, 1, _INT32_MAX)
-        _check_integer("second_segment", self.second_segment, 0, _INT32_MAX)
+        check_integer("dimensions", self.dimensions, 1, _INT32_MAX)
+        check_integer("second_segment", self.second_segment, 0, _INT32_MAX)
 
 
 @dataclass(frozen=True, slots=True)
