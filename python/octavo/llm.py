@@ -132,7 +132,7 @@ class LLM:
             InvalidRequestError: a prompt cannot be served, of several the text says which; the others are given up.
         """
         check_absent("lora_request", lora_request)
-        read = read_prompts(prompts, self._engine.tokenizer.encode)
+        read = read_prompts(prompts, self._engine.tokenizer.encode, self._engine.info)
         params = _one_each(sampling_params, len(read), SamplingParams())
         return self._run(read, params, priority, _either(progress, use_tqdm))
 
@@ -315,7 +315,7 @@ class LLM:
 
     def stream(self, prompt: Prompt, sampling_params: SamplingParams | None = None) -> Generator[Delta, None, None]:
         """Continue one prompt, yielding what is new as it comes. Leaving the iteration early ends the request."""
-        (read,) = read_prompts([prompt], self._engine.tokenizer.encode)
+        (read,) = read_prompts([prompt], self._engine.tokenizer.encode, self._engine.info)
         return self._stream(self._request(read, sampling_params or SamplingParams(), 0))
 
     def stream_chat(self, messages: Sequence[Message], sampling_params: SamplingParams | None = None) -> Generator[Delta, None, None]:

@@ -92,7 +92,7 @@ def text_inputs(
     """Tokenize texts as `pooling_input` does; token ids stay what they are but for being cut."""
     pooling_of(engine.info)
     kept = engine.info.max_model_len if most == -1 else most
-    read = read_prompts(prompts, lambda text: [])
+    read = read_prompts(prompts, lambda text: [], engine.info)
     inputs = []
     for index, each in enumerate(read):
         with naming(index, len(read)):

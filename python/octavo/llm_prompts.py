@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from octavo.engine import ModelInfo
 from octavo.errors import InvalidRequestError
-from octavo.types import MediaSpan, Picture
+from octavo.types import MediaSpan, Picture, PromptEmbeds
 
 __all__ = ["Prompt", "ReadPrompt", "naming", "read_prompts"]
 
 Prompt = str | Sequence[int] | Mapping[str, Any]
-_TEXT, _IDS = "prompt", "prompt_token_ids"
+_TEXT, _IDS, _EMBEDS = "prompt", "prompt_token_ids", "prompt_embeds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +27,16 @@ class ReadPrompt:
 
     token_ids: list[int]
     text: str | None = None
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[Picture | PromptEmbeds, ...] = ()
     media: tuple[MediaSpan, ...] = ()
 
 
-def read_prompts(prompts: Prompt | Sequence[Prompt], encode: Callable[[str], list[int]]) -> list[ReadPrompt]:
+def read_prompts(prompts: Prompt | Sequence[Prompt], encode: Callable[[str], list[int]], info: ModelInfo) -> list[ReadPrompt]:
     """Return the prompts; a single one becomes a list of one.
 
     Args:
-        prompts: a text; token ids (a list, a NumPy array, a tensor); `{"prompt": text}` or `{"prompt_token_ids": ids}`; or a list of such.
+        prompts: a text; token ids (a list, a NumPy array, a tensor); `{"prompt": text}`,
+            `{"prompt_token_ids": ids}` or `{"prompt_embeds": array or tensor [tokens, E]}`; or a list of such.
 
     Raises:
         InvalidRequestError: something else; of several prompts the text says which.
@@ -43,7 +45,7 @@ def read_prompts(prompts: Prompt | Sequence[Prompt], encode: Callable[[str], lis
     read = []
     for index, entry in enumerate(entries):
         with naming(index, len(entries)):
-            read.append(_read(entry, encode))
+            read.append(_read(entry, encode, info))
     return read
 
 
@@ -65,27 +67,41 @@ def _is_single(prompts: Any) -> bool:
     return len(plain) > 0 and _is_id(plain[0])
 
 
-def _read(prompt: Any, encode: Callable[[str], list[int]]) -> ReadPrompt:
+def _read(prompt: Any, encode: Callable[[str], list[int]], info: ModelInfo) -> ReadPrompt:
     if isinstance(prompt, str):
         return ReadPrompt(encode(prompt), prompt)
     if isinstance(prompt, Mapping):
-        return _read_mapping(prompt, encode)
+        return _read_mapping(prompt, encode, info)
     token_ids = _plain(prompt)
     if not all(map(_is_id, token_ids)):
         raise InvalidRequestError("a list of token ids holds something that is no whole number", "prompt")
     return ReadPrompt([int(token_id) for token_id in token_ids])
 
 
-def _read_mapping(prompt: Mapping[str, Any], encode: Callable[[str], list[int]]) -> ReadPrompt:
+def _read_mapping(prompt: Mapping[str, Any], encode: Callable[[str], list[int]], info: ModelInfo) -> ReadPrompt:
+    if prompt.get(_EMBEDS) is not None:
+        return _read_embeds(prompt[_EMBEDS], info)
     unknown = [key for key, value in prompt.items() if key not in (_TEXT, _IDS) and value is not None]
     if unknown:
-        raise InvalidRequestError(f"a prompt cannot have {unknown[0]!r} here; its keys are {_TEXT!r} or {_IDS!r}", "prompt")
+        raise InvalidRequestError(f"a prompt cannot have {unknown[0]!r} here; its keys are {_TEXT!r}, {_IDS!r} or {_EMBEDS!r}", "prompt")
     text, token_ids = prompt.get(_TEXT), prompt.get(_IDS)
     if token_ids is None and not isinstance(text, str):
         raise InvalidRequestError(f"a mapping has neither a text under {_TEXT!r} nor token ids under {_IDS!r}", "prompt")
     if token_ids is None:
-        return _read(text, encode)
-    return ReadPrompt(_read(token_ids, encode).token_ids, text)
+        return _read(text, encode, info)
+    return ReadPrompt(_read(token_ids, encode, info).token_ids, text)
+
+
+def _read_embeds(rows: Any, info: ModelInfo) -> ReadPrompt:
+    """`rows`: an array or a tensor, of half floats too; torch alone knows bfloat16, so a tensor becomes float32 first."""
+    import numpy as np
+
+    from octavo.engine.embeds import embedded_prompt
+
+    for method in ("detach", "float", "cpu"):
+        rows = getattr(rows, method)() if hasattr(rows, method) else rows
+    made = embedded_prompt(np.asarray(rows), info)
+    return ReadPrompt(made.token_ids, "", made.pictures, made.media)
 
 
 def _plain(prompts: Any) -> Sequence[Any]:

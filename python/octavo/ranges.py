@@ -11,6 +11,7 @@ __all__ = ["check_float", "check_integer"]
 
 
 def check_integer(name: str, value: int | None, low: int, high: int) -> None:
+    """Raise `InvalidRequestError` that names `name`, unless `value` is None or an integer of low..high."""
     if value is None:
         return
     if not isinstance(value, Integral):
@@ -20,6 +21,11 @@ def check_integer(name: str, value: int | None, low: int, high: int) -> None:
 
 
 def check_float(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
+    """Raise `InvalidRequestError` that names `name` (without an index), unless `value` is a number of low..high, NaN being none.
+
+    Args:
+        open_low: `low` itself is not allowed, nor what becomes `low` in float32.
+    """
     field_name = name.partition("[")[0]
     if not isinstance(value, Real):
         raise InvalidRequestError(f"{name} is {value!r}; it must be a number", field_name)

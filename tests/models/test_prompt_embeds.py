@@ -14,9 +14,10 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from fakes.tiny_vision import make_tiny_vision
+from octavo import LLM, SamplingParams
 from octavo.assemble import build_engine
 from octavo.config import EngineConfig, PlacementConfig, SchedulingConfig, ServerConfig
-from octavo.errors import ConfigError
+from octavo.errors import ConfigError, InvalidRequestError
 from octavo.server.app import build_app
 
 torch = pytest.importorskip("torch")
@@ -180,3 +181,14 @@ async def test_fields_that_need_tokens_are_refused(client: TestClient, embedding
 async def test_a_model_that_makes_vectors_refuses_the_flag(model: Any) -> None:
     with pytest.raises(ConfigError, match="--enable-prompt-embeds"):
         build_engine(config(model.folder, task="embed"))
+
+
+def test_offline(model: Any, embeddings: np.ndarray) -> None:
+    greedy = SamplingParams(max_tokens=8, temperature=0, ignore_eos=True)
+    with LLM(str(model.folder), enable_prompt_embeds=True, device="cpu", arithmetic="exact", threads=2) as llm:
+        prompts = [{"prompt_token_ids": PROMPT}, {"prompt_embeds": embeddings}, {"prompt_embeds": torch.tensor(embeddings)[None]}]
+        texts = [output.outputs[0].token_ids for output in llm.generate(prompts, greedy)]
+        assert texts[0] == texts[1] == texts[2]
+        for bad in (embeddings[:, 1:], embeddings * np.nan, embeddings.astype(np.int32), [["a"]]):
+            with pytest.raises(InvalidRequestError, match="prompt_embeds"):
+                llm.generate([{"prompt_embeds": bad}], greedy)

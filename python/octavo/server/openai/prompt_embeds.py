@@ -10,7 +10,6 @@ import binascii
 import io
 from collections.abc import Sequence
 from functools import partial
-from hashlib import blake2b
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,20 +17,17 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from octavo.errors import CONTEXT_LENGTH_EXCEEDED, InvalidRequestError
+from octavo.engine.embeds import FIELD, embedded_prompt, embeds_width, rows_of
+from octavo.errors import InvalidRequestError
 from octavo.server.edge.generation import Prompt
-from octavo.types import MediaSpan, PromptEmbeds
 
 if TYPE_CHECKING:
+    from octavo.engine.model_info import ModelInfo
     from octavo.server.edge.context import ServerContext
 
-__all__ = ["embedded_prompts", "read_rows"]
+__all__ = ["embedded_prompts"]
 
-_FIELD = "prompt_embeds"
-_MOST = 65504.0  # the largest half float: products of such values stay finite in float32
 _MAX_HEADER = 64 * 1024  # bytes of a safetensors file's
-_KEY_BYTES = 32
-_PLACEHOLDER = 0  # any token: it is never looked up
 _NPY = b"\x93NUMPY"
 _DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # of safetensors; numpy has no bfloat16
 
@@ -52,43 +48,25 @@ async def embedded_prompts(context: ServerContext, encoded: Sequence[str]) -> li
         InvalidRequestError: the server takes none, an entry cannot be read, or has rows of another width or too many of them.
     """
     info = context.engine.info
-    if encoded and info.embeds_width is None:
-        raise InvalidRequestError(f"{_FIELD}: this server takes none; start it with --enable-prompt-embeds", _FIELD)
-    return [await context.workers.run(len(text), partial(_prompt, text, info.embeds_width or 0, info.max_model_len)) for text in encoded]
+    if encoded:
+        embeds_width(info)
+    return [await context.workers.run(len(text), partial(_prompt, text, info)) for text in encoded]
 
 
-def _prompt(text: str, width: int, max_model_len: int) -> Prompt:
-    rows = read_rows(text, width, max_model_len - 1)
-    data = rows.tobytes()
-    key = blake2b(data, digest_size=_KEY_BYTES).digest()
-    embeds = PromptEmbeds(key, data, len(rows))
-    return Prompt([_PLACEHOLDER] * len(rows), "", (embeds,), (MediaSpan(0, len(rows), _PLACEHOLDER, key, 0),))
+def _prompt(text: str, info: ModelInfo) -> Prompt:
+    made = embedded_prompt(_values(text, info), info)
+    return Prompt(made.token_ids, "", made.pictures, made.media)
 
 
-def read_rows(text: str, width: int, max_rows: int) -> NDArray[np.float32]:
-    """Decode `text`, base64 or a base64 data URI.
-
-    Returns:
-        float32 [1 .. max_rows, width], every value finite.
-
-    Raises:
-        InvalidRequestError: it holds anything else.
-    """
+def _values(text: str, info: ModelInfo) -> NDArray[np.float32]:
+    """Decode `text`, base64 or a base64 data URI, to float32 of the file's shape, which is the model's."""
     try:
         data = base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise _error(f"is not valid base64: {error}") from None
     stored = _of_npy(data) if data.startswith(_NPY) else _of_safetensors(data)
-    shape = stored.shape[1:] if len(stored.shape) == 3 and stored.shape[0] == 1 else stored.shape
-    if len(shape) != 2 or shape[1] != width or shape[0] < 1:
-        raise _error(f"has the shape {list(stored.shape)[:4]}; this model's is [tokens, {width}]")
-    if shape[0] > max_rows:
-        message = f"{_FIELD} has {shape[0]} rows, but this model's context holds {max_rows} beside one output; shorten it"
-        raise InvalidRequestError(message, _FIELD, CONTEXT_LENGTH_EXCEEDED)
-    rows = _floats(stored).reshape(shape, order="F" if stored.by_columns else "C")
-    if not (np.abs(rows) <= _MOST).all():  # false for NaN
-        raise _error(f"has values that are no finite numbers, or beyond {_MOST:.0f}; an embedding's are small")
-    return np.ascontiguousarray(rows)
+    shape = rows_of(stored.shape, info)
+    return _floats(stored).reshape(shape, order="F" if stored.by_columns else "C")
 
 
 def _floats(stored: _Stored) -> NDArray[np.float32]:
@@ -135,4 +113,4 @@ def _checked(shape: tuple[Any, ...], dtype: str, data: bytes, *, by_columns: boo
 
 
 def _error(what: str) -> InvalidRequestError:
-    return InvalidRequestError(f"{_FIELD} {what}", _FIELD)
+    return InvalidRequestError(f"{FIELD} {what}", FIELD)

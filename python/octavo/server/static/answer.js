@@ -2,7 +2,7 @@
 
 import { generate } from "/static/socket.js";
 
-const NUMBERS = ["temperature", "max_tokens", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "seed"];
+const NUMBERS = ["temperature", "max_tokens", "top_p", "top_k", "min_p", "top_n_sigma", "min_tokens", "repetition_penalty", "presence_penalty", "frequency_penalty", "seed"];
 const TOP_LOGPROBS = 5;
 
 /* The body of a chat-completions request; a setting that is empty is left to the server. */

@@ -6,7 +6,7 @@ import { Images } from "/static/images.js";
 import { loadChats, loadSettings, newChat, saveChats, saveSettings } from "/static/store.js";
 import { AnswerTurn, userTurn } from "/static/turns.js";
 
-const FIELDS = ["system", "temperature", "max_tokens", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "seed", "stop"];
+const FIELDS = ["system", "temperature", "max_tokens", "top_p", "top_k", "min_p", "top_n_sigma", "min_tokens", "repetition_penalty", "presence_penalty", "frequency_penalty", "seed", "stop"];
 const PAINT_MS = 50;
 
 let settings = loadSettings();
