@@ -80,7 +80,8 @@ void write_input(CpuProgram& self, const std::string& name, const py::array& val
 }
 
 // Runs a tower on the patches that were written: its tokens are patches, its sequences tiles.
-py::array run_tower(CpuProgram& self, const py::array& positions, const py::array& tile_indptr, std::int64_t num_media) {
+py::array run_tower(CpuProgram& self, const py::array& positions, const py::array& tile_indptr, std::int64_t num_media,
+                    const py::array& window_indptr) {
   const auto at = span_arg<std::int32_t>(positions, "positions"), indptr = span_arg<std::int32_t>(tile_indptr, "tile_indptr");
   require(indptr.size >= 2 && indptr[0] == 0 && indptr[indptr.size - 1] == at.size, "program: tile_indptr must go from 0 to ", at.size);
   std::vector<std::int32_t> lengths;
@@ -89,7 +90,7 @@ py::array run_tower(CpuProgram& self, const py::array& positions, const py::arra
     require(lengths.back() >= 1, "program: tile ", tile, " has no patches");
   }
   const Span<const std::int32_t> sizes{lengths.data(), static_cast<std::int64_t>(lengths.size())};
-  const StepArrays step{at, at, indptr, sizes, {}, {}, num_media};
+  const StepArrays step{at, at, indptr, sizes, {}, {}, num_media, {}, span_arg<std::int32_t>(window_indptr, "window_indptr")};
   {
     py::gil_scoped_release release;
     self.run(step);
@@ -225,7 +226,8 @@ void bind_program(py::module_& module) {
       .def("run", &run, py::arg("batch"), py::arg("output") = "logits")
       .def("output", &output, py::arg("name"))
       .def("write_input", &write_input, py::arg("name"), py::arg("values"), py::arg("first_row") = 0)
-      .def("run_tower", &run_tower, py::arg("positions"), py::arg("tile_indptr"), py::arg("num_media"))
+      .def("run_tower", &run_tower, py::arg("positions"), py::arg("tile_indptr"), py::arg("num_media"),
+           py::arg("window_indptr") = py::array_t<std::int32_t>(0))
       .def("write_cross", &write_cross, py::arg("state"), py::arg("row"), py::arg("keys_values"), py::arg("num_heads"))
       .def("copy_states", &CpuProgram::copy_states, py::arg("row"), py::arg("source_row"))
       .def("profile", &CpuProgram::take_profile);

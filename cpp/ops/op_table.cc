@@ -5,6 +5,7 @@
   OP(add)                \
   OP(add_rms_norm)       \
   OP(attention)          \
+  OP(axis_rotation)      \
   OP(causal_conv)        \
   OP(choose_rows)        \
   OP(cross_attention)    \
@@ -32,6 +33,7 @@
   OP(relu_squared)       \
   OP(rms_norm)           \
   OP(rotary_embedding)   \
+  OP(rotate)             \
   OP(route)              \
   OP(scale)              \
   OP(select_logits_rows) \
@@ -43,7 +45,8 @@
   OP(ssm_scan)           \
   OP(store_kv)           \
   OP(store_latent)       \
-  OP(tanh)
+  OP(tanh)               \
+  OP(weighted_lookup)
 
 namespace octavo::program {
 

@@ -196,10 +196,13 @@ class CpuProgram:
         """A further output of the step that ran last."""
     def write_input(self, name: str, values: NDArray[Any], first_row: int = 0) -> None:
         """Fill rows of an input, int32 or float32 [rows, cols], for the next step. Nothing of it is kept behind that step."""
-    def run_tower(self, positions: NDArray[np.int32], tile_indptr: NDArray[np.int32], num_media: int) -> NDArray[np.float32]:
+    def run_tower(
+        self, positions: NDArray[np.int32], tile_indptr: NDArray[np.int32], num_media: int, window_indptr: NDArray[np.int32] = ...
+    ) -> NDArray[np.float32]:
         """Compute a tower's output "media" [num_media, E] of the patches written; valid until the next run.
 
-        positions [N]: of the patches. tile_indptr: offsets of the tiles, the first 0, the last N.
+        positions [N]: of the patches. tile_indptr: offsets of the tiles, the first 0, the last N; window_indptr: those of windows, of
+        towers that have some.
         """
     def write_cross(self, state: int, row: int, keys_values: NDArray[np.float32], num_heads: int) -> None:
         """Write what one layer's cross attention reads of a sequence's input into its row of a state.

@@ -29,7 +29,7 @@ from octavo.step import Runner
 from octavo.structured import GrammarCompiler
 from octavo.text import ChatTemplate, open_tokenizer
 from octavo.text.byte_tokenizer import ByteTokenizer
-from octavo.towers import tower_class
+from octavo.towers import media_levels, tower_class
 
 __all__ = ["build_engine", "build_front", "step_shape"]
 
@@ -61,7 +61,8 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
         raise ConfigError(f"--device {config.placement.device} runs no {model.model_type} models yet; --device cpu does")
     images = _image_processor(checkpoint, platform) if model.pooling is None else None
     embeds_width = _embeds_width(config, model, platform)
-    model = replace(model, reads_media=images is not None or embeds_width is not None)
+    levels = 1 if images is None else media_levels(checkpoint)
+    model = replace(model, reads_media=images is not None or embeds_width is not None, media_levels=levels)
     grammars = GrammarCompiler(tokenizer, model.vocab_size)
     wanted = step_shape(config, model, platform)
     executor, shape = _fitting(lambda: platform.executor(model, checkpoint, wanted, grammars))

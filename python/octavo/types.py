@@ -281,10 +281,12 @@ class Picture:
     Attributes:
         key: of its content.
         patches: float32 [N, values of a patch].
-        positions: int32 [N], the patches' rows in the tower's table of positions.
+        positions: int32 [N], the patches' rows in the tower's table of positions; or [N, A], on each of its axes.
         selected: int32 [M, F], the patches that make up each of the rows.
         tile_sizes: patches of each tile, in order. Those of one tile see each other.
         num_rows: M.
+        grid: frames, rows and columns that the M rows stand for, for decoders whose positions have these axes; None for others.
+        window_sizes: patches of the windows that tiles are cut into, of towers that look through windows; they add up to N.
     """
 
     key: bytes
@@ -293,6 +295,8 @@ class Picture:
     selected: bytes = field(repr=False)
     tile_sizes: tuple[int, ...]
     num_rows: int
+    grid: tuple[int, int, int] | None = None
+    window_sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

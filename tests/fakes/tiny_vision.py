@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["VISION_MODELS", "TinyVision", "make_tiny_vision", "noise"]
+__all__ = ["TEXT_TYPES", "VISION_MODELS", "TinyVision", "make_tiny_vision", "noise"]
 
 _SPECIAL = ["<|bos|>", "<|eos|>", "<image>", "<fake_token_around_image>", "<global-img>"]
 _SPECIAL += ["[IMG]", "[IMG_BREAK]", "[IMG_END]"]
+_SPECIAL += ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 _SPECIAL += [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
 _IMAGE_TOKEN = 256 + _SPECIAL.index("<image>")
 _TEMPLATE = (
@@ -34,6 +35,9 @@ _TEXT = {
 }
 _VISION = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "image_size": 28, "patch_size": 7}
 
+TEXT_TYPES = ("qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text")
+"""Decoders that come with towers only, and are tested with them."""
+
 
 @dataclass(frozen=True, slots=True)
 class TinyVision:
@@ -51,7 +55,9 @@ class TinyVision:
         images = [Image.fromarray(picture) for picture in pictures]
         nested = type(self.processor).__name__.startswith(("Idefics3", "SmolVLM"))
         made = self.processor([images] if nested else images, return_tensors="np")
-        return {name: torch.from_numpy(np.asarray(made[name])) for name in ("pixel_values", "image_sizes") if name in made}
+        return {
+            name: torch.from_numpy(np.asarray(made[name])) for name in ("pixel_values", "image_sizes", "image_grid_thw") if name in made
+        }
 
 
 def _llava(tower: str) -> tuple[Any, Any]:
@@ -96,11 +102,54 @@ def _pixtral() -> tuple[Any, Any]:
     return transformers.LlavaForConditionalGeneration(config), processor
 
 
+_QWEN_VISION: dict[str, Any] = {"depth": 3, "num_heads": 2, "patch_size": 7, "temporal_patch_size": 2, "spatial_merge_size": 2}
+_QWEN_KINDS: dict[str, dict[str, Any]] = {
+    "Qwen2VL": {"embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2},
+    "Qwen2_5_VL": {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "out_hidden_size": 64,
+        "window_size": 28,
+        "fullatt_block_indexes": [1],
+    },
+    "Qwen3VL": {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "out_hidden_size": 64,
+        "num_position_embeddings": 36,
+        "deepstack_visual_indexes": [0, 2],
+    },
+}
+
+
+def _qwen(name: str) -> tuple[Any, Any]:
+    import transformers
+
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+    text = {**_TEXT, "num_hidden_layers": 3, "head_dim": 16, "rope_parameters": rope}
+    if name != "Qwen3VL":
+        del text["head_dim"]
+    tokens = {kind: 256 + _SPECIAL.index(f"<|{word}|>") for kind, word in _QWEN_TOKENS.items()}
+    config = getattr(transformers, f"{name}Config")(text_config=text, vision_config={**_QWEN_VISION, **_QWEN_KINDS[name]}, **tokens)
+    processor = transformers.Qwen2VLImageProcessorPil(size={"shortest_edge": 28 * 28, "longest_edge": 70 * 70}, patch_size=7)
+    return getattr(transformers, f"{name}ForConditionalGeneration")(config), processor
+
+
+_QWEN_TOKENS = {
+    "image_token_id": "image_pad",
+    "video_token_id": "video_pad",
+    "vision_start_token_id": "vision_start",
+    "vision_end_token_id": "vision_end",
+}
+
 VISION_MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "llava-clip": lambda: _llava("clip"),
     "llava-siglip": lambda: _llava("siglip"),
     "idefics3": lambda: _idefics3("Idefics3"),
     "pixtral": _pixtral,
+    "qwen2_vl": lambda: _qwen("Qwen2VL"),
+    "qwen2_5_vl": lambda: _qwen("Qwen2_5_VL"),
+    "qwen3_vl": lambda: _qwen("Qwen3VL"),
     "smolvlm": lambda: _idefics3("SmolVLM"),
 }
 
@@ -116,7 +165,8 @@ def make_tiny_vision(name: str, folder: Path) -> TinyVision:
             parameter.add_(torch.randn_like(parameter) * 0.1)
     model.eval().save_pretrained(folder)
     processor.save_pretrained(folder)
-    _write_tokenizer(folder, "[IMG]" if name == "pixtral" else "<image>")
+    shown = {"pixtral": "[IMG]"} | dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl"), "<|vision_start|><|image_pad|><|vision_end|>")
+    _write_tokenizer(folder, shown.get(name, "<image>"))
     return TinyVision(folder, model, processor)
 
 
@@ -125,7 +175,7 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng([height, width, seed]).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def _write_tokenizer(folder: Path, image_token: str) -> None:
+def _write_tokenizer(folder: Path, shown: str) -> None:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from tokenizers.pre_tokenizers import ByteLevel
 
@@ -138,6 +188,6 @@ def _write_tokenizer(folder: Path, image_token: str) -> None:
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": _SPECIAL[0],
         "eos_token": _SPECIAL[1],
-        "chat_template": _TEMPLATE.replace("<image>", image_token),
+        "chat_template": _TEMPLATE.replace("<image>", shown),
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))

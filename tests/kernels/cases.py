@@ -169,6 +169,9 @@ def _lookups(width: int) -> Iterator[Case]:
     weights = (Placed("embedding", table),)
     yield Case(f"embedding-{width}", "embedding", (), (scaled,), 0.0, 0.0, weights, {"token_ids": ids}, {"scale": 1.5})
     yield Case(f"lookup-{width}", "lookup", (ids[:, None],), (table[ids],), 0.0, 0.0, weights)
+    taps, shares = np.array([[0, 8], [3, 3], [7, 1]], np.int32), normal(3, 2, seed=4)
+    mixed = (shares[:, :, None].astype(np.float64) * table[taps]).sum(1)
+    yield Case(f"weighted_lookup-{width}", "weighted_lookup", (taps, shares), (mixed,), 1e-5, 1e-6, weights)
     positions = np.array([0, 8, 2, 2, 1], np.int32)
     moved = table[positions + 2]
     step = {"token_ids": ids, "positions": positions}
@@ -189,6 +192,23 @@ def _rotary(head_dim: int, rotary_dim: int) -> Case:
     return Case(name, "rotary_embedding", (x,), (expected,), 1e-5, 1e-6, weights, step, {"head_dim": head_dim})
 
 
+def _rotate() -> Iterator[Case]:
+    axes, half = np.array([0, 0, 1, 2, 2, 1, 0], np.float32), 7
+    positions = np.random.default_rng(2).integers(0, 20, (9, 3)).astype(np.int32)
+    cos_sin = normal(20, 2 * half)
+    rotation = np.concatenate(
+        [cos_sin[positions[:, axes.astype(int)], part * half + np.arange(half)] for part in (0, 1)], axis=1, dtype=np.float32
+    )
+    rotation = np.ascontiguousarray(rotation)
+    weights = (Placed("array", cos_sin), Placed("array", axes))
+    yield Case("axis_rotation", "axis_rotation", (positions,), (rotation,), 0.0, 0.0, weights)
+    x = normal(9, 2 * 16)
+    x1, x2, rest = np.split(x.astype(np.float64).reshape(9, 2, 16), [half, 2 * half], axis=2)
+    cos, sin = (part[:, None].astype(np.float64) for part in np.split(rotation, 2, axis=1))
+    expected = np.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin, rest], axis=2).reshape(9, -1)
+    yield Case("rotate", "rotate", (x, rotation), (expected,), 1e-5, 1e-6, attributes={"head_dim": 16})
+
+
 def _gather(num_side_by_side: int) -> Case:
     x = normal(6, 5)
     ids = np.random.default_rng(1).integers(0, 6, (6, num_side_by_side)).astype(np.int32)
@@ -205,6 +225,7 @@ def _selections() -> Iterator[Case]:
 CASES = [
     *(case for width in WIDTHS for case in _of_width(width)),
     *(_rotary(*dims) for dims in ((64, 64), (80, 20), (96, 96), (8, 6), (256, 256))),
+    *_rotate(),
     *(_gather(count) for count in (1, 4)),
     *_selections(),
 ]

@@ -21,7 +21,7 @@ TESTED_THERE = {model_type for model_type, _ in STATE_CASES.values()}  # with th
 @pytest.mark.parametrize("model_type", sorted(set(MODEL_TYPES) - TESTED_THERE))
 def test_a_crowd_gets_the_tokens_of_transformers(model_type, tmp_path, monkeypatch):
     folder = make_tiny_checkpoint(model_type, tmp_path)
-    monkeypatch.setattr(assemble, "Scheduler", _Preempting)
+    monkeypatch.setattr(assemble, "Scheduler", Preempting)
     prompts = [torch.randint(0, 256, (17 + 13 * seed,), generator=torch.Generator().manual_seed(seed)).tolist() for seed in range(3)]
     settings = {"together": True, "arithmetic": "exact", "max_model_len": 256, "max_num_seqs": 3, "max_num_batched_tokens": 24}
     run = run_engine(folder, prompts, max_tokens=NUM_TOKENS, monkeypatch=monkeypatch, **settings)
@@ -34,7 +34,7 @@ def test_a_crowd_gets_the_tokens_of_transformers(model_type, tmp_path, monkeypat
         assert (best - chosen <= NEAR_TIE * np.abs(logits).max()).all()
 
 
-class _Preempting(Scheduler):
+class Preempting(Scheduler):
     """Takes the blocks of the sequence that came last away once, when it has begun to answer."""
 
     def schedule(self, *args):

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import numpy as np
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from PIL import Image
+from test_family_runs import Preempting
 
 from fakes.tiny_vision import TinyVision, make_tiny_vision, noise
-from octavo import LLM, SamplingParams
+from octavo import LLM, SamplingParams, assemble
 from octavo.assemble import build_engine
 from octavo.config import EngineConfig, PlacementConfig, SchedulingConfig, ServerConfig
 from octavo.errors import InvalidRequestError
@@ -28,13 +30,13 @@ NUM_TOKENS = 12
 BUDGET = 24  # tokens of a step: every picture is cut
 
 
-@pytest.fixture(scope="module", params=["llava-clip", "idefics3", "pixtral"])  # one tile, many, and any shape
+@pytest.fixture(scope="module", params=["llava-clip", "idefics3", "pixtral", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyVision:
     return make_tiny_vision(request.param, tmp_path_factory.mktemp(request.param))
 
 
-@pytest.fixture
-async def client(model: TinyVision) -> AsyncIterator[TestClient]:
+@asynccontextmanager
+async def serving(model: TinyVision) -> AsyncIterator[TestClient]:
     config = EngineConfig(
         str(model.folder),
         scheduling=SchedulingConfig(max_num_batched_tokens=BUDGET, max_num_seqs=8),
@@ -45,6 +47,12 @@ async def client(model: TinyVision) -> AsyncIterator[TestClient]:
     async with TestClient(TestServer(build_app(engine, ServerConfig()))) as client:
         yield client
     await engine.close()
+
+
+@pytest.fixture
+async def client(model: TinyVision) -> AsyncIterator[TestClient]:
+    async with serving(model) as client:
+        yield client
 
 
 def shown(pixels: np.ndarray) -> dict[str, Any]:
@@ -66,12 +74,15 @@ async def answer(client: TestClient, parts: list[dict[str, Any]], **fields: Any)
     return document
 
 
-def expected(model: TinyVision, prompt_token_ids: list[int], pictures: list[np.ndarray]) -> list[int]:
+def expected(model: TinyVision, prompt_token_ids: list[int], pictures: list[np.ndarray], num_tokens: int = NUM_TOKENS) -> list[int]:
     """Of transformers, for the same prompt."""
     with torch.no_grad():
         ids = torch.tensor([prompt_token_ids])
-        settings = {"max_new_tokens": NUM_TOKENS, "min_new_tokens": NUM_TOKENS, "do_sample": False, "eos_token_id": None}
-        return model.model.generate(ids, **model.inputs(pictures), **settings)[0, len(prompt_token_ids) :].tolist()
+        settings = {"max_new_tokens": num_tokens, "min_new_tokens": num_tokens, "do_sample": False, "eos_token_id": None}
+        inputs = model.inputs(pictures)
+        if "image_grid_thw" in inputs:
+            inputs["mm_token_type_ids"] = (ids == model.model.config.image_token_id).int()
+        return model.model.generate(ids, **inputs, **settings)[0, len(prompt_token_ids) :].tolist()
 
 
 async def test_every_api_shows_the_same_images(model: TinyVision, client: TestClient) -> None:
@@ -137,6 +148,16 @@ async def test_answers_are_those_of_transformers(model: TinyVision, client: Test
         assert again["usage"]["prompt_tokens_details"]["cached_tokens"] >= again["usage"]["prompt_tokens"] - 16
 
 
+async def test_a_preempted_answer_goes_on_with_its_pictures(model: TinyVision, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assemble, "Scheduler", Preempting)
+    async with serving(model) as client:
+        pictures = [noise(40, 60), noise(60, 40)]
+        chats = [answer(client, [said("What "), shown(pixels), said("is it?")], max_tokens=64) for pixels in pictures]
+        for pixels, document in zip(pictures, await asyncio.gather(*chats), strict=True):
+            assert document["choices"][0]["token_ids"] == expected(model, document["prompt_token_ids"], [pixels], 64)
+        assert "octavo_preemptions_total 1" in await (await client.get("/metrics")).text()
+
+
 async def test_the_prefix_cache_tells_pictures_apart(model: TinyVision, client: TestClient) -> None:
     prompt = [said("The same words before it, more than a block of them."), shown(noise(40, 60)), said("What is it?")]
     await answer(client, prompt)
@@ -182,7 +203,7 @@ def test_offline_chats_show_images_in_any_form(model: TinyVision, tmp_path: Path
         ({"type": "image_url", "image_url": {"url": "data:image/png,abc"}}, "base64"),
         ({"type": "image_url"}, "image_url"),
         ({"type": "input_audio", "input_audio": {}}, "input_audio"),
-        (said("<image>[IMG]"), "stands for one"),
+        (said("<image>[IMG]<|image_pad|>"), "stands for one"),
     ],
 )
 async def test_what_cannot_be_shown_is_a_400(client: TestClient, part: dict[str, Any], says: str) -> None:

@@ -9,6 +9,7 @@ import test_remote_families
 import test_state_models
 import transformers
 
+from fakes import tiny_vision
 from octavo.cli.main import main
 from octavo.models import families
 
@@ -16,6 +17,7 @@ from octavo.models import families
 def test_every_family_is_tested_as_the_list_says():
     cases = [*test_architectures.CASES.values(), *test_encoders.CASES.values()]
     tested = {getattr(transformers, class_name).model_type.replace("-", "_") for class_name, _ in cases}
+    tested |= set(tiny_vision.TEXT_TYPES)
     tested |= {model_type for model_type, _ in test_state_models.CASES.values()}
     tested.add("whisper")  # test_whisper.py
     stand_ins = {make.__name__ for make in test_remote_families.CASES}

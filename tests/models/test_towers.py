@@ -37,6 +37,11 @@ def prepared(model: TinyVision, pixels: np.ndarray) -> ImageInputs:
 def test_pixels_are_those_of_transformers(model: TinyVision, size: tuple[int, int]) -> None:
     pixels = noise(*size)
     inputs, tiles = prepared(model, pixels), model.inputs([pixels])["pixel_values"].numpy()
+    if tiles.ndim == 2:  # patches already, in the order of the decoder's rows
+        patches = inputs.patches[inputs.selected.reshape(-1), : tiles.shape[1]]
+        assert patches.shape == tiles.shape
+        assert np.abs(patches - tiles).max() <= 1 / 255
+        return
     tiles = tiles.reshape(-1, *tiles.shape[-3:])
     rows, columns = tiles.shape[-2] // 7, tiles.shape[-1] // 7
     expected = tiles.reshape(-1, 3, rows, 7, columns, 7).transpose(0, 2, 4, 1, 3, 5).reshape(len(tiles), rows * columns, -1)
@@ -51,7 +56,8 @@ def test_rows_are_those_of_transformers(model: TinyVision, size: tuple[int, int]
     assert half is not None
     rows = TowerProgram(half, ThreadPool(2)).encode(picture_of(prepared(model, pixels)))
     with torch.no_grad():
-        made = model.model.model.get_image_features(**model.inputs([pixels])).pooler_output
-        expected = torch.cat(list(made)).flatten(0, -2).numpy()
+        made = model.model.model.get_image_features(**model.inputs([pixels]))
+        levels = [list(made.pooler_output), *map(list, getattr(made, "deepstack_features", ()))]
+        expected = torch.cat([torch.cat(level).flatten(0, -2) for level in levels], dim=1).numpy()
     assert rows.shape == expected.shape
     assert np.abs(rows - expected).max() <= 1e-4 * np.abs(expected).max()

@@ -5,7 +5,11 @@
 namespace octavo::program {
 namespace {
 
+// Whether a token sees its window instead of its sequence.
+bool is_windowed(const Attributes& attributes) { return attributes.has("windowed") && attributes.flag("windowed"); }
+
 void infer_attention(Infer& op) {
+  is_windowed(op.attributes());
   const std::int64_t heads = op.integer("num_heads"), kv_heads = op.integer("num_kv_heads");
   op.attributes().number("scale");
   const std::optional<std::int64_t> distance = op.attributes().integer_if("max_distance");
@@ -25,10 +29,12 @@ void lower_attention(CpuLowering& op) {
   settings.scale = static_cast<float>(op.attributes().number("scale"));
   if (const auto distance = op.attributes().integer_if("max_distance")) settings.max_distance = static_cast<int>(*distance);
   const auto head_dim = static_cast<int>(op.cols(q) / settings.num_heads);
-  const int pages = op.scratch(sequence_attention_bytes(op.max_rows("tokens"), op.max_rows("sequences"), settings.num_kv_heads, head_dim));
+  const bool windowed = is_windowed(op.attributes());
+  const std::int64_t most = op.max_rows(windowed ? "windows" : "sequences");
+  const int pages = op.scratch(sequence_attention_bytes(op.max_rows("tokens"), most, settings.num_kv_heads, head_dim));
   op.run([=](const CpuFrame& f) {
     SequenceAttention attention = settings;
-    attention.query_indptr = f.step.query_indptr;
+    attention.query_indptr = windowed ? f.step.window_indptr : f.step.query_indptr;
     sequence_attention(f[q], f[k], f[v], attention, f[y], f.scratch(pages), f.pool);
   });
 }

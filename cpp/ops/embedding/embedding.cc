@@ -1,5 +1,8 @@
 #include "ops/embedding/embedding.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "weights/dequantize.h"
 
 namespace octavo {
@@ -41,6 +44,28 @@ void lookup(Matrix<const std::int32_t> ids, const EmbeddingWeight& weight, Matri
   }
   const std::int64_t row_bytes = format_bytes(weight.format, weight.cols);
   pool.run(ids.rows, [&](std::int64_t i) { dequantize(weight.data + *ids.row(i) * row_bytes, weight.format, weight.cols, y.row(i)); });
+}
+
+void weighted_lookup(Matrix<const std::int32_t> ids, Matrix<const float> weights, const EmbeddingWeight& weight, Matrix<float> y,
+                     cpu::ThreadPool& pool) {
+  require(y.rows == ids.rows && y.cols == weight.cols && weights.rows == ids.rows && weights.cols == ids.cols, "weighted_lookup: y is [",
+          y.rows, ", ", y.cols, "], expected [", ids.rows, ", ", weight.cols, "]");
+  for (std::int64_t row = 0; row < ids.rows; ++row) {
+    for (std::int64_t i = 0; i < ids.cols; ++i) {
+      const std::int32_t id = ids.row(row)[i];
+      require(id >= 0 && id < weight.rows, "weighted_lookup: id ", id, " is not in the table of ", weight.rows, " rows");
+    }
+  }
+  const std::int64_t row_bytes = format_bytes(weight.format, weight.cols);
+  pool.run(ids.rows, [&](std::int64_t row) {
+    std::vector<float> values(static_cast<std::size_t>(weight.cols));
+    std::fill_n(y.row(row), weight.cols, 0.0f);
+    for (std::int64_t i = 0; i < ids.cols; ++i) {
+      dequantize(weight.data + ids.row(row)[i] * row_bytes, weight.format, weight.cols, values.data());
+      const float share = weights.row(row)[i];
+      for (std::int64_t col = 0; col < weight.cols; ++col) y.row(row)[col] += share * values[static_cast<std::size_t>(col)];
+    }
+  });
 }
 
 }  // namespace octavo

@@ -19,4 +19,9 @@ void position_embedding(Span<const std::int32_t> positions, const EmbeddingWeigh
 // y[i] = table row ids[i]: ids [T, 1], y [T, E]. Throws std::invalid_argument for an id that the table does not have.
 void lookup(Matrix<const std::int32_t> ids, const EmbeddingWeight& weight, Matrix<float> y, cpu::ThreadPool& pool);
 
+// y[i] = sum over j of weights[i, j] * row ids[i, j] of the table: ids [R, F] in 0..V-1, weights [R, F], y [R, E]. Throws
+// std::invalid_argument for another id.
+void weighted_lookup(Matrix<const std::int32_t> ids, Matrix<const float> weights, const EmbeddingWeight& weight, Matrix<float> y,
+                     cpu::ThreadPool& pool);
+
 }  // namespace octavo

@@ -43,10 +43,24 @@ void lower_lookup(CpuLowering& op) {
   op.run([=, &table](const CpuFrame& f) { octavo::lookup(f.ints(ids), table, f[y], f.pool); });
 }
 
+void infer_weighted_lookup(Infer& op) {
+  op.weight("table", "embedding", "[V, E]");
+  op.read("ids", "[R, F]", ValueType::int32);
+  op.read("weights", "[R, F]");
+  op.write("[R, E]");
+}
+
+void lower_weighted_lookup(CpuLowering& op) {
+  const ValueId ids = op.read(0), weights = op.read(1), y = op.write(0);
+  const EmbeddingWeight& table = op.weight<EmbeddingWeight>(0);
+  op.run([=, &table](const CpuFrame& f) { octavo::weighted_lookup(f.ints(ids), f[weights], table, f[y], f.pool); });
+}
+
 }  // namespace
 
 OCTAVO_DEFINE_OP(embedding, infer, lower);
 OCTAVO_DEFINE_OP(lookup, infer_lookup, lower_lookup);
 OCTAVO_DEFINE_OP(position_embedding, infer_position_embedding, lower_position_embedding);
+OCTAVO_DEFINE_OP(weighted_lookup, infer_weighted_lookup, lower_weighted_lookup);
 
 }  // namespace octavo::program

@@ -26,6 +26,9 @@ def decoder_config(
     local_kind: str = "sliding_attention",
     window_key: str = "sliding_window",
     head_dim: int | None = None,
+    sections: tuple[int, int, int] | None = None,
+    by_turns: bool = False,
+    default_theta: float = 10000.0,
     eps_key: str = "rms_norm_eps",
     activation_key: str = "hidden_act",
     **family: Any,
@@ -36,7 +39,7 @@ def decoder_config(
         slides: whether a layer has a sliding window where `layer_types` does not say; None in families without windows.
         rotates, rotates_full: whether a layer, and whether one that attends to everything, rotates its queries and keys.
         partial_rotary: whether `partial_rotary_factor` is the family's to have.
-        local_theta: see `rope_config`.
+        local_theta, sections, by_turns, default_theta: see `rope_config`.
         local_kind: what `layer_types` calls layers with a window.
         head_dim: where the family's own keys say it.
         window_key, eps_key, activation_key: names of these keys.
@@ -53,7 +56,9 @@ def decoder_config(
     head_dim = head_dim or _head_dim(keys, hidden_size, num_heads)
     kinds = layer_kinds(keys, num_layers, slides, local_kind)
     window = _window(keys, window_key) if slides else None
-    ropes = {kind: rope_config(keys, kind, head_dim, partial=partial_rotary, local_theta=local_theta) for kind in dict.fromkeys(kinds)}
+    rope_settings: dict[str, Any] = {"partial": partial_rotary, "local_theta": local_theta, "default_theta": default_theta}
+    rope_settings |= {"sections": sections, "by_turns": by_turns}
+    ropes = {kind: rope_config(keys, kind, head_dim, **rope_settings) for kind in dict.fromkeys(kinds)}
     fields: dict[str, Any] = {
         "model_type": keys.text("model_type"),
         "vocab_size": keys.count("vocab_size"),

@@ -19,6 +19,7 @@ from octavo.checkpoint.raw_tensor import BLOCK_FORMATS, RawTensor, check_shape
 from octavo.checkpoint.row_order import rows_by_kind, rows_in_halves
 from octavo.checkpoint.safetensors import SafetensorsFile
 from octavo.errors import CheckpointError
+from octavo.plugins import available
 
 __all__ = ["HfFolder", "read_configs", "read_json"]
 
@@ -70,7 +71,7 @@ class HfFolder:
     def media_half(self) -> MediaHalf | None:
         """What of the folder makes rows of pictures or sounds; None in a model of text."""
         whole = read_json(self.path / "config.json")
-        has_tower = "text_config" in whole or self._stored_names.tower is not None
+        has_tower = "text_config" in whole or "vision_config" in whole or self._stored_names.tower is not None
         return MediaHalf(self.path, whole, self._media) if self._media and has_tower else None
 
     def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> RawTensor:
@@ -200,11 +201,15 @@ def read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _text_half(path: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """Of a model of text and images its text model's configuration, which stands in an object of its own; otherwise the whole."""
+    """Of a model of text and images its text model's configuration, which stands in an object of its own; otherwise the whole.
+
+    The first files of Qwen2-VL and Qwen2.5-VL have its keys beside `vision_config`.
+    """
     if "text_config" not in config:
-        return config
+        text_type = f"{config.get('model_type')}_text"
+        return config | {"model_type": text_type} if "vision_config" in config and text_type in available("octavo.models") else config
     text = ConfigKeys(str(path), config).section("text_config").mapping()
-    return {key: config[key] for key in _TOKEN_IDS if key in config} | text if "model_type" in text else config
+    return {key: config[key] for key in (*_TOKEN_IDS, "tie_word_embeddings") if key in config} | text if "model_type" in text else config
 
 
 def _check_token_ids(keys: ConfigKeys) -> None:

@@ -7,7 +7,10 @@ from typing import Any
 
 from octavo.plugins import available
 
-__all__ = ["media_family"]
+__all__ = ["MOST_PATCHES", "media_family"]
+
+MOST_PATCHES = 16384
+"""Most patches of a picture whose files allow any shape, 3.2 million pixels in patches of 14 x 14: memory for the largest is set aside."""
 
 
 def media_family(package: str, config: Mapping[str, Any]) -> str | None:

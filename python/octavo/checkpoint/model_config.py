@@ -19,12 +19,14 @@ class RopeConfig:
         rotary_dim: columns of a head that are rotated, the first ones.
         scaling: a key of `rope_config.SCALINGS`.
         parameters: the scaling's own settings (factor, low_freq_factor, ...), checked.
+        axes: of each frequency, the axis of positions that turns it; empty: positions have one.
     """
 
     theta: float
     rotary_dim: int
     scaling: str = "default"
     parameters: dict[str, Any] = field(default_factory=dict)
+    axes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,7 @@ class ModelConfig:
         classifier_bias, classifier_activation: of the layer before a classifier's last, where the family has one.
         pooling: how the model makes vectors; None: it makes tokens.
         reads_media: whether rows of a vision tower, or a client's own, may stand in place of embeddings.
+        media_levels: rows of the tower for each placeholder: the first in place of its embedding, others added behind the first layers.
         swiglu: alpha and limit of the clamped activation of experts (`Ops.experts`).
         qk_norm: whether queries and keys are normalised, in families where that is a setting.
         mla: the attention over latents; None in models without.
@@ -249,3 +252,4 @@ class ModelConfig:
     pooling: PoolingConfig | None = None
     reads_media: bool = False
     source_positions: int = 0
+    media_levels: int = 1

@@ -21,14 +21,28 @@ SCALINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "longrope": ((_ORIGINAL,), ("factor", "attention_factor")),
 }
 _LISTS = {"llama3_factors": ("factors",), "longrope": ("short_factor", "long_factor")}
-_NAMES = {"su": "longrope"}  # what the first Phi-3 files call it
+_NAMES = {"su": "longrope", "mrope": "default"}  # what the first files of Phi-3 and of Qwen2-VL call them
+_SECTIONS = ("mrope_section", "mrope_interleaved")
 _READ = {"rope_type", "type", "rope_theta", "partial_rotary_factor", "finetuned", "max_position_embeddings"}
 
 
-def rope_config(keys: ConfigKeys, kind: str, head_dim: int, *, partial: bool = False, local_theta: float | None = None) -> RopeConfig:
+def rope_config(
+    keys: ConfigKeys,
+    kind: str,
+    head_dim: int,
+    *,
+    partial: bool = False,
+    local_theta: float | None = None,
+    sections: tuple[int, int, int] | None = None,
+    by_turns: bool = False,
+    default_theta: float = 10000.0,
+) -> RopeConfig:
     """The rotary embedding of layers of one kind.
 
     Args:
+        sections: of families whose positions have three axes (M-RoPE): how many angles turn with each where `mrope_section` is absent.
+        by_turns: whether neighbouring angles turn with different axes.
+        default_theta: the base where the file gives none.
         kind: full_attention or sliding_attention; `rope_parameters` may hold an object for each.
         partial: whether the family rotates only `partial_rotary_factor` of a head.
         local_theta: base of sliding layers, which then have no scaling, where `rope_parameters` does not tell kinds apart.
@@ -44,9 +58,27 @@ def rope_config(keys: ConfigKeys, kind: str, head_dim: int, *, partial: bool = F
     if kind == "sliding_attention" and local_theta is not None and not by_kind:
         return RopeConfig(local_theta, _rotary_dim(keys, section, head_dim, partial))
     scaling = ConfigKeys(section.source, {**legacy.mapping(), **section.mapping()})
-    theta = scaling.positive("rope_theta") if "rope_theta" in scaling else keys.positive("rope_theta", 10000.0)
+    theta = scaling.positive("rope_theta") if "rope_theta" in scaling else keys.positive("rope_theta", default_theta)
     rotary_dim = _rotary_dim(keys, scaling, head_dim, partial)
-    return RopeConfig(theta, rotary_dim, *_scaling(keys, scaling, rotary_dim))
+    axes = () if sections is None else _section_axes(scaling, rotary_dim // 2, sections, by_turns=by_turns)
+    if axes:
+        scaling = ConfigKeys(scaling.source, {key: value for key, value in scaling.mapping().items() if key not in _SECTIONS})
+    return RopeConfig(theta, rotary_dim, *_scaling(keys, scaling, rotary_dim), axes=axes)
+
+
+def _section_axes(scaling: ConfigKeys, num_angles: int, sections: tuple[int, int, int], *, by_turns: bool) -> tuple[int, ...]:
+    """The axis (time, row, column) of each angle: the axes' shares one after the other (Qwen2-VL), or by turns (Qwen3-VL)."""
+    given = tuple(scaling.counts("mrope_section", list(sections)))
+    if len(given) != len(sections) or sum(given) != num_angles:
+        raise scaling.refused("mrope_section", f"{len(sections)} numbers that add up to {num_angles}, half of a head, are needed")
+    if not by_turns:
+        return tuple(axis for axis, count in enumerate(given) for _ in range(count))
+    axes = [0] * num_angles
+    for axis in (1, 2):
+        for angle in range(axis, 3 * given[axis], 3):
+            if angle < num_angles:
+                axes[angle] = axis
+    return tuple(axes)
 
 
 def _scaling(keys: ConfigKeys, scaling: ConfigKeys, rotary_dim: int) -> tuple[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from octavo.checkpoint.model_config import ModelConfig
+from octavo.layers.axis_rotation import AxisRotation
 from octavo.layers.linear import Linear
 from octavo.layers.norm import RMSNorm
 from octavo.layers.weights import Weights
@@ -32,7 +33,8 @@ class Attention:
 
     Args:
         prefix: checkpoint name of the block, e.g. `model.layers.0.self_attn`.
-        rope: the layer's table from `Weights.constant`, which layers of one kind share; None where positions are not rotated.
+        rope: the layer's table from `Weights.constant`, which layers of one kind share, or what rotates by several axes; None where
+            positions are not rotated.
         qkv_bias, out_bias: whether the projections have biases; k_bias: whether that of keys has one too.
         qk_norm: the norms on q and k, None without.
         softcap: bound of the scores, None without.
@@ -96,8 +98,7 @@ class Attention:
         if not self.norm_after_rotation:
             q, k = self._normalise(q, k)
         if self.rope is not None:
-            q = self.ops.rotary_embedding(step, q, self.rope, self.head_dim)
-            k = self.ops.rotary_embedding(step, k, self.rope, self.head_dim)
+            q, k = self._rotated(q, step), self._rotated(k, step)
         if self.norm_after_rotation:
             q, k = self._normalise(q, k)
         if self.query_scale is not None:
@@ -107,9 +108,14 @@ class Attention:
             attended = self.ops.mul(attended, self.ops.sigmoid(self.ops.columns(qkv, self.q_cols, self.q_cols)))
         return self.out(attended)
 
+    def _rotated(self, x: Tensor, step: Step) -> Tensor:
+        if isinstance(self.rope, AxisRotation):
+            return self.rope(step, x, self.head_dim)
+        return self.ops.rotary_embedding(step, x, self.rope, self.head_dim)
+
     def _attend(self, step: Step, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if self.cache is None:
-            heads = {"num_heads": self.num_heads, "num_kv_heads": self.num_kv_heads}
+            heads: dict[str, Any] = {"num_heads": self.num_heads, "num_kv_heads": self.num_kv_heads}
             distance = None if self.window is None else self.window - 1
             return self.ops.attention(step, q, k, v, **heads, scale=self.scale, max_distance=distance)
         self.ops.store_kv(step, k, v, self.cache)

@@ -19,11 +19,11 @@ class Embedding:
         self.ops = weights.ops
         self.weight = weights.embedding(f"{_TABLE}.weight", config.vocab_size, config.hidden_size)
         self.scale = scale
-        self.reads_media = config.reads_media
+        self.media_levels = config.media_levels if config.reads_media else 0
 
     def __call__(self, step: Step) -> Tensor:
         x = self.ops.embedding(step, self.weight, self.scale)
-        return self.ops.insert_media(step, x) if self.reads_media else x
+        return self.ops.insert_media(step, x, self.media_levels) if self.media_levels else x
 
 
 class PositionedEmbedding(Embedding):

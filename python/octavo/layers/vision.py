@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -114,5 +115,5 @@ class VisionBlock:
     def _attention(self, x: Tensor, step: Step) -> Tensor:
         qkv = self.qkv(x)
         q, k, v = (self.ops.columns(qkv, index * self.size, self.size) for index in range(3))
-        heads = {"num_heads": self.num_heads, "num_kv_heads": self.num_heads}
+        heads: dict[str, Any] = {"num_heads": self.num_heads, "num_kv_heads": self.num_heads}
         return self.out(self.ops.attention(step, q, k, v, **heads, scale=self.scale, max_distance=None))

@@ -38,10 +38,10 @@ def with_placeholders(text: str, image_token: str, pictures: Sequence[ImageInput
 def picture_of(inputs: ImageInputs) -> Picture:
     """The same as plain bytes, with a key of its content."""
     patches, positions, selected = inputs.patches.tobytes(), inputs.positions.tobytes(), inputs.selected.tobytes()
-    digest = blake2b(repr(inputs.tile_sizes).encode(), digest_size=16)
+    digest = blake2b(repr((inputs.tile_sizes, inputs.window_sizes, inputs.grid)).encode(), digest_size=16)
     for array in (patches, positions, selected):
         digest.update(array)
-    return Picture(digest.digest(), patches, positions, selected, inputs.tile_sizes, inputs.num_tokens)
+    return Picture(digest.digest(), patches, positions, selected, inputs.tile_sizes, inputs.num_tokens, inputs.grid, inputs.window_sizes)
 
 
 def place_images(

@@ -63,8 +63,19 @@ class Ops(Protocol):
         """[M, F * E]: rows ids[m, 0], ids[m, 1], ... of x [rows, E] side by side; ids [M, F] of `selected`."""
         ...
 
-    def insert_media(self, step: Step, x: Tensor) -> Tensor:
-        """[T, E]: a tower's rows in place of those of x that belong to placeholder tokens."""
+    def weighted_lookup(self, ids: Tensor, weights: Tensor, table: Any) -> Tensor:
+        """[rows, E]: the sum over i of weights[:, i] times row ids[:, i] of the table [V, E]; ids int32, weights [rows, F]."""
+        ...
+
+    def insert_media(self, step: Step, x: Tensor, num_levels: int) -> Tensor:
+        """[T, E]: a tower's rows in place of those of x that belong to placeholder tokens: the first of `num_levels` for each."""
+        ...
+
+    def add_media(self, step: Step, x: Tensor, level: int) -> Tensor:
+        """[T, E]: x, to whose rows of placeholder tokens the tower's of a level are added (DeepStack; Meng et al. 2024).
+
+        `insert_media` has been called before.
+        """
         ...
 
     def linear(self, x: Tensor, weight: Any, bias: Any | None) -> Tensor:
@@ -195,6 +206,22 @@ class Ops(Protocol):
         """
         ...
 
+    def axis_positions(self, step: Step, num_axes: int) -> Tensor:
+        """int32 [T, A]: the position of each of the step's tokens on each of A axes, such as time, row and column."""
+        ...
+
+    def axis_rotation(self, positions: Tensor, cos_sin: Any, axes: Any) -> Tensor:
+        """float32 [T, 2 C]: the rotation of each token, whose angle i turns with axis axes[i] (Wang et al. 2024, Qwen2-VL).
+
+        cos_sin [positions, 2 C] as in `rotary_embedding`; axes [C] whole numbers. Columns i and C + i are those of row
+        positions[:, axes[i]] of the table.
+        """
+        ...
+
+    def rotate(self, x: Tensor, rotation: Tensor, head_dim: int) -> Tensor:
+        """Rotate each head of x as `rotary_embedding` does, by its token's row of `axis_rotation`."""
+        ...
+
     def store_kv(self, step: Step, k: Tensor, v: Tensor, cache: Cache) -> None:
         """Write k and v [T, K * D] to the step's slots of the cache."""
         ...
@@ -222,11 +249,22 @@ class Ops(Protocol):
         ...
 
     def attention(
-        self, step: Step, q: Tensor, k: Tensor, v: Tensor, *, num_heads: int, num_kv_heads: int, scale: float, max_distance: int | None
+        self,
+        step: Step,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        num_heads: int,
+        num_kv_heads: int,
+        scale: float,
+        max_distance: int | None,
+        windowed: bool = False,
     ) -> Tensor:
         """Attention of whole sequences to themselves, both ways: q [T, H * D], k, v [T, K * D] -> [T, H * D].
 
-        A token sees those of its sequence that are at most max_distance positions away, all of them without one. Scores are q.k * scale.
+        A token sees those of its sequence that are at most max_distance positions away, all of them without one; if `windowed`, those of
+        its window, of which a step of a tower has several one after the other. Scores are q.k * scale.
         All tokens of a sequence are in the step.
         """
         ...

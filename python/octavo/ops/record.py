@@ -19,6 +19,9 @@ class RecordOps:
         self._graph = graph
         self._record = graph.record
         self._token_types: int | None = None
+        self._axis_positions: int | None = None
+        self._selected: int | None = None
+        self._media: tuple[int, int] | None = None
 
     def cache(self, spec: CacheSpec) -> int:
         if isinstance(spec, LatentKV):
@@ -46,14 +49,28 @@ class RecordOps:
         return self._graph.float_input("patches", "tokens", num_values)
 
     def selected(self, step: None, num_side_by_side: int) -> int:
-        return self._graph.int_input("selected", "media", num_side_by_side)
+        if self._selected is None:
+            self._selected = self._graph.int_input("selected", "media", num_side_by_side)
+        return self._selected
 
     def gather_rows(self, x: int, ids: int) -> int:
         return self._record("gather_rows", (x, ids))
 
-    def insert_media(self, step: None, x: int) -> int:
-        media = self._graph.float_input("media", "tokens", self._graph.num_cols(x))
-        return self._record("choose_rows", (x, media, self._graph.int_input("is_media")))
+    def weighted_lookup(self, ids: int, weights: int, table: Any) -> int:
+        return self._record("weighted_lookup", (ids, weights), (table,))
+
+    def insert_media(self, step: None, x: int, num_levels: int) -> int:
+        num_cols = self._graph.num_cols(x)
+        self._media = self._graph.float_input("media", "tokens", num_levels * num_cols), self._graph.int_input("is_media")
+        media, is_media = self._media
+        return self._record("choose_rows", (x, self._graph.columns(media, 0, num_cols) if num_levels > 1 else media, is_media))
+
+    def add_media(self, step: None, x: int, level: int) -> int:
+        assert self._media is not None
+        media, is_media = self._media
+        num_cols = self._graph.num_cols(x)
+        added = self.add(x, self._graph.columns(media, level * num_cols, num_cols))
+        return self._record("choose_rows", (x, added, is_media))
 
     def linear(self, x: int, weight: Any, bias: Any | None) -> int:
         return self._record("linear", (x,), (weight, bias))
@@ -127,6 +144,17 @@ class RecordOps:
     def rotary_embedding(self, step: None, x: int, cos_sin: Any, head_dim: int) -> int:
         return self._record("rotary_embedding", (x,), (cos_sin,), head_dim=head_dim)
 
+    def axis_positions(self, step: None, num_axes: int) -> int:
+        if self._axis_positions is None:
+            self._axis_positions = self._graph.int_input("axis_positions", cols=num_axes)
+        return self._axis_positions
+
+    def axis_rotation(self, positions: int, cos_sin: Any, axes: Any) -> int:
+        return self._record("axis_rotation", (positions,), (cos_sin, axes))
+
+    def rotate(self, x: int, rotation: int, head_dim: int) -> int:
+        return self._record("rotate", (x, rotation), head_dim=head_dim)
+
     def store_kv(self, step: None, k: int, v: int, cache: int) -> None:
         self._record("store_kv", (k, v), cache=cache)
 
@@ -135,10 +163,9 @@ class RecordOps:
     ) -> int:
         return self._record("paged_attention", (q,), (alibi_slopes, sinks), cache=cache, **settings)
 
-    def attention(
-        self, step: None, q: int, k: int, v: int, *, num_heads: int, num_kv_heads: int, scale: float, max_distance: int | None
-    ) -> int:
-        settings: dict[str, Any] = {"num_heads": num_heads, "num_kv_heads": num_kv_heads, "scale": scale, "max_distance": max_distance}
+    def attention(self, step: None, q: int, k: int, v: int, *, windowed: bool = False, **settings: Any) -> int:
+        if windowed:
+            settings["windowed"] = True
         return self._record("attention", (q, k, v), **settings)
 
     def pool(self, step: None, x: int, kind: str) -> int:

@@ -40,6 +40,8 @@ class TorchStep:
         states: float32 [rows, elements] of each state.
         token_types: int64 [T, 1]; of models that ask for them.
         patches_of_tower, selected_of_tower: float32 [T, values of a patch] and int64 [M, F]; of towers.
+        axis_positions: int64 [T, A]; of models whose positions have several axes.
+        window_indptr: as query_indptr, of the windows that sequences are cut into; of towers that have some.
         media: indices of placeholder tokens, int64, and a tower's rows for them; None where the step has none.
     """
 
@@ -57,6 +59,8 @@ class TorchStep:
     patches_of_tower: Tensor | None = None
     selected_of_tower: Tensor | None = None
     media: tuple[Tensor, Tensor] | None = None
+    axis_positions: Tensor | None = None
+    window_indptr: Sequence[int] = ()
     rows: Sequence[int] = ()
     states: Sequence[Tensor] = ()
 
@@ -96,8 +100,15 @@ class ReferenceOps(StateOps):
     def gather_rows(self, x: Tensor, ids: Tensor) -> Tensor:
         return x[ids].flatten(1)
 
-    def insert_media(self, step: TorchStep, x: Tensor) -> Tensor:
-        return x if step.media is None else x.index_copy(0, *step.media)
+    def weighted_lookup(self, ids: Tensor, weights: Tensor, table: Tensor) -> Tensor:
+        return (table[ids] * weights.unsqueeze(2)).sum(1)
+
+    def insert_media(self, step: TorchStep, x: Tensor, num_levels: int) -> Tensor:
+        return x if step.media is None else x.index_copy(0, step.media[0], step.media[1][:, : x.shape[1]])
+
+    def add_media(self, step: TorchStep, x: Tensor, level: int) -> Tensor:
+        num_cols = x.shape[1]
+        return x if step.media is None else x.index_add(0, step.media[0], step.media[1][:, level * num_cols : (level + 1) * num_cols])
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return functional.linear(x, weight, bias)
@@ -202,8 +213,19 @@ class ReferenceOps(StateOps):
         return x[:, start : start + count]
 
     def rotary_embedding(self, step: TorchStep, x: Tensor, cos_sin: Tensor, head_dim: int) -> Tensor:
-        half = cos_sin.shape[1] // 2
-        cos, sin = cos_sin[step.positions].unsqueeze(1).split(half, dim=-1)  # [T, 1, half] each
+        return self.rotate(x, cos_sin[step.positions], head_dim)
+
+    def axis_positions(self, step: TorchStep, num_axes: int) -> Tensor:
+        assert step.axis_positions is not None
+        return step.axis_positions
+
+    def axis_rotation(self, positions: Tensor, cos_sin: Tensor, axes: Tensor) -> Tensor:
+        rows = positions[:, axes.long().repeat(2)]  # [T, 2 C]
+        return cos_sin.gather(0, rows)
+
+    def rotate(self, x: Tensor, rotation: Tensor, head_dim: int) -> Tensor:
+        half = rotation.shape[1] // 2
+        cos, sin = rotation.unsqueeze(1).split(half, dim=-1)  # [T, 1, half] each
         first, second, rest = x.unflatten(-1, (-1, head_dim)).split([half, half, head_dim - 2 * half], dim=-1)
         return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1).flatten(-2)
 
@@ -278,11 +300,21 @@ class ReferenceOps(StateOps):
         return positions.unsqueeze(1) - torch.arange(context_len, device=positions.device)  # [tokens, context]
 
     def attention(
-        self, step: TorchStep, q: Tensor, k: Tensor, v: Tensor, *, num_heads: int, num_kv_heads: int, scale: float, max_distance: int | None
+        self,
+        step: TorchStep,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        num_heads: int,
+        num_kv_heads: int,
+        scale: float,
+        max_distance: int | None,
+        windowed: bool = False,
     ) -> Tensor:
         group = num_heads // num_kv_heads
         outputs = []
-        for begin, end in pairwise(step.query_indptr):
+        for begin, end in pairwise(step.window_indptr if windowed else step.query_indptr):
             heads = [
                 x[begin:end].unflatten(-1, (heads, -1)).transpose(0, 1)
                 for x, heads in ((q, num_heads), (k, num_kv_heads), (v, num_kv_heads))

@@ -50,25 +50,26 @@ class Platform:
         self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, grammars: GrammarCompiler
     ) -> tuple[Executor, StepShape]:
         """See `Platform.executor`."""
-        media = (
-            self._media_store(checkpoint) if model.reads_media or model.source_positions else None
-        )  # its weights first, then what they leave is divided
-        forward = self.forward(model, checkpoint, shape)
+        reads_media = bool(model.reads_media or model.source_positions)
+        tower = self._tower(checkpoint) if reads_media else None  # its weights first, then what they leave is divided
+        media = MediaStore(tower, _MEDIA_BYTES) if reads_media else None
+        forward = self.forward(model, checkpoint, shape, 0 if tower is None else tower.num_bytes + _MEDIA_BYTES)
         if model.pooling is not None:
             return PoolingExecutor(forward, model.pooling, forward.shape, self._pool), forward.shape
         return HostExecutor(forward, forward.shape, model.vocab_size, self._pool, grammars, media), forward.shape
 
-    def _media_store(self, checkpoint: Checkpoint) -> MediaStore:
+    def _tower(self, checkpoint: Checkpoint) -> TowerProgram | None:
         half = checkpoint.media_half()
-        has_tower = half is not None and tower_class(half.config) is not None
-        return MediaStore(TowerProgram(half, self._pool) if half is not None and has_tower else None, _MEDIA_BYTES)
+        if half is None or tower_class(half.config) is None:
+            return None
+        return TowerProgram(half, self._pool)
 
-    def forward(self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> StepProgramExecutor:
-        """The model alone: no sampler."""
+    def forward(self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape, media_bytes: int = 0) -> StepProgramExecutor:
+        """The model alone: no sampler. `media_bytes`: what pictures will take of the memory."""
 
         def sized(groups: list[CacheGroupBytes]) -> StepShape:
             left = available_memory_bytes(self._config.placement.numa_node) - step_bytes(model, shape, self._pool.num_threads)
-            return with_blocks(self._config, shape, groups, left)
+            return with_blocks(self._config, shape, groups, left - media_bytes)
 
         arithmetic = "exact" if self._config.placement.arithmetic == "exact" else "int8"
         return StepProgramExecutor(model, checkpoint, shape, self._pool, arithmetic, sized)

@@ -17,6 +17,7 @@ from octavo.checkpoint.raw_linear import RawLinear
 from octavo.ops.cache import CacheSpec, LatentKV
 from octavo.ops.reference import ReferenceOps, TorchStep
 from octavo.ops.reference_kv import TorchKVCache
+from octavo.runner.axis_positions import positions_by_axis
 from octavo.runner.executor import CacheGroupBytes, StepShape, build_model
 from octavo.runner.media_rows import MediaRows
 from octavo.step import BlockCopy
@@ -84,13 +85,17 @@ class EagerExecutor:
         ]
 
     @torch.inference_mode()
-    def execute(self, batch: Batch, media: Sequence[MediaRows] = ()) -> NDArray[np.float32]:
+    def execute(
+        self, batch: Batch, media: Sequence[MediaRows] = (), axis_positions: NDArray[np.int32] | None = None
+    ) -> NDArray[np.float32]:
         """See `ForwardPass.execute`."""
         step = self._step(batch)
         if media:
             at = np.concatenate([np.arange(first, first + len(rows), dtype=np.int32) for first, rows in media])
             made = torch.from_numpy(np.concatenate([rows for _, rows in media])).to(self._device)
             step = replace(step, media=(self._indices(at), made))
+        if axis_positions is not None:
+            step = replace(step, axis_positions=self._indices(axis_positions))
         return self._outputs(step)["logits"]
 
     @torch.inference_mode()
@@ -136,6 +141,7 @@ class EagerExecutor:
             block_size=self._block_size,
             rows=batch.row_ids.tolist(),
             states=self._states,
+            axis_positions=self._indices(positions_by_axis(batch, None)),
         )
 
     def _indices(self, values: NDArray[np.int32]) -> torch.Tensor:

@@ -130,11 +130,14 @@ class Executor(Protocol):
 class ForwardPass(Protocol):
     """A model whose logits reach the host."""
 
-    def execute(self, batch: Batch, media: Sequence[MediaRows] = ()) -> NDArray[np.float32]:
+    def execute(
+        self, batch: Batch, media: Sequence[MediaRows] = (), axis_positions: NDArray[np.int32] | None = None
+    ) -> NDArray[np.float32]:
         """Return float32 [L, V], valid until the next call; writes the step's keys and values to the KV cache.
 
         Args:
             media: what stands in place of embeddings; of a model that reads pictures.
+            axis_positions: int32 [T, 3], of a model whose positions have axes; None: each token's place in its sequence, on all of them.
         """
         ...
 

@@ -92,9 +92,9 @@ class HostExecutor:
         if any(plan.num_drafts):
             self._add_forced(plan)
             plan = with_drafts(plan, self._forced)
-        media = self._media_of(plan) if self._media is not None else []
+        media, axis_positions = self._media_of(plan) if self._media is not None else ([], None)
         self._batch.prepare(plan.rows, plan.num_scheduled_tokens, plan.new_block_ids, plan.num_logits)
-        logits = self._forward.execute(self._batch, media)
+        logits = self._forward.execute(self._batch, media, axis_positions)
         self._results.append(self._draw(plan, logits, started))
 
     def collect(self) -> StepResult:
@@ -155,10 +155,12 @@ class HostExecutor:
             prompt = token_ids[: start.num_prompt_tokens]
             self._prompt_logprobs[start.row] = _PromptLogprobs(prompt, start.sampling.num_prompt_logprobs)
 
-    def _media_of(self, plan: StepPlan) -> list[MediaRows]:
+    def _media_of(self, plan: StepPlan) -> tuple[list[MediaRows], NDArray[np.int32] | None]:
+        """What a step shows of pictures, and its tokens' positions where these have axes."""
         assert self._media is not None
         num_computed = [self._batch.num_computed_tokens(row) for row in plan.rows]
-        return self._media.of_step(plan.rows, num_computed, plan.num_scheduled_tokens)
+        step = (plan.rows, num_computed, plan.num_scheduled_tokens)
+        return self._media.of_step(*step), self._media.axis_positions(*step)
 
     def _fork(self, fork: RowFork) -> None:
         if fork.row == fork.source_row:

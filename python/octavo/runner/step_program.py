@@ -12,6 +12,7 @@ from octavo._runtime import Batch
 from octavo.checkpoint import Checkpoint
 from octavo.checkpoint.model_config import ModelConfig
 from octavo.ops.record import RecordOps
+from octavo.runner.axis_positions import positions_by_axis
 from octavo.runner.executor import CacheGroupBytes, StepShape, build_model
 from octavo.runner.media_rows import MediaRows
 from octavo.runner.packed_placement import PackedPlacement
@@ -49,6 +50,7 @@ class StepProgramExecutor:
         self._outputs = tuple(outputs)
         self._has_token_types = "token_types" in graph.inputs
         self._reads_media = "media" in graph.inputs
+        self._has_axes = "axis_positions" in graph.inputs
         self.shape = shape = shape if sized is None else sized(_cache_groups(graph, shape))
         self.caches = [
             KVCache(
@@ -66,7 +68,9 @@ class StepProgramExecutor:
         num_state_rows = shape.max_num_seqs if graph.states else 0
         self.program = CpuProgram(graph, pool, self.caches, limits, num_state_rows)
 
-    def execute(self, batch: Batch, media: Sequence[MediaRows] = ()) -> NDArray[np.float32]:
+    def execute(
+        self, batch: Batch, media: Sequence[MediaRows] = (), axis_positions: NDArray[np.int32] | None = None
+    ) -> NDArray[np.float32]:
         """See `ForwardPass.execute`."""
         if self._reads_media:
             is_media = np.zeros((len(batch.token_ids), 1), np.int32)
@@ -74,12 +78,16 @@ class StepProgramExecutor:
                 self.program.write_input("media", rows, first_token)
                 is_media[first_token : first_token + len(rows)] = 1
             self.program.write_input("is_media", is_media)
+        if self._has_axes:
+            self.program.write_input("axis_positions", positions_by_axis(batch, axis_positions))
         return self.program.run(batch)
 
     def pool(self, batch: Batch, token_types: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
         """See `ForwardPass.pool`."""
         if self._has_token_types:
             self.program.write_input("token_types", token_types.reshape(-1, 1))
+        if self._has_axes:
+            self.program.write_input("axis_positions", positions_by_axis(batch, None))
         self.program.run(batch, self._outputs[0])
         return {name: self.program.output(name) for name in self._outputs}
 

@@ -26,6 +26,8 @@ _DEFAULTS = {
 class Tower:
     """Implements `towers.Tower`."""
 
+    tile_windows = 1
+
     def __init__(self, weights: Weights, config: ConfigKeys) -> None:
         self.ops = weights.ops
         sizes = VisionSizes.read(config.section("vision_config", _DEFAULTS))

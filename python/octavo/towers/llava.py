@@ -28,6 +28,8 @@ _KINDS = {"clip_vision_model": _CLIP, "siglip_vision_model": _SIGLIP}
 class Tower:
     """Implements `towers.Tower`."""
 
+    tile_windows = 1
+
     def __init__(self, weights: Weights, config: ConfigKeys) -> None:
         self.ops = weights.ops
         kind = config.section("vision_config").name("model_type", "clip_vision_model")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +31,8 @@ _DEFAULTS = {
 
 class Tower:
     """Implements `towers.Tower`. A patch's position is its row times the patches on a side of the largest picture, plus its column."""
+
+    tile_windows = 1
 
     def __init__(self, weights: Weights, config: ConfigKeys) -> None:
         self.ops = weights.ops
@@ -78,7 +82,7 @@ class _Block:
         qkv, head_dim = self.qkv(x), self.size // self.num_heads
         q, k, v = (self.ops.columns(qkv, index * self.size, self.size) for index in range(3))
         q, k = (self.ops.rotary_embedding(step, part, self.rope, head_dim) for part in (q, k))
-        heads = {"num_heads": self.num_heads, "num_kv_heads": self.num_heads}
+        heads: dict[str, Any] = {"num_heads": self.num_heads, "num_kv_heads": self.num_heads}
         return self.out(self.ops.attention(step, q, k, v, **heads, scale=head_dim**-0.5, max_distance=None))
 
 

@@ -61,6 +61,7 @@ class _Frames:
 class Tower:
     """Implements `towers.Tower`: frames of 30 seconds in, [positions, layers * 2 * E] out."""
 
+    tile_windows = 1
     unused = ()
 
     def __init__(self, weights: Weights, config: ConfigKeys) -> None:
