@@ -58,9 +58,10 @@ std::int64_t captured_tiles(const DevicePlanShape& shape, int num_tokens) {
   return num_tokens * ceil_div(group, query_tile_of(shape, group));
 }
 
-// A graph's launches split contexts exactly when its tokens alone do not fill the GPU.
+// A graph's launches split contexts exactly when its tokens alone leave more than a quarter of the processors without a block: joining the
+// chunks is a launch of its own.
 bool captured_split(const DevicePlanShape& shape, int num_tokens) {
-  return shape.fixed_chunk > 0 || captured_tiles(shape, num_tokens) < full_grid(shape);
+  return shape.fixed_chunk > 0 || 4 * captured_tiles(shape, num_tokens) * shape.num_kv_heads < 3 * std::int64_t{shape.num_processors};
 }
 
 std::int64_t captured_items(const DevicePlanShape& shape, int num_tokens) {
@@ -107,9 +108,10 @@ bool can_capture(const DevicePlanShape& shape, const DevicePlanStep& step) {
     num_tiles += packed.num_tiles;
   }
   if (num_tiles > captured_tiles(shape, step.num_tokens)) return false;
-  constexpr std::int64_t kShort = 1024;  // tokens that one block reads while nobody minds the wait
   if (captured_split(shape, step.num_tokens)) return true;
-  return longest <= std::max(kShort, 4 * total / full_grid(shape));
+  // Tokens that one block reads while nobody minds the wait; with few blocks each reads faster.
+  const std::int64_t is_short = captured_tiles(shape, step.num_tokens) < full_grid(shape) ? 2048 : 1024;
+  return longest <= std::max(is_short, 4 * total / full_grid(shape));
 }
 
 DevicePlanner::DevicePlanner(const DevicePlanShape& shape) : shape_(shape) {

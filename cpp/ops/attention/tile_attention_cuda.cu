@@ -338,7 +338,8 @@ void launch(const Layer& layer, const Fa2Plan& plan, Stream stream) {
 
 template <typename T>
 void launch_head_dim(int head_dim, const Layer& layer, const Fa2Plan& plan, Stream stream) {
-  if (plan.split) {  // few blocks: more warps each
+  constexpr int kFewBlocks = 264;                                         // two on each multiprocessor
+  if (plan.split || plan.num_items * layer.num_kv_heads <= kFewBlocks) {  // more warps each
     if (head_dim == 64) return launch<T, 64, 4, 4>(layer, plan, stream);
     if (head_dim == 128) return launch<T, 128, 4, 3>(layer, plan, stream);
   }
