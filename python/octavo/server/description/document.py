@@ -95,7 +95,7 @@ def _success(operation: Operation) -> dict[str, Any]:
     kind: dict[str, Any] = {"type": "object"} if operation.answer == "application/json" else _TEXT
     content = {operation.answer: {"schema": kind}}
     if operation.streams is not None:
-        content[operation.streams] = {"schema": _TEXT}
+        content[operation.streams] = {}  # a schema would be that of the whole in OpenAPI 3.1, and of each event in some tools
     return {"description": "The answer", "content": content}
 
 
