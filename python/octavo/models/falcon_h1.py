@@ -57,8 +57,8 @@ class _Block:
         assert config.ssm is not None and config.ssm.scales is not None
         prefix, self.ops, self.scales = f"model.layers.{index}", weights.ops, config.ssm.scales
         self.input_norm = make_norm(weights, config, f"{prefix}.input_layernorm")
-        biases = {"qkv_bias": config.qkv_bias, "out_bias": config.out_bias}
-        self.attention = Attention(weights, config, f"{prefix}.self_attn", index, rope, **biases)
+        at = f"{prefix}.self_attn"
+        self.attention = Attention(weights, config, at, index, rope, qkv_bias=config.qkv_bias, out_bias=config.out_bias)
         self.mixer = Mamba2Mixer(weights, config.ssm, config.hidden_size, f"{prefix}.mamba")
         self.post_norm = make_norm(weights, config, f"{prefix}.post_attention_layernorm")
         self.mlp = _MLP(weights, config, f"{prefix}.mlp", self.scales)
