@@ -39,6 +39,7 @@ ResultT = TypeVar("ResultT")
 
 _MAX_FORCED_TOKENS = 8  # of a sequence in a step, beside the one that is drawn: keys and punctuation of JSON are shorter
 _ENCODER_TOKENS = 512  # of a step of whole texts: nobody waits for a next token, and weights are read once for all of them
+_SNAPSHOTS = 2  # copies of states for each sequence that may run: one of its prompt, one that it shares
 _SOURCE_SEQS = 8  # each keeps keys and values of 30 seconds for each layer: 0.5 GB of the largest Whisper
 _LOGITS_ROWS = 64  # enough for prompt log-probabilities to go at a useful pace; more sequences raise it
 
@@ -165,6 +166,7 @@ def step_shape(config: EngineConfig, model: ModelConfig, platform: Platform) -> 
         max_model_len=max_model_len,
         num_blocks=-(-max_model_len // cache.block_size) * max_num_seqs,
         block_size=cache.block_size,
+        num_snapshots=_SNAPSHOTS * max_num_seqs if cache.prefix_caching and not model.source_positions else 0,
         kv_cache_dtype=platform.kv_cache_dtype if cache.kv_cache_dtype == "auto" else cache.kv_cache_dtype,
     )
 
@@ -201,10 +203,19 @@ def _scheduler(config: EngineConfig, shape: StepShape) -> Scheduler:
         max_num_forced=_MAX_FORCED_TOKENS,
     )
     groups = [BlockGroup(pool.num_blocks, pool.window) for pool in shape.block_pools]
-    if shape.keeps_states and config.cache.prefix_caching:
-        log.info("layers keep a state for each sequence, so equal prefixes are computed again: prefix caching is off")
-    caching = config.cache.prefix_caching and not shape.keeps_states
-    return Scheduler(limits, BlockManager(groups, shape.block_size, prefix_caching=caching, keeps_states=shape.keeps_states))
+    if shape.keeps_states and config.cache.prefix_caching and not shape.num_snapshots:
+        log.info("layers keep a state for each sequence and there is no room for copies: equal prefixes are computed again")
+    caching = config.cache.prefix_caching and (not shape.keeps_states or shape.num_snapshots > 0)
+    return Scheduler(
+        limits,
+        BlockManager(
+            groups,
+            shape.block_size,
+            prefix_caching=caching,
+            keeps_states=shape.keeps_states,
+            num_snapshots=shape.num_snapshots if caching else 0,
+        ),
+    )
 
 
 def _fitting(build: Callable[[], ResultT]) -> ResultT:

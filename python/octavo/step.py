@@ -94,6 +94,7 @@ class RowStart:
         pictures: that it shows, and embeddings that stand in it, each once.
         media: where it shows them, in order; none of what a speech model hears.
         timestamps: rules for what the row draws; None: none.
+        state_slot: the copy of states that it begins with, of models that keep states; None: it begins from nothing.
     """
 
     row: int
@@ -106,6 +107,7 @@ class RowStart:
     pictures: tuple[Picture | PromptEmbeds, ...] = ()
     media: tuple[MediaSpan, ...] = ()
     timestamps: TimestampRules | None = None
+    state_slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,7 @@ class StepPlan:
             it that is accepted.
         num_drafts: R; at most this many of the scheduled tokens are drafts that the runner proposes: 0 <= num_drafts < num_scheduled.
             It computes fewer tokens where it proposes fewer. A rejected draft does not count as computed.
+        saved_states: (scheduled row, slot): the states that the step leaves in the row are copied to the slot.
     """
 
     step_id: int
@@ -168,6 +171,7 @@ class StepPlan:
     num_logits: list[int] = field(default_factory=list)
     draws: list[bool] = field(default_factory=list)
     num_drafts: list[int] = field(default_factory=list)
+    saved_states: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

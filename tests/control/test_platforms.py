@@ -218,7 +218,10 @@ def test_absurd_sizes_name_their_flag(flag: str):
 
 
 def test_a_step_is_as_large_as_the_device_likes_it_unless_the_configuration_says_otherwise():
-    model, platform = SimpleNamespace(max_position_embeddings=512, pooling=None), cpu.Platform(EngineConfig.of(threads=1))
+    model, platform = (
+        SimpleNamespace(max_position_embeddings=512, pooling=None, source_positions=0),
+        cpu.Platform(EngineConfig.of(threads=1)),
+    )
     shapes = [step_shape(EngineConfig.of(max_num_seqs=wanted), model, platform) for wanted in (None, 3)]
     assert [(shape.max_num_seqs, shape.max_num_tokens) for shape in shapes] == [(64, 256), (3, 256)]
 

@@ -89,6 +89,7 @@ class FakeRunner:
         self._max_num_logits = max_num_logits
         self._windows = windows
         self._keeps_states = keeps_states
+        self._saved: dict[int, tuple[int, int]] = {}  # slot -> tokens before it, and their hash
         self._draft_accuracy = draft_accuracy
         self._slots: list[dict[int, int]] = [{} for _ in windows]  # of each cache group: slot -> KV
         self._thread = ThreadPoolExecutor(1) if delay_s else None
@@ -139,6 +140,10 @@ class FakeRunner:
                 assert num_logits >= 1 + num_drafts, f"row {row_id} draws without logits"
                 assert end == len(row.token_ids), f"row {row_id} draws before its end"
                 self._draw_tokens(result, row_id, num_drafts)
+        for row_id, slot in plan.saved_states:
+            assert row_id in plan.rows, f"row {row_id} is saved and not scheduled"
+            end = begins[plan.rows.index(row_id)] + plan.num_scheduled_tokens[plan.rows.index(row_id)]
+            self._saved[slot] = (end, _hash_of(self.rows[row_id].token_ids[:end]))
         return result
 
     def _change_rows(self, plan: StepPlan) -> None:
@@ -175,6 +180,10 @@ class FakeRunner:
         assert start.row not in self.rows, f"row {start.row} is started while it is in use"
         firsts = start.first_blocks or (0,) * len(self._windows)
         tables: list[list[int | None]] = [[None] * first for first in firsts]
+        if self._keeps_states:
+            begun = None if start.state_slot is None else self._saved[start.state_slot]
+            assert start.num_computed_tokens == (begun[0] if begun else 0), "a row begins where no states are"
+            assert begun is None or begun[1] == _hash_of(start.token_ids[: begun[0]]), "a row begins with states of other tokens"
         self.rows[start.row] = FakeRow(list(start.token_ids), start.num_prompt_tokens, start.sampling, start.num_computed_tokens, tables)
 
     def _fork(self, fork: RowFork) -> None:
@@ -305,3 +314,10 @@ def fake_output(prompt_token_ids: list[int], num_tokens: int, sampling: RowSampl
 
 def _extend(tokens_hash: int, token_id: int) -> int:
     return crc32(token_id.to_bytes(16, "little"), tokens_hash) or 1
+
+
+def _hash_of(token_ids: list[int]) -> int:
+    value = _EMPTY
+    for token_id in token_ids:
+        value = _extend(value, token_id)
+    return value

@@ -40,11 +40,18 @@ class StepDriver:
         window_blocks: int | None = None,
         ahead: int = 1,
         keeps_states: bool = False,
+        num_snapshots: int = 0,
         **runner_options: float | None,
     ) -> None:
         groups = [BlockGroup(num_blocks if window is None else window_blocks or num_blocks, window) for window in windows]
+        caching = prefix_caching and (not keeps_states or num_snapshots > 0)
         self.blocks = BlockManager(
-            groups, block_size, prefix_caching=prefix_caching and not keeps_states, hash_seed=1, keeps_states=keeps_states
+            groups,
+            block_size,
+            prefix_caching=caching,
+            hash_seed=1,
+            keeps_states=keeps_states,
+            num_snapshots=num_snapshots if keeps_states and caching else 0,
         )
         limits = SchedulerLimits(max_num_seqs, max_num_batched_tokens, max_num_logits, max_model_len, max_num_drafts, max_priority)
         self.scheduler = Scheduler(limits, self.blocks)

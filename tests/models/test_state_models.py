@@ -100,6 +100,22 @@ def test_samples_take_over_the_states_of_their_prompt(folder, monkeypatch):
     assert len(copies) == 2
 
 
+def test_equal_prefixes_are_found_with_their_states(folder):
+    base = torch.randint(0, 256, (150,), generator=torch.Generator().manual_seed(3)).tolist()
+    turns = [base, [*base, 7, 8, 9], base[:100] + prompts(2)[1], base[:100] + prompts(3)[2], base[:60]]
+    params = SamplingParams(max_tokens=8, ignore_eos=True, temperature=0)
+
+    def run(**settings: object) -> list[tuple[list[int], int]]:
+        with LLM(str(folder), max_model_len=256, max_num_seqs=2, threads=2, arithmetic="exact", **settings) as llm:
+            outputs = [llm.generate([turn], params)[0] for turn in turns]
+        return [(output.outputs[0].token_ids, output.num_cached_tokens) for output in outputs]
+
+    plain, cached = run(prefix_caching=False), run(max_num_batched_tokens=64)
+    assert [tokens for tokens, _ in cached] == [tokens for tokens, _ in plain]
+    # the next turn goes on behind the last whole block; the second prompt that shares a beginning leaves a copy for the third
+    assert [count for _, count in cached] == [0, 144, 0, 96, 0]
+
+
 def test_samples_and_beams_of_one_prompt_have_states_of_their_own(folder):
     (prompt,) = prompts(1)
     with LLM(str(folder), max_model_len=256, threads=2, arithmetic="exact") as llm:

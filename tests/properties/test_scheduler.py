@@ -44,6 +44,7 @@ class Setting:
     windows: tuple[int | None, ...]
     window_blocks: int
     keeps_states: bool = False
+    num_snapshots: int = 0
 
 
 prompts = st.builds(
@@ -73,6 +74,7 @@ settings_of_an_engine = st.builds(
     windows=st.sampled_from([(None,), (None,), (7,), (None, 5), (3, None, 9)]),
     window_blocks=st.integers(14, 20),
     keeps_states=st.booleans(),
+    num_snapshots=st.sampled_from([0, 1, 2, 8]),
 )
 
 
@@ -89,6 +91,7 @@ def make_driver(setting: Setting) -> StepDriver:
         windows=setting.windows,
         window_blocks=setting.window_blocks,
         keeps_states=setting.keeps_states,
+        num_snapshots=setting.num_snapshots,
     )
 
 

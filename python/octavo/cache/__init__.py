@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from octavo.cache.block_manager import BlockGroup, BlockManager
+from octavo.cache.state_snapshots import PrefixStart, SnapshotPoint
 
-__all__ = ["BlockGroup", "BlockManager"]
+__all__ = ["BlockGroup", "BlockManager", "PrefixStart", "SnapshotPoint"]

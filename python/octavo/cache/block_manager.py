@@ -8,6 +8,7 @@ from typing import NamedTuple, cast
 
 from octavo._runtime import BlockPool, BlockTable
 from octavo.cache.no_blocks import NoBlocks
+from octavo.cache.state_snapshots import StateSnapshots
 from octavo.types import KvBlocks
 
 __all__ = ["BlockGroup", "BlockManager"]
@@ -34,10 +35,12 @@ class BlockManager:
         prefix_caching: whether full blocks stay findable by their content. `BlockTable.fork` works either way.
         keeps_states: whether layers keep a state for each sequence, beside the blocks: one that takes over what another has computed takes
             over all of it.
+        num_snapshots: copies of a sequence's states that there is room for, so that prefixes can be found; 0: none is.
         hash_seed: key of the block hash; None: drawn from the operating system, so that no outsider can make prompts collide.
 
     Attributes:
         num_blocks: of all pools.
+        snapshots: of states; None where there are none, or no room.
         windowed: whether a group has a window.
     """
 
@@ -48,6 +51,7 @@ class BlockManager:
         *,
         prefix_caching: bool = True,
         keeps_states: bool = False,
+        num_snapshots: int = 0,
         hash_seed: int | None = None,
     ) -> None:
         seed = int.from_bytes(os.urandom(8), "little") if hash_seed is None else hash_seed
@@ -57,6 +61,7 @@ class BlockManager:
         self.block_size = block_size
         self.prefix_caching = prefix_caching
         self.keeps_states = keeps_states
+        self.snapshots = StateSnapshots(num_snapshots, block_size, seed.to_bytes(8, "little")) if num_snapshots else None
 
     @property
     def num_groups(self) -> int:
@@ -111,6 +116,8 @@ class BlockManager:
         """Forget every cached prefix; blocks in use stay in use."""
         for pool, _ in self._pools:
             pool.reset_prefix_cache()
+        if self.snapshots is not None:
+            self.snapshots.reset()
 
     def check_integrity(self) -> None:
         """Raise RuntimeError naming the first broken invariant of a pool. O(num_blocks)."""

@@ -27,8 +27,11 @@ class NoBlocks:
         self.num_held: list[int] = []
 
     def match_prefix(self, token_ids: Sequence[int]) -> int:
-        """No token is cached."""
-        return 0
+        """No token is cached; where something else says that a prefix is, all tokens but the last."""
+        if not self._forks:
+            return 0
+        self.num_committed = len(token_ids) - 1
+        return self.num_committed
 
     def fork(self, parent: NoBlocks, num_tokens: int) -> int | None:
         """The tokens that need no block of their own: all of them; None where nothing can be taken over."""

@@ -13,6 +13,7 @@ from octavo.runner.executor import BlockPoolShape, CacheGroupBytes, StepShape
 __all__ = ["step_bytes", "with_blocks"]
 
 _SHARE = 0.4  # the rest is the machine's: page cache, other programs, what this estimate forgets
+_SNAPSHOT_SHARE = 0.25  # of the KV cache, for copies of states beside blocks
 _RESERVE_BYTES = 256 << 20  # the server itself, a tokenizer, requests that wait
 _ACTIVATIONS = 6  # hidden-sized buffers alive at once
 _SAMPLER_BYTES = 24  # of a logit in a thread's workspace: weights, candidates, ranking
@@ -31,7 +32,7 @@ def with_blocks(config: EngineConfig, shape: StepShape, groups: Sequence[CacheGr
 
     Layers whose windows no sequence outgrows need no blocks of their own; where all groups see the same tokens, they share one pool.
 
-    States, of which every sequence that may run has one, come first; what they leave is for blocks.
+    States, of which every sequence that may run has one, come first; copies of them have a share of what they leave, blocks the rest.
 
     Args:
         groups: of the model; none where it caches nothing.
@@ -48,13 +49,16 @@ def with_blocks(config: EngineConfig, shape: StepShape, groups: Sequence[CacheGr
             f"the states of {shape.max_num_seqs} sequences need {state_bytes} bytes of {config.cache.kv_cache_bytes or left_bytes} "
             "bytes; lower --max-num-seqs, or raise --kv-cache-bytes where it is given"
         )
+    budget = config.cache.kv_cache_bytes - state_bytes if config.cache.kv_cache_bytes else int((left_bytes - state_bytes) * _SHARE)
+    num_snapshots = _num_snapshots(shape, state_bytes, int(budget * (_SNAPSHOT_SHARE if groups else 1)))
+    budget -= num_snapshots * state_bytes // shape.max_num_seqs
+    shape = replace(shape, keeps_states=state_bytes > 0, num_snapshots=num_snapshots)
     if not groups:
-        return replace(shape, num_blocks=0, pools=(), keeps_states=state_bytes > 0)
+        return replace(shape, num_blocks=0, pools=())
     windows = [None if group.window is None or group.window >= shape.max_model_len else group.window for group in groups]
     block_bytes = [group.block_bytes for group in groups]
     if len(set(windows)) == 1:
         windows, block_bytes = windows[:1], [sum(block_bytes)]
-    budget = config.cache.kv_cache_bytes - state_bytes if config.cache.kv_cache_bytes else int((left_bytes - state_bytes) * _SHARE)
     num_blocks = _divide(budget, block_bytes, [_most_blocks(shape, window) for window in windows])
     if min(num_blocks) < 1:
         raise ConfigError(
@@ -62,7 +66,13 @@ def with_blocks(config: EngineConfig, shape: StepShape, groups: Sequence[CacheGr
             f"{sum(block_bytes)}; raise --kv-cache-bytes, lower --max-num-batched-tokens or --max-num-seqs, or take a smaller model"
         )
     pools = tuple(BlockPoolShape(*pool) for pool in zip(num_blocks, windows, strict=True))
-    return replace(shape, num_blocks=max(num_blocks), pools=pools, keeps_states=state_bytes > 0)
+    return replace(shape, num_blocks=max(num_blocks), pools=pools)
+
+
+def _num_snapshots(shape: StepShape, state_bytes: int, budget: int) -> int:
+    """Copies of states: as many as the shape wants, as far as `budget` bytes go."""
+    of_a_sequence = state_bytes // shape.max_num_seqs
+    return min(shape.num_snapshots, max(budget, 0) // of_a_sequence) if of_a_sequence else 0
 
 
 def _most_blocks(shape: StepShape, window: int | None) -> int:

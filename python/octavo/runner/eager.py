@@ -76,7 +76,7 @@ class EagerExecutor:
         if ops.state_sizes:
             sizes.append(CacheGroupBytes(None, 4 * sum(ops.state_sizes), per_sequence=True))
         self.shape = shape = shape if sized is None else sized(sizes)
-        self._states = [torch.zeros(shape.max_num_seqs, size, device=self._device) for size in ops.state_sizes]
+        self._states = [torch.zeros(shape.max_num_seqs + shape.num_snapshots, size, device=self._device) for size in ops.state_sizes]
         # Of each layer, the pool that its block numbers are of.
         self._pools = [groups.index(spec) if len(shape.block_pools) > 1 else 0 for spec in specs]
         self._kv_caches = [

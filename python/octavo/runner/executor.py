@@ -62,7 +62,8 @@ class StepShape:
         num_blocks: pages of the KV cache, of its largest pool; 0: nothing is cached.
         block_size: tokens in a page.
         kv_cache_dtype: element type of the pages: fp32, bf16, fp16 or int8.
-        keeps_states: whether layers keep a state for each row, which no other row can take over.
+        keeps_states: whether layers keep a state for each row.
+        num_snapshots: copies of a row's states, in rows behind the others'; before the model is sized, the most that are wanted.
         pools: of each cache group, in the order of the model's; or one, whose block numbers all groups share.
     """
 
@@ -75,6 +76,7 @@ class StepShape:
     kv_cache_dtype: str = "fp32"
     pools: tuple[BlockPoolShape, ...] = ()
     keeps_states: bool = False
+    num_snapshots: int = 0
 
     def pool(self, group: int) -> BlockPoolShape:
         """The pool of a cache group of the model."""

@@ -69,6 +69,7 @@ class HostExecutor:
         self._sampler = Sampler(shape.max_num_seqs, vocab_size, pool)
         self._pool = pool
         self._vocab_size = vocab_size
+        self._first_slot = shape.max_num_seqs  # of the rows of states
         self._media = media
         self._timestamps = TimestampMasks(vocab_size)
         self._matchers = None if grammars is None else Matchers(grammars, pool.num_threads)
@@ -95,6 +96,8 @@ class HostExecutor:
         media, axis_positions = self._media_of(plan) if self._media is not None else ([], None)
         self._batch.prepare(plan.rows, plan.num_scheduled_tokens, plan.new_block_ids, plan.num_logits)
         logits = self._forward.execute(self._batch, media, axis_positions)
+        for row, slot in plan.saved_states:
+            self._forward.copy_states(self._first_slot + slot, row)
         self._results.append(self._draw(plan, logits, started))
 
     def collect(self) -> StepResult:
@@ -149,6 +152,8 @@ class HostExecutor:
         if not self._start_sampling(start.row, token_ids, start.num_prompt_tokens, start.sampling):
             token_ids = [token_id if 0 <= token_id < self._vocab_size else 0 for token_id in token_ids]
         self._batch.start_row(start.row, token_ids, start.num_prompt_tokens, start.num_computed_tokens, start.first_blocks)
+        if start.state_slot is not None:
+            self._forward.copy_states(start.row, self._first_slot + start.state_slot)
         if start.timestamps is not None:
             self._timestamps.start_row(start.row, start.timestamps)
         if start.sampling.num_prompt_logprobs is not None:

@@ -65,7 +65,7 @@ class StepProgramExecutor:
             for index, group in enumerate(graph.cache_groups)
         ]
         limits = {"tokens": shape.max_num_tokens, "logits": shape.max_num_logits, "sequences": shape.max_num_seqs}
-        num_state_rows = shape.max_num_seqs if graph.states else 0
+        num_state_rows = shape.max_num_seqs + shape.num_snapshots if graph.states else 0
         self.program = CpuProgram(graph, pool, self.caches, limits, num_state_rows)
 
     def execute(

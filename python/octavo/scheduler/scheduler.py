@@ -15,7 +15,7 @@ from octavo.scheduler.limits import SchedulerLimits
 from octavo.scheduler.request import CoreRequest, SequenceOutput
 from octavo.scheduler.sequence import Sequence, SequenceGroup
 from octavo.scheduler.starts import Starts
-from octavo.scheduler.step_builder import RowResult, StepBuilder
+from octavo.scheduler.step_builder import RowResult, ScheduledRow, StepBuilder
 from octavo.step import StepPlan, StepResult
 from octavo.types import MAX_BEAM_WIDTH, FinishReason, KvBlocks
 
@@ -195,6 +195,7 @@ class Scheduler:
         self.batch.ended_rows.clear()
         for scheduled in step.scheduled:
             self._after_planning(scheduled.sequence)
+            self._save_states(scheduled, step.plan)
         self._num_steps += 1
         self._in_flight.append(step)
         return step.plan
@@ -282,6 +283,17 @@ class Scheduler:
                     sequence.replaces_drawn = False
                 step.add(sequence, chunk, new_block_ids)
         return self.batch.num_preemptions == num_preemptions
+
+    def _save_states(self, scheduled: ScheduledRow, plan: StepPlan) -> None:
+        """Have the states copied where a prefix ends with the step."""
+        sequence, snapshots = scheduled.sequence, self._blocks.snapshots
+        points = sequence.snapshot_points
+        if snapshots is None or not points or points[0].num_tokens != sequence.num_computed_tokens:
+            return
+        sequence.snapshot_points = points[1:]
+        slot = snapshots.save(points[0].key)
+        if slot is not None:
+            plan.saved_states.append((scheduled.row, slot))
 
     def _after_planning(self, sequence: Sequence) -> None:
         sequence.publish()

@@ -18,6 +18,7 @@ from octavo.types import FinishReason, TokenLogprobs
 
 if TYPE_CHECKING:
     from octavo._runtime import BlockTable
+    from octavo.cache import PrefixStart, SnapshotPoint
     from octavo.scheduler.beam_search import BeamSearch
 
 __all__ = ["Chunk", "Sequence", "SequenceGroup"]
@@ -82,6 +83,8 @@ class Sequence:
         num_computed_tokens: tokens whose KV is computed by the steps submitted so far.
         num_in_flight_tokens: outputs that submitted steps draw and whose results have not come back.
         num_in_flight_drafts: those of them that may be rejected.
+        snapshot_points: ends of prefixes whose states are to be copied when they are computed, ascending.
+        state_slot: the copy of states that it begins with; None without one.
         share_deficit: tokens that it has had too few of, by the equal shares of the steps that computed its prompt.
         row: its row while it runs, else None.
         replaces_drawn: whether its next token is another than the runner drew for its row: the row is forked onto itself.
@@ -106,6 +109,8 @@ class Sequence:
         "row",
         "sampling",
         "share_deficit",
+        "snapshot_points",
+        "state_slot",
         "table",
         "wants_prompt_logits",
     )
@@ -123,6 +128,8 @@ class Sequence:
         self.num_in_flight_tokens = 0
         self.num_in_flight_drafts = 0
         self.share_deficit = 0.0
+        self.snapshot_points: tuple[SnapshotPoint, ...] = ()
+        self.state_slot: int | None = None
         self.num_prompt_logits = 0  # prompt positions whose log-probabilities submitted steps report; kept over a preemption
         self.wants_prompt_logits = sampling.num_prompt_logprobs is not None and self.num_prompt_tokens > 1
         self.row: int | None = None
@@ -140,11 +147,13 @@ class Sequence:
         return 0 if num_tokens >= self.max_length else num_tokens - self.num_computed_tokens
 
     @property
-    def fork_point(self) -> int:
-        """Prompt tokens that other choices take over from this one, if it is the one that computes them: all but the last."""
+    def next_state_end(self) -> int | None:
+        """The next position at which a step must end, because others take over the states there: a copy is made, or other choices begin."""
         group = self.group
-        is_first = self.index == 0 and len(group.sequences) > 1 and group.search is None and not group.prompt_computed
-        return self.num_prompt_tokens - 1 if is_first else 0
+        ends = [self.snapshot_points[0].num_tokens] if self.snapshot_points else []
+        if self.index == 0 and len(group.sequences) > 1 and group.search is None and not group.prompt_computed:
+            ends.append(self.num_prompt_tokens - 1)
+        return min((end for end in ends if end > self.num_computed_tokens), default=None)
 
     @property
     def num_settled_tokens(self) -> int:
@@ -194,6 +203,7 @@ class Sequence:
             self.group.request.pictures,
             self.group.request.media,
             self.group.request.timestamps,
+            self.state_slot,
         )
 
     def row_fork(self, source_row: int) -> RowFork:
@@ -202,6 +212,10 @@ class Sequence:
         num_tokens = self.num_known_tokens - 1
         (token_id,) = self.tokens(num_tokens, num_tokens + 1)
         return RowFork(self.row, source_row, num_tokens, token_id, self.sampling)
+
+    def begin_at(self, start: PrefixStart) -> None:
+        """Begin behind a prefix, whose blocks the table has."""
+        self.num_computed_tokens, self.state_slot, self.snapshot_points = start
 
     def fork_from(self, owner: Sequence) -> list[BlockCopy] | None:
         """Take over the known tokens but the last, whose logits are to draw from, from a running sibling. Returns the blocks to be
@@ -282,4 +296,5 @@ class Sequence:
         self.publish()
         self.table.free()
         self.row = None
+        self.snapshot_points, self.state_slot = (), None
         self.num_computed_tokens = 0

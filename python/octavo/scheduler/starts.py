@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice, takewhile
 
-from octavo.cache import BlockManager
+from octavo.cache import BlockManager, PrefixStart
 from octavo.scheduler.batch import Batch
 from octavo.scheduler.sequence import Chunk, Sequence
 from octavo.scheduler.step_builder import StepBuilder
@@ -13,6 +13,7 @@ from octavo.step import BlockCopy
 __all__ = ["Starts"]
 
 _MAX_OVERTAKES = 8  # starts ahead of the first waiting sequence before it starts early itself
+_NOTHING = PrefixStart(0, None, ())
 _MAX_LOOKED_AT = 256  # waiting sequences among which a step looks for short prompts
 
 
@@ -68,16 +69,24 @@ class Starts:
         can_fork = owner is not None and owner.row not in step.entered and self._blocks.can_fork(owner.table, sequence.num_known_tokens - 1)
         copies = sequence.fork_from(owner) if owner is not None and can_fork else None
         if copies is None and sequence.can_start_from_prefix:
-            sequence.num_computed_tokens = sequence.table.match_prefix(sequence.tokens(0, sequence.num_known_tokens))
+            self._find_prefix(sequence)
         chunk = step.fit(sequence, max_tokens)
         if chunk is None or not self._batch.has_room(sequence):
             sequence.table.free()
-            sequence.num_computed_tokens = 0
+            sequence.begin_at(_NOTHING)
             self._starved = (sequence, self._blocks.num_free) if chunk is not None else None
             return False
         self._starved = None
         self._run(sequence, chunk, step, None if copies is None else owner, copies or [])
         return True
+
+    def _find_prefix(self, sequence: Sequence) -> None:
+        token_ids, request = sequence.tokens(0, sequence.num_known_tokens), sequence.group.request
+        snapshots = self._blocks.snapshots
+        if not self._blocks.keeps_states:
+            sequence.num_computed_tokens = sequence.table.match_prefix(token_ids)
+        elif snapshots is not None and (request.media or not request.pictures):  # what a speech model hears is in no token
+            sequence.begin_at(snapshots.begin(sequence.table, token_ids, request.cache_extras))
 
     def _run(self, sequence: Sequence, chunk: Chunk, step: StepBuilder, owner: Sequence | None, copies: list[BlockCopy]) -> None:
         """Give the sequence a row that starts, or forks that of `owner`."""

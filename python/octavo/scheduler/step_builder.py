@@ -65,8 +65,9 @@ class StepBuilder:
         num_tokens = min(num_uncomputed_tokens, max_tokens, logits_begin - begin + num_logits_left)
         if num_tokens <= 0:
             return None
-        if self._keeps_states and begin < sequence.fork_point:
-            num_tokens = min(num_tokens, sequence.fork_point - begin)
+        state_end = sequence.next_state_end if self._keeps_states else None
+        if state_end is not None:
+            num_tokens = min(num_tokens, state_end - begin)
         end = begin + num_tokens
         return Chunk(num_tokens, max(end - logits_begin, 0), end == sequence.num_tokens)
 
