@@ -155,6 +155,21 @@ def _models() -> Iterator[str]:
     )
     yield from _table(("model_type", "makes", "models", "GGUF", "reference"), rows)
     yield ""
+    yield from _through_transformers()
+
+
+def _through_transformers() -> Iterator[str]:
+    from make_tiny_checkpoint import OTHER_TYPES
+
+    yield "## Everything else: through transformers\n"
+    yield "A decoder without a file here is built by transformers (`pip install octavo[hf]`, which brings torch), and so is any that"
+    yield "`--model-impl transformers` asks for: its layers, our scheduler, pages and attention, so chunks, cached prefixes, preemption"
+    yield "and several samples or beams of one prompt are as elsewhere. The log says so. Safetensors folders, text only, in float32 on a"
+    yield "processor. Every layer keeps all its tokens, those behind a window too. Held to transformers' logits and 64 greedy tokens by"
+    yield f"tests: {', '.join(f'`{name}`' for name in OTHER_TYPES)}, and Gemma 2, gpt-oss and DeepSeek-V3 when asked for. A model is"
+    yield "tried when it is loaded: one without a pluggable attention function, one that counts positions itself or keeps a state beside"
+    yield "keys and values is refused by name. Classes that a checkpoint brings are not run. It is slower than a native family: torch"
+    yield "runs every op by itself.\n"
 
 
 def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:

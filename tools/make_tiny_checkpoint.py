@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MODEL_TYPES", "make_tiny_checkpoint"]
+__all__ = ["MODEL_TYPES", "OTHER_TYPES", "make_tiny_checkpoint"]
 
 SPECIAL_TOKENS = ("<|bos|>", "<|eos|>", "<|pad|>")
 VOCAB_SIZE = 256 + len(SPECIAL_TOKENS)
@@ -125,6 +125,25 @@ _FAMILY: dict[str, dict[str, Any]] = {
     },
 }
 MODEL_TYPES = tuple(_FAMILY)
+# Families without a file in `octavo/models`, which run through transformers.
+_OTHERS: dict[str, dict[str, Any]] = {
+    "apertus": {"tie_word_embeddings": False},
+    "dots1": {
+        "tie_word_embeddings": False,
+        "n_shared_experts": 1,
+        "n_routed_experts": 8,
+        "n_group": 1,
+        "topk_group": 1,
+        "sliding_window": 24,
+        **_EXPERTS,
+    },
+    "granitemoeshared": {"tie_word_embeddings": True, "num_local_experts": 4, "shared_intermediate_size": 48},
+    "jais2": {"tie_word_embeddings": False},
+    "minimax_m2": {"tie_word_embeddings": False, "num_local_experts": 8, "num_experts_per_tok": 3, "rotary_dim": 8},
+    "olmo": {"tie_word_embeddings": False, "clip_qkv": 8.0},
+    "vaultgemma": {"tie_word_embeddings": True, "sliding_window": 24, "query_pre_attn_scalar": 16},
+}
+OTHER_TYPES = tuple(_OTHERS)
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
@@ -136,7 +155,7 @@ def make_tiny_checkpoint(model_type: str, folder: str | Path, *, seed: int = 0, 
     """Write config.json, generation_config.json, safetensors and the tokenizer's files into `folder`, and return it.
 
     Args:
-        model_type: one of `MODEL_TYPES`.
+        model_type: one of `MODEL_TYPES`, or of `OTHER_TYPES`.
         seed: of the weights.
         max_shard_size: such as "100KB", to split the weights into several files.
         overrides: fields of transformers' configuration class, such as `rope_parameters` or `tie_word_embeddings`.
@@ -144,12 +163,13 @@ def make_tiny_checkpoint(model_type: str, folder: str | Path, *, seed: int = 0, 
     Raises:
         ValueError: an unknown model type.
     """
-    if model_type not in _FAMILY:
-        raise ValueError(f"model type {model_type!r} is not one of: {', '.join(MODEL_TYPES)}")
+    families = _FAMILY | _OTHERS
+    if model_type not in families:
+        raise ValueError(f"model type {model_type!r} is not one of: {', '.join(families)}")
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.for_model(model_type, **{**_SHAPE, **_FAMILY[model_type], **overrides})
+    config = AutoConfig.for_model(model_type, **{**_SHAPE, **families[model_type], **overrides})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -193,7 +213,7 @@ def _write_tokenizer(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model_type", choices=MODEL_TYPES)
+    parser.add_argument("model_type", choices=(*MODEL_TYPES, *OTHER_TYPES))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

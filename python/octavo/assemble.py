@@ -55,12 +55,14 @@ def build_engine(config: EngineConfig) -> AsyncEngine:
         return _synthetic_engine(config)
     found = find_model(config.model, log.info)
     checkpoint = open_checkpoint(found.path, config.load_format)
-    model = model_config(checkpoint, config.task, config.pooling)
+    model = model_config(checkpoint, config.task, config.pooling, config.model_impl)
     tokenizer = open_tokenizer(checkpoint)
-    platform = open_platform(config)
+    if model.through_transformers:
+        log.warning("%s: the layers of this %s model are transformers', on torch", checkpoint.path, model.model_type)
+    platform = open_platform(config, on_torch=model.through_transformers)
     if model.source_positions and not platform.reads_media:
         raise ConfigError(f"--device {config.placement.device} runs no {model.model_type} models yet; --device cpu does")
-    images = _image_processor(checkpoint, platform) if model.pooling is None else None
+    images = _image_processor(checkpoint, platform) if model.pooling is None and not model.through_transformers else None
     embeds_width = _embeds_width(config, model, platform)
     levels = 1 if images is None else media_levels(checkpoint)
     model = replace(model, reads_media=images is not None or embeds_width is not None, media_levels=levels)

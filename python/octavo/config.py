@@ -213,6 +213,12 @@ class EngineConfig:
         "auto: what its files say",
         choices=("auto", "last", "cls", "mean"),
     )
+    model_impl: str = _option(
+        "auto",
+        "who builds the model's layers: native (octavo/models), transformers (torch, octavo[hf]), or auto: transformers where there is no "
+        "native file",
+        choices=("auto", "native", "transformers"),
+    )
     load_format: str = _option("auto", "auto, or dummy: make random weights up from config.json alone", choices=("auto", "dummy"))
     max_model_len: int | None = _option(None, "context window in tokens; default: the model's own", least=1)
     enable_prompt_embeds: bool = _option(False, "let completions bring embeddings in place of tokens (prompt_embeds); CPU")

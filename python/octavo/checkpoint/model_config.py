@@ -199,6 +199,7 @@ class ModelConfig:
         pooling: how the model makes vectors; None: it makes tokens.
         reads_media: whether rows of a vision tower, or a client's own, may stand in place of embeddings.
         media_levels: rows of the tower for each placeholder: the first in place of its embedding, others added behind the first layers.
+        through_transformers: whether transformers builds the layers, of which then nothing is said here.
         swiglu: alpha and limit of the clamped activation of experts (`Ops.experts`).
         qk_norm: whether queries and keys are normalised, in families where that is a setting.
         mla: the attention over latents; None in models without.
@@ -253,3 +254,4 @@ class ModelConfig:
     reads_media: bool = False
     source_positions: int = 0
     media_levels: int = 1
+    through_transformers: bool = False

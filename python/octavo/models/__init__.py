@@ -16,6 +16,7 @@ from octavo.checkpoint.pooling_config import read_pooling, task_of
 from octavo.errors import CheckpointError
 from octavo.models._decoder import Decoder
 from octavo.models._encoder import Encoder
+from octavo.models._transformers import transformers_config
 from octavo.plugins import available, load
 
 __all__ = ["Family", "families", "model_class", "model_config"]
@@ -62,10 +63,19 @@ def model_class(model_type: str) -> type[Decoder | Encoder]:
         raise CheckpointError(f"model_type {model_type!r} is not supported; supported: {known}") from None
 
 
-def model_config(checkpoint: Checkpoint, task: str = "auto", pooling_kind: str = "auto") -> ModelConfig:
+def _is_native(model_type: str) -> bool:
+    try:
+        load("octavo.models", model_type)
+    except LookupError:
+        return False
+    return True
+
+
+def model_config(checkpoint: Checkpoint, task: str = "auto", pooling_kind: str = "auto", impl: str = "native") -> ModelConfig:
     """Read a checkpoint's configuration as its family understands it.
 
     Args:
+        impl: `native`: the family's file here; `transformers`: as transformers' classes have it; auto: the second where there is no file.
         task: what the model is to do, one of `pooling_config.TASKS`; auto: what its files say.
         pooling_kind: which hidden states become a text's vector, one of `pooling_config.POOLING_KINDS`; auto: what its files say.
 
@@ -74,7 +84,10 @@ def model_config(checkpoint: Checkpoint, task: str = "auto", pooling_kind: str =
             and that its family does not know.
     """
     source = str(checkpoint.path / "config.json" if checkpoint.path.is_dir() else checkpoint.path)
-    model_class(ConfigKeys(source, checkpoint.config).name("model_type"))
+    model_type = ConfigKeys(source, checkpoint.config).name("model_type")
+    if impl == "transformers" or (impl == "auto" and not _is_native(model_type)):
+        return transformers_config(source, checkpoint, task)
+    model_class(model_type)
     config = family_config(source, checkpoint.config)
     is_encoder = not config.causal
     folder = checkpoint.path if checkpoint.path.is_dir() else None

@@ -58,9 +58,17 @@ class Platform(Protocol):
         ...
 
 
-def open_platform(config: EngineConfig) -> Platform:
-    """Return the platform that `config` means, with its threads started. `ConfigError` where there is none."""
-    return load(_REGISTRY, platform_name(config)).Platform(config)
+def open_platform(config: EngineConfig, *, on_torch: bool = False) -> Platform:
+    """Return the platform that `config` means, with its threads started. `ConfigError` where there is none.
+
+    Args:
+        on_torch: the model can be computed by torch only.
+    """
+    if not on_torch:
+        return load(_REGISTRY, platform_name(config)).Platform(config)
+    if config.placement.executor == "step_program":
+        raise ConfigError("--executor step_program runs models that have a file in octavo/models, not those of transformers; leave it out")
+    return load(_REGISTRY, _TORCH).Platform(config)
 
 
 def platform_name(config: EngineConfig) -> str:

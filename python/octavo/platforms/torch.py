@@ -19,6 +19,7 @@ from octavo.structured import GrammarCompiler
 
 if TYPE_CHECKING:
     from octavo.runner.eager import EagerExecutor
+    from octavo.runner.transformers_executor import TransformersExecutor
 
 __all__ = ["Platform"]
 
@@ -58,14 +59,18 @@ class Platform:
             return PoolingExecutor(forward, model.pooling, forward.shape, self._pool), forward.shape
         return HostExecutor(forward, forward.shape, model.vocab_size, self._pool, grammars), forward.shape
 
-    def forward(self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> EagerExecutor:
+    def forward(self, model: ModelConfig, checkpoint: Checkpoint, shape: StepShape) -> EagerExecutor | TransformersExecutor:
         """The model alone: no sampler."""
         from octavo.runner.eager import EagerExecutor
+        from octavo.runner.transformers_executor import TransformersExecutor
 
         def sized(groups: list[CacheGroupBytes]) -> StepShape:
             left = self._left_bytes() - step_bytes(model, shape, self._pool.num_threads)
             return with_blocks(self._config, shape, groups, left)
 
+        if model.through_transformers:
+            self.facts["executor"] = "transformers"
+            return TransformersExecutor(model, checkpoint, shape, self._device, sized)
         return EagerExecutor(model, checkpoint, shape, self._device, sized)
 
     def _left_bytes(self) -> int:
