@@ -80,6 +80,9 @@ async def test_a_page_elsewhere_cannot_make_the_server_work(server: Server) -> N
         assert await status(server, "/v1/completions", method="POST", data=body, Origin=ELSEWHERE, **sent) == 415
         assert await status(server, "/v1/completions", method="POST", data=body, Origin="null", **sent) == 415
         assert await status(server, "/v1/completions", method="POST", data=body, Sec_Fetch_Site="cross-site", **sent) == 415
+        path = "/v1/audio/transcriptions"  # takes forms, but not those of such a page
+        assert await status(server, path, method="POST", data=body, Origin=ELSEWHERE, **sent) == 415
+        assert await status(server, path, method="POST", data=body, Sec_Fetch_Site="cross-site", **sent) == 415
         # what names neither a type nor an origin is no page's
         assert await status(server, "/v1/completions", method="POST", data=body, **sent) == (415 if kind else 200)
         assert await status(server, "/v1/completions", method="POST", data=body, Origin=server.url, **sent) == 200

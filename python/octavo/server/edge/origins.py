@@ -25,6 +25,7 @@ __all__ = ["add_cors_headers", "allows_origin", "check_host", "check_post", "pre
 _METHODS = "GET, POST, OPTIONS"
 _HEADERS = "Authorization, Content-Type"
 _MAX_AGE_S = "600"
+_FORMS = "/v1/audio/"  # where a body may be a form
 _OF_BROWSERS = frozenset(("Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode"))
 
 
@@ -42,16 +43,19 @@ def check_host(request: web.Request, config: ServerConfig) -> None:
 def check_post(request: web.Request, config: ServerConfig) -> None:
     """Raise `ApiError` 415 for a POST that is not said to be JSON and does not come from a page of this server.
 
-    A form with a file in it, which any page may send, is taken of those that may use the server, and of whoever is no page.
+    The routes of sound take a form with a file in it, which any page may send, from pages of `--cors-origins` and from whoever is no page.
     Some clients of Ollama's name no type. A browser names the origin of every POST, so one without either comes from no page.
     """
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind == "application/json" or kind.endswith("+json") or _is_same_origin(request):
         return
-    if kind == "multipart/form-data" and allows_origin(request, config):
+    of_a_page = bool(request.headers.keys() & _OF_BROWSERS)
+    if not kind and not of_a_page:
         return
-    if not kind and not request.headers.keys() & _OF_BROWSERS:
-        return
+    if kind == "multipart/form-data" and request.path.startswith(_FORMS):
+        origin = request.headers.get("Origin")
+        if not of_a_page or (origin is not None and _is_listed(origin, config)):
+            return
     shown = repr(kind[:80]) if kind else "nothing"
     message = f"Content-Type says {shown}; send application/json (curl: -H 'Content-Type: application/json')"
     raise ApiError(415, message, code="unsupported_media_type")
