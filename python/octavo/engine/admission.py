@@ -132,10 +132,10 @@ def check_constraints(sampling: RowSampling, vocab_size: int) -> None:
 
 
 def _check_range(field: str, token_ids: Collection[int], vocab_size: int) -> None:
+    if not token_ids:
+        return
     if not all(issubclass(kind, Integral) for kind in set(map(type, token_ids))):
         raise InvalidRequestError(f"{field} must be token ids, which are integers", field)
-    outside = next(
-        (token_id for token_id in (min(token_ids, default=0), max(token_ids, default=0)) if not 0 <= token_id < vocab_size), None
-    )
+    outside = next((token_id for token_id in (min(token_ids), max(token_ids)) if not 0 <= token_id < vocab_size), None)
     if outside is not None:
         raise InvalidRequestError(f"{field} has the token id {outside}; the model's ids are 0..{vocab_size - 1}", field)

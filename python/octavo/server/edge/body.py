@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, TypeVar
 
 import orjson
@@ -34,11 +35,16 @@ class RequestBody(BaseModel):
         """Refuse an unknown field here, because pydantic would make one error of each."""
         if not isinstance(data, dict):
             return data
-        known = {field.alias or name for name, field in cls.model_fields.items()}
+        known = _known_names(cls)
         for name in () if cls.model_config.get("extra") == "allow" else data:
             if name not in known:
                 raise PydanticCustomError("unknown_field", "{advice}", {"name": name, "advice": _advice(name, cls)})
         return {name: value for name, value in data.items() if value is not None}
+
+
+@cache
+def _known_names(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(field.alias or name for name, field in model.model_fields.items())
 
 
 async def read_body(request: web.Request, model: type[BodyT]) -> BodyT:

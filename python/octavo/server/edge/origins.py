@@ -8,6 +8,7 @@ leave to read an answer, go to the origins of `--cors-origins` alone.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -111,6 +112,7 @@ def _host_name(host: str) -> str:
     return name.partition(":")[0]
 
 
+@lru_cache(256)  # names are short: a head has a limit, and this is asked for every request
 def _is_local(name: str) -> bool:
     """Whether `name` can only be this machine: `localhost`, names below it (RFC 6761), loopback addresses."""
     if name == "localhost" or name.endswith(".localhost"):

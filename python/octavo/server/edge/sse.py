@@ -99,9 +99,9 @@ async def send_events(request: web.Request, reply: EventSource, *, stall_s: floa
         except Exception as error:
             for event in reply.shape.failed(to_api_error(error)):
                 await send(event)
-        if reply.shape.last_word is not None:
-            await write(b"data: %b\n\n" % reply.shape.last_word)
-        await response.write_eof()
+        last = reply.shape.last_word
+        with stall_guard(request.transport, stall_s):  # one write for the last word and the end of the body
+            await response.write_eof(b"" if last is None else b"data: %b\n\n" % last)
     except ConnectionError:
         _log.debug("the client went away")
     return response

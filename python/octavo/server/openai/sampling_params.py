@@ -38,7 +38,7 @@ def with_grammar(body: GenerationBody, params: SamplingParams, forced: tuple[str
     `forced`: a grammar that holds in the place of the body's, and its field.
     """
     grammar, field = forced or grammar_of(body.response_format, body.structured_outputs) or (None, "grammar")
-    return replace(params, grammar=grammar), field
+    return params if grammar == params.grammar else replace(params, grammar=grammar), field
 
 
 def _token_id(key: str) -> int:
