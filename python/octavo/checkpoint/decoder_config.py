@@ -9,7 +9,20 @@ from octavo.checkpoint.config_keys import ConfigKeys
 from octavo.checkpoint.model_config import ModelConfig, MoeConfig, Routing
 from octavo.checkpoint.rope_config import rope_config
 
-__all__ = ["decoder_config", "grouped_routing", "layer_kinds", "moe_config", "rotating_layers"]
+__all__ = ["LLAMA_DEFAULTS", "decoder_config", "grouped_routing", "layer_kinds", "moe_config", "rotating_layers"]
+
+LLAMA_DEFAULTS: dict[str, Any] = {
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "hidden_act": "silu",
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-06,
+    "tie_word_embeddings": False,
+}
+"""What keys mean that config.json leaves out, in transformers' configuration of Llama and in those that began as its copy."""
 
 _MAX_LAYERS = 4096
 _MAX_HEADS = 8192
