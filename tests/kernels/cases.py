@@ -24,6 +24,7 @@ WIDTHS = [1, 3, 8, 40, 64, 576, 1001]
 ELSEWHERE = {
     "attention": "test_encoder_ops.py",
     "causal_conv": "test_state.py",
+    "cross_attention": "test_cross_attention.py",
     "delta_rule": "test_state.py",
     "experts": "test_moe.py",
     "gated_rms_norm": "test_state.py",
