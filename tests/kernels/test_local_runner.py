@@ -38,10 +38,13 @@ class Successors:
             for offset in range(SHAPE.block_size):
                 self.slots[destination * SHAPE.block_size + offset] = self.slots.get(source * SHAPE.block_size + offset, -1)
 
+    def copy_states(self, row: int, source_row: int) -> None:
+        """Its layers have none."""
+
     def profile(self) -> dict[str, tuple[int, float]]:
         return {"steps": (self.num_steps, 0.0)}
 
-    def execute(self, batch, media=()) -> np.ndarray:
+    def execute(self, batch, media=(), axis_positions=None) -> np.ndarray:
         self.num_steps += 1
         assert all(0 <= token_id < VOCAB for token_id in batch.token_ids), "the embedding has no such row"
         self.slots.update(zip(batch.slot_mapping[0].tolist(), batch.token_ids.tolist(), strict=True))
@@ -164,7 +167,7 @@ def test_a_failed_row_may_be_scheduled_again_before_it_ends(runner):
 
 def test_prompt_positions_that_are_not_finite_keep_their_places(pool):
     class Broken(Successors):
-        def execute(self, batch, media=()) -> np.ndarray:
+        def execute(self, batch, media=(), axis_positions=None) -> np.ndarray:
             logits = super().execute(batch)
             logits[np.isin(batch.positions[batch.logits_indices], (1, 2))] = np.nan
             return logits
